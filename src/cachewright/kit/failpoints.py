@@ -1,0 +1,69 @@
+"""Where may a test make this process die? Named points that cost a dictionary look-up when idle.
+
+`CACHEWRIGHT_FAILPOINTS="name=kill,other=raise:3"` arms them: `kill` is SIGKILL of this process,
+`raise` an `Injected` error; `:N` means on the N-th pass only (default: the first). Every name is
+in `NAMES`, so that a test can walk through all of them.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+
+#: Every failpoint of the program, with what has happened when it is passed.
+NAMES: dict[str, str] = {
+    "control.before_observe": "a key was taken, nothing was read from engines",
+    "control.before_execute": "the plan is made, no step was executed",
+    "control.after_step": "a step was executed, its effect is not recorded",
+    "control.before_record": "all steps were executed, the status is not written",
+    "control.after_record": "the status is written, the key is not yet scheduled again",
+    "agent.before_spawn": "the node's files are written, its process is not started",
+    "agent.after_spawn": "the process runs, its identity is not written down",
+    "agent.after_identity": "the process runs and its identity is written down",
+    "agent.before_forget": "the process has ended, its folder is still there",
+    "service.after_commit": "a change is durable, the caller has no answer yet",
+}
+
+
+class Injected(Exception):
+    """The error that an armed failpoint raises."""
+
+
+def _parse(text: str) -> dict[str, tuple[str, int]]:
+    armed: dict[str, tuple[str, int]] = {}
+    for part in filter(None, text.split(",")):
+        name, _, action = part.partition("=")
+        kind, _, count = action.partition(":")
+        if name not in NAMES or kind not in {"kill", "raise"}:
+            raise ValueError(f"CACHEWRIGHT_FAILPOINTS: {part!r} is no failpoint and action")
+        armed[name] = (kind, int(count or 1))
+    return armed
+
+
+_armed = _parse(os.environ.get("CACHEWRIGHT_FAILPOINTS", ""))
+
+
+def passing(name: str) -> None:
+    """Mark the place `name`; does nothing unless the failpoint is armed."""
+    if not _armed or name not in _armed:
+        return
+    kind, remaining = _armed[name]
+    if remaining > 1:
+        _armed[name] = (kind, remaining - 1)
+        return
+    del _armed[name]
+    if kind == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    raise Injected(name)
+
+
+def arm(name: str, kind: str = "raise", count: int = 1) -> None:
+    """Arm `name` in this process; for tests that run the program inside themselves."""
+    if name not in NAMES:
+        raise ValueError(name)
+    _armed[name] = (kind, count)
+
+
+def disarm_all() -> None:
+    """Forget every armed failpoint."""
+    _armed.clear()
