@@ -1,0 +1,1 @@
+"""How does an engine do it, and which engines can run here? Decides nothing."""
