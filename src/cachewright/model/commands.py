@@ -1,0 +1,146 @@
+"""What may a host or the controller be told to do? One frozen value for each safe, repeatable act.
+
+`plan` makes them, `control` carries them out: host commands through the agent of the node's host,
+the others against the store. Each is idempotent: doing it twice equals doing it once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from cachewright.model.engines import EngineName
+from cachewright.model.slots import SlotRanges
+from cachewright.model.status import Role
+
+
+def node_key(uid: str, node_id: str) -> str:
+    """Return the name by which hosts know a node; it is never used again after the group."""
+    return f"{uid}.{node_id}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Peer:
+    """One member of the engine's cluster, as it is written into `nodes.conf`."""
+
+    engine_id: str
+    address: str
+    port: int
+    role: Role
+    #: On a replica: the engine id of its primary.
+    primary_engine_id: str | None
+    slots: SlotRanges
+    #: Config epoch, one of its own for each primary.
+    epoch: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Launch:
+    """Everything that a host needs to start one node. Contains secrets: `repr` hides them."""
+
+    key: str
+    engine: EngineName
+    #: major.minor; the host runs its best build of that line.
+    engine_version: str
+    address: str
+    port: int
+    maxmemory_bytes: int
+    maxclients: int
+    #: Engine settings by the engine's own names, in the order in which they are written.
+    settings: tuple[tuple[str, str], ...]
+    admin_password: str = field(repr=False)
+    replication_password: str = field(repr=False)
+    #: The whole cluster, the node itself included; empty where cluster mode is disabled.
+    peers: tuple[Peer, ...] = ()
+    engine_id: str = ""
+    #: Load the snapshot of the last graceful stop.
+    loads_saved_data: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StartNode:
+    """Start the engine, held, and wait until it answers its administrator."""
+
+    launch: Launch
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AdmitNode:
+    """Let clients and replicas in; listen on `bind` (own address first, endpoints after it)."""
+
+    key: str
+    bind: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BindNode:
+    """Listen on exactly `bind`; connections that exist stay."""
+
+    key: str
+    bind: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FollowPrimary:
+    """Cluster mode disabled: replicate from this primary."""
+
+    key: str
+    address: str
+    port: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StopNode:
+    """End the process and prove it. `saves`: keep the data in a snapshot for the next start."""
+
+    key: str
+    saves: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RemoveNode:
+    """Remove the folder of a node whose termination is proven."""
+
+    key: str
+
+
+HostCommand = StartNode | AdmitNode | BindNode | FollowPrimary | StopNode | RemoveNode
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InstallBuild:
+    """Bring a build of the engine onto the host; may take seconds."""
+
+    engine: EngineName
+    engine_version: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PlaceGroup:
+    """Choose addresses for the group and write them down."""
+
+    build_version: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ForgetGroup:
+    """Everything of the group is gone: free its names and addresses, drop its records."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReleaseGroup:
+    """Only the retained node is left: free all other names and addresses of the group."""
+
+    retained_node_id: str
+
+
+StoreCommand = PlaceGroup | ForgetGroup | ReleaseGroup
+Command = HostCommand | InstallBuild | StoreCommand
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Step:
+    """A command, the node it concerns, and the reason in a sentence for people."""
+
+    command: Command
+    reason: str
+    node_id: str | None = None

@@ -1,0 +1,146 @@
+"""What was seen? Facts that agents report, with silence as a value of its own.
+
+`Unknown` is never "gone": only a `TerminationProof` says that a process cannot write any more.
+Who observes is an agent; who reads is `plan`. Nothing here is stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from cachewright.model.slots import SlotRanges
+from cachewright.model.status import Role
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Unknown:
+    """Nobody can say; `reason` is for people, e.g. "no answer within 1 s"."""
+
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ProcessIdentity:
+    """Which process: a pid alone is used again, pid + start time + boot id never is."""
+
+    pid: int
+    #: Clock ticks after boot, field 22 of /proc/PID/stat.
+    start_ticks: int
+    boot_id: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TerminationProof:
+    """Evidence that a process has ended: the kernel said so, or its boot is over.
+
+    Made by `agent.process` alone.
+    """
+
+    identity: ProcessIdentity
+    #: Exit code, negative for a signal; `None` where the process was not our child.
+    exit_code: int | None
+    #: How it is known, for people.
+    evidence: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Absent:
+    """The host has no process and no folder of the node: it was never started, or was removed."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Running:
+    """The process lives."""
+
+    identity: ProcessIdentity
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stopped:
+    """The host has a folder of the node and proof that no process of it lives.
+
+    `proof` is `None` only if no process was ever started from the folder.
+    """
+
+    proof: TerminationProof | None
+    #: Last lines of the engine's log, at most 20; empty when it had nothing to say.
+    log_tail: tuple[str, ...] = ()
+
+
+ProcessFact = Absent | Running | Stopped | Unknown
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ClusterFact:
+    """What one node says of its cluster (`CLUSTER INFO`, its own line of `CLUSTER NODES`)."""
+
+    is_ok: bool
+    slots_assigned: int
+    known_nodes: int
+    current_epoch: int
+    #: The slots this node itself says it owns; empty on a replica.
+    own_slots: SlotRanges
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EngineFact:
+    """What one engine said of itself."""
+
+    version: str
+    role: Role
+    #: Clients cannot use it and replicas cannot follow it yet (safety law 2).
+    is_held: bool
+    is_loading: bool
+    #: On a replica: the link to its primary is up and the first sync is over.
+    is_in_sync: bool
+    #: On a replica: address and port of the primary it follows.
+    primary: tuple[str, int] | None
+    replication_id: str
+    #: The lineage before the last promotion, valid up to `second_offset`.
+    second_replication_id: str
+    second_offset: int
+    offset: int
+    used_memory_bytes: int
+    #: Addresses it listens on.
+    bind: tuple[str, ...]
+    cluster: ClusterFact | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NodeFact:
+    """All that a host can say of one node."""
+
+    process: ProcessFact
+    engine: EngineFact | Unknown
+    #: A snapshot from a graceful stop lies in the folder and has not been used yet.
+    has_saved_data: bool = False
+    #: Starts that failed in a row, counted by the host; a node that answered resets it.
+    failed_starts: int = 0
+    #: Why the last start failed; empty when it did not.
+    failure: str = ""
+
+
+NO_NODE = NodeFact(process=Absent(), engine=Unknown(reason="not started"))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Observed:
+    """The world of one group at one moment. A node that is missing here is unknown."""
+
+    nodes: Mapping[str, NodeFact] = field(default_factory=dict)
+    #: For each node whose engine is `Unknown`: seconds since it last answered. A node that is
+    #: missing here was never silent.
+    silence_s: Mapping[str, float] = field(default_factory=dict)
+    #: Full version of the build that would run now, `None` while none is on the host.
+    build_version: str | None = None
+    #: Why a create cannot go on (no build to be had, no free address); empty when it can.
+    obstacle: str = ""
+
+    def of(self, node_id: str) -> NodeFact:
+        """Return what is known of a node."""
+        fact = self.nodes.get(node_id)
+        if fact is None:
+            silence = Unknown(reason="the host has not reported")
+            return NodeFact(process=silence, engine=silence)
+        return fact

@@ -1,0 +1,169 @@
+"""What did a caller ask for? The desired state of one group, and where it was placed.
+
+A group is what the loop works on: a replication group, or a single node that stays behind when a
+group is deleted with its primary retained. `GroupSpec` is written by `service` alone,
+`GroupPlacement` by `control` alone. Both live under the group's `uid`, which is never used again,
+so that a name can be given away at once after a delete.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from cachewright.model.engines import EngineName
+from cachewright.model.slots import SlotRanges
+
+DEFAULT_PORT = 6379
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NodeSpec:
+    """One node: its id is a cache cluster id, unique in the account."""
+
+    node_id: str
+    zone: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShardSpec:
+    """One shard (the API says node group). The first node is the primary of a fresh shard."""
+
+    shard_id: str
+    #: Empty where cluster mode is disabled.
+    slots: SlotRanges
+    nodes: tuple[NodeSpec, ...]
+
+    def __post_init__(self) -> None:
+        if not self.nodes:
+            raise ValueError(f"shard {self.shard_id} has no node")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Deletion:
+    """A delete that was accepted; it is never taken back."""
+
+    requested_at: datetime.datetime
+    #: The node that stays as a cache cluster of its own, `None` when all go.
+    retained_node_id: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Notification:
+    """Where events are sent to, as metadata."""
+
+    topic_arn: str
+    topic_status: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GroupSpec:
+    """The desired state of a group."""
+
+    uid: str
+    #: `ReplicationGroupId`, lower case.
+    name: str
+    description: str
+    engine: EngineName
+    #: major.minor, as the API says it.
+    engine_version: str
+    node_type: str
+    port: int
+    cluster_enabled: bool
+    shards: tuple[ShardSpec, ...]
+    parameter_group: str
+    automatic_failover: bool
+    multi_az: bool
+    subnet_group: str
+    security_group_ids: tuple[str, ...]
+    maintenance_window: str
+    snapshot_window: str
+    snapshot_retention_days: int
+    snapshotting_node_id: str | None
+    notification: Notification | None
+    auto_minor_version_upgrade: bool
+    created_at: datetime.datetime
+    #: Grows by one with each accepted change.
+    generation: int = 1
+    deletion: Deletion | None = None
+
+    def __post_init__(self) -> None:
+        if not self.shards:
+            raise ValueError(f"group {self.name} has no shard")
+        ids = [node.node_id for node in self.nodes()]
+        if len(set(ids)) != len(ids):
+            raise ValueError(f"group {self.name} names a node twice")
+
+    def nodes(self) -> Iterator[NodeSpec]:
+        """Yield every node, shard by shard."""
+        for shard in self.shards:
+            yield from shard.nodes
+
+    def shard_of(self, node_id: str) -> ShardSpec:
+        """Return the shard that `node_id` belongs to; `KeyError` when there is none."""
+        for shard in self.shards:
+            if any(node.node_id == node_id for node in shard.nodes):
+                return shard
+        raise KeyError(node_id)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GroupSecret:
+    """The passwords that only the service knows; `repr` hides them."""
+
+    admin_password: str = field(repr=False)
+    replication_password: str = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NodePlacement:
+    """Where one node runs, for its whole life."""
+
+    node_id: str
+    host: str
+    address: str
+    port: int
+    #: The 40-character id of the node in the engine's own cluster.
+    engine_id: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Endpoints:
+    """Addresses that follow a role; `None` where the mode has no such endpoint."""
+
+    primary: str | None = None
+    reader: str | None = None
+    configuration: str | None = None
+
+    def addresses(self) -> tuple[str, ...]:
+        """Return those that are there."""
+        return tuple(a for a in (self.primary, self.reader, self.configuration) if a)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GroupPlacement:
+    """Where a group runs: one place a node, and the endpoint addresses."""
+
+    nodes: tuple[NodePlacement, ...]
+    endpoints: Endpoints
+    #: Full version of the build that was chosen, "9.1.2".
+    build_version: str
+    #: Every way of addressing: own address a node, or one address and a port a node.
+    shares_address: bool = False
+
+    def of(self, node_id: str) -> NodePlacement:
+        """Return where `node_id` runs; `KeyError` when it has no place."""
+        for node in self.nodes:
+            if node.node_id == node_id:
+                return node
+        raise KeyError(node_id)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Group:
+    """All that is written down about one group."""
+
+    spec: GroupSpec
+    secret: GroupSecret
+    placement: GroupPlacement | None

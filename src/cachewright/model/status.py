@@ -1,0 +1,91 @@
+"""How is a group doing? What `control` writes down after each round, and nothing else.
+
+Status is recomputed from observation; only events and the failure that ended a create outlive it.
+"""
+
+from __future__ import annotations
+
+import datetime
+import enum
+from dataclasses import dataclass
+
+
+class GroupState(enum.Enum):
+    """The states of a replication group, by the words of the API."""
+
+    CREATING = "creating"
+    AVAILABLE = "available"
+    MODIFYING = "modifying"
+    DELETING = "deleting"
+    CREATE_FAILED = "create-failed"
+
+
+class NodeState(enum.Enum):
+    """The states of a member (cache cluster), by the words of the API."""
+
+    CREATING = "creating"
+    AVAILABLE = "available"
+    MODIFYING = "modifying"
+    DELETING = "deleting"
+    #: The API has no word for a create that failed: this one is its end state for a cluster.
+    INCOMPATIBLE_NETWORK = "incompatible-network"
+
+
+class Role(enum.Enum):
+    """The role of a node, as the engine itself reports it."""
+
+    PRIMARY = "primary"
+    REPLICA = "replica"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NodeStatus:
+    """One node as it was last seen."""
+
+    node_id: str
+    state: NodeState
+    #: `None` while nobody knows.
+    role: Role | None
+    #: Full version that runs, `None` while none does.
+    engine_version: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GroupStatus:
+    """A group as it was last seen."""
+
+    state: GroupState
+    #: The generation of the spec that this status speaks of.
+    observed_generation: int
+    nodes: tuple[NodeStatus, ...]
+    #: One sentence on what is waited for or what went wrong; empty when all is well.
+    reason: str = ""
+    #: The group was `available` at least once.
+    was_available: bool = False
+
+    def of(self, node_id: str) -> NodeStatus | None:
+        """Return the status of one node, `None` when it is not known."""
+        for node in self.nodes:
+            if node.node_id == node_id:
+                return node
+        return None
+
+
+class SourceType(enum.Enum):
+    """What an event is about, by the words of the API."""
+
+    CACHE_CLUSTER = "cache-cluster"
+    CACHE_PARAMETER_GROUP = "cache-parameter-group"
+    CACHE_SECURITY_GROUP = "cache-security-group"
+    CACHE_SUBNET_GROUP = "cache-subnet-group"
+    REPLICATION_GROUP = "replication-group"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Event:
+    """Something that happened, in the words that `DescribeEvents` shows."""
+
+    source_type: SourceType
+    source_id: str
+    message: str
+    at: datetime.datetime
