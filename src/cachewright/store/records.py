@@ -1,0 +1,215 @@
+"""How is each noun written down? Typed records on top of a `Store`, and the changes to them.
+
+One key a record; `service` writes spec, secret, tags and names, `control` writes placement,
+status and addresses, both add events. Reads are decoded once a revision. A `Change set` collects
+compares and writes and is committed whole or not at all.
+
+Keys: `spec/UID`, `secret/UID`, `placement/UID`, `status/UID`, `group-name/NAME` and
+`node-name/NODE` (hold the uid), `address/ADDRESS:PORT` (holds the uid), `tags/ARN`,
+`event/TIME-RANDOM`.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import msgspec
+
+from cachewright.kit import ids
+from cachewright.model.groups import Group, GroupPlacement, GroupSecret, GroupSpec
+from cachewright.model.status import Event, GroupStatus
+from cachewright.store.base import Compare, Delete, Entry, Put, Store, list_all
+
+T = TypeVar("T")
+
+SPEC = "spec/"
+SECRET = "secret/"  # noqa: S105 a prefix of keys
+PLACEMENT = "placement/"
+STATUS = "status/"
+GROUP_NAME = "group-name/"
+NODE_NAME = "node-name/"
+ADDRESS = "address/"
+TAGS = "tags/"
+EVENT = "event/"
+
+#: ElastiCache keeps events for 14 days.
+EVENT_RETENTION = datetime.timedelta(days=14)
+
+
+@dataclass(frozen=True, slots=True)
+class Versioned(Generic[T]):
+    """A record and the revision at which it was written, for compare-and-set."""
+
+    value: T
+    mod_revision: int
+
+
+class ChangeSet:
+    """Compares and writes that are committed together."""
+
+    def __init__(self) -> None:
+        self.compares: list[Compare] = []
+        self.operations: list[Put | Delete] = []
+
+    def expect(self, key: str, mod_revision: int) -> None:
+        """Commit only if `key` was last written at `mod_revision` (0: does not exist)."""
+        self.compares.append(Compare(key=key, mod_revision=mod_revision))
+
+    def create(self, key: str, value: object) -> None:
+        """Write a record that must not exist yet."""
+        self.expect(key, 0)
+        self.put(key, value)
+
+    def replace(self, key: str, value: object, mod_revision: int) -> None:
+        """Write a record that must not have changed since `mod_revision`."""
+        self.expect(key, mod_revision)
+        self.put(key, value)
+
+    def put(self, key: str, value: object) -> None:
+        """Write a record, whatever is there."""
+        self.operations.append(Put(key=key, value=msgspec.json.encode(value)))
+
+    def delete(self, key: str) -> None:
+        """Remove a record; a record that is not there stays away."""
+        self.operations.append(Delete(key=key))
+
+    def add_event(self, event: Event) -> None:
+        """Add an event; its key sorts by time."""
+        self.put(f"{EVENT}{event.at.isoformat(timespec='microseconds')}-{ids.new_uid()}", event)
+
+    def is_empty(self) -> bool:
+        """Tell whether committing would write nothing."""
+        return not self.operations
+
+
+class Records:
+    """Typed reads of everything, and the commit of change sets."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self._decoded: dict[str, tuple[int, object]] = {}
+
+    @property
+    def revision(self) -> int:
+        """The newest revision; equal revisions mean equal answers."""
+        return self.store.revision()
+
+    async def commit(self, changes: ChangeSet) -> int:
+        """Make `changes` durable and return the revision; raise `Conflict` when a compare fails."""
+        return await self.store.transact(changes.compares, changes.operations)
+
+    def spec(self, uid: str) -> Versioned[GroupSpec] | None:
+        """Return the desired state of a group."""
+        return self._get(SPEC + uid, GroupSpec)
+
+    def placement(self, uid: str) -> Versioned[GroupPlacement] | None:
+        """Return where a group runs, `None` before it was placed."""
+        return self._get(PLACEMENT + uid, GroupPlacement)
+
+    def status(self, uid: str) -> Versioned[GroupStatus] | None:
+        """Return how a group was last seen, `None` before its first round."""
+        return self._get(STATUS + uid, GroupStatus)
+
+    def group(self, uid: str) -> Group | None:
+        """Return spec, secret and placement of a group, `None` when there is no such group."""
+        spec = self.spec(uid)
+        secret = self._get(SECRET + uid, GroupSecret)
+        if spec is None or secret is None:
+            return None
+        placement = self.placement(uid)
+        return Group(
+            spec=spec.value,
+            secret=secret.value,
+            placement=None if placement is None else placement.value,
+        )
+
+    def uids(self) -> tuple[str, ...]:
+        """Return the uid of every group."""
+        return tuple(entry.key.removeprefix(SPEC) for entry in list_all(self.store, SPEC))
+
+    def uid_of_group(self, name: str) -> str | None:
+        """Return the uid of the replication group `name`."""
+        found = self._get(GROUP_NAME + name, str)
+        return None if found is None else found.value
+
+    def uid_of_node(self, node_id: str) -> str | None:
+        """Return the uid of the group that the cache cluster `node_id` belongs to."""
+        found = self._get(NODE_NAME + node_id, str)
+        return None if found is None else found.value
+
+    def group_names(self) -> tuple[tuple[str, str], ...]:
+        """Return (name, uid) of every replication group, sorted by name."""
+        return self._names(GROUP_NAME)
+
+    def node_names(self) -> tuple[tuple[str, str], ...]:
+        """Return (cache cluster id, uid) of every node, sorted by id."""
+        return self._names(NODE_NAME)
+
+    def taken_addresses(self) -> frozenset[str]:
+        """Return every `ADDRESS:PORT` in use."""
+        return frozenset(entry.key.removeprefix(ADDRESS) for entry in list_all(self.store, ADDRESS))
+
+    def tags(self, arn: str) -> Versioned[dict[str, str]]:
+        """Return the tags of a resource; revision 0 where it never had any."""
+        return self._get(TAGS + arn, dict[str, str]) or Versioned({}, 0)
+
+    def events(
+        self, *, since: datetime.datetime, until: datetime.datetime
+    ) -> tuple[tuple[str, Event], ...]:
+        """Return (key, event) for every event from `since` up to `until`, oldest first."""
+        first = f"{EVENT}{since.isoformat(timespec='microseconds')}"
+        last = f"{EVENT}{until.isoformat(timespec='microseconds')}~"
+        found: list[tuple[str, Event]] = []
+        page = self.store.list(EVENT, after=first)
+        while page and page[0].key <= last:  # at most KEYS_MAX / PAGE_MAX rounds
+            found += [
+                (entry.key, self._decode(entry, Event).value) for entry in page if entry.key <= last
+            ]
+            page = self.store.list(EVENT, after=page[-1].key)
+        return tuple(found)
+
+    def expired_events(self, now: datetime.datetime) -> tuple[str, ...]:
+        """Return the keys of events older than the retention."""
+        bound = f"{EVENT}{(now - EVENT_RETENTION).isoformat(timespec='microseconds')}"
+        return tuple(e.key for e in self.store.list(EVENT, limit=1_000) if e.key < bound)
+
+    def _names(self, prefix: str) -> tuple[tuple[str, str], ...]:
+        return tuple(
+            (entry.key.removeprefix(prefix), self._decode(entry, str).value)
+            for entry in list_all(self.store, prefix)
+        )
+
+    def _get(self, key: str, kind: type[T]) -> Versioned[T] | None:
+        entry = self.store.get(key)
+        if entry is None:
+            self._decoded.pop(key, None)
+            return None
+        return self._decode(entry, kind)
+
+    def _decode(self, entry: Entry, kind: type[T]) -> Versioned[T]:
+        cached = self._decoded.get(entry.key)
+        if cached is None or cached[0] != entry.mod_revision:
+            cached = (entry.mod_revision, msgspec.json.decode(entry.value, type=kind))
+            self._decoded[entry.key] = cached
+        return Versioned(cached[1], entry.mod_revision)  # type: ignore[arg-type] # decoded as kind
+
+
+def names_of(spec: GroupSpec) -> Mapping[str, str]:
+    """Return the name keys that a group holds, each with the uid as its value."""
+    keys = {GROUP_NAME + spec.name: spec.uid}
+    keys.update({NODE_NAME + node.node_id: spec.uid for node in spec.nodes()})
+    return keys
+
+
+def address_keys(placement: GroupPlacement) -> Iterable[str]:
+    """Yield the address keys that a placement holds: one a node, one an endpoint."""
+    port = placement.nodes[0].port
+    for node in placement.nodes:
+        yield f"{ADDRESS}{node.address}:{node.port}"
+    for address in placement.endpoints.addresses():
+        key = f"{ADDRESS}{address}:{port}"
+        if not placement.shares_address:
+            yield key
