@@ -6,6 +6,7 @@ the others against the store. Each is idempotent: doing it twice equals doing it
 
 from __future__ import annotations
 
+import enum
 from dataclasses import dataclass, field
 
 from cachewright.model.engines import EngineName
@@ -88,6 +89,25 @@ class FollowPrimary:
     port: int
 
 
+class Promotion(enum.Enum):
+    """How a replica becomes primary."""
+
+    #: Cluster mode disabled: it stops replicating.
+    STANDALONE = "standalone"
+    #: Cluster mode: the other primaries vote at once; needs a majority of them.
+    FORCE = "force"
+    #: Cluster mode without a majority: it claims the slots on its own word.
+    TAKEOVER = "takeover"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PromoteNode:
+    """Make a replica the primary of its shard, whose primary has provably ended."""
+
+    key: str
+    how: Promotion
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StopNode:
     """End the process and prove it. `saves`: keep the data in a snapshot for the next start."""
@@ -103,7 +123,7 @@ class RemoveNode:
     key: str
 
 
-HostCommand = StartNode | AdmitNode | BindNode | FollowPrimary | StopNode | RemoveNode
+HostCommand = StartNode | AdmitNode | BindNode | FollowPrimary | PromoteNode | StopNode | RemoveNode
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,0 +1,246 @@
+"""Who looks after every group, for ever? The loop: take, observe, plan, record, execute.
+
+Nothing durable lives here: queue, back-off and silence are rebuilt from the list of groups. The
+status is written before the steps are carried out, in one transaction with its events, so that
+each event appears once whatever dies in between. One key is worked on by one worker at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from cachewright.control.execute import Executor, Failure
+from cachewright.control.observe import Observer
+from cachewright.kit.backoff import delay_after
+from cachewright.kit.clock import Clock
+from cachewright.kit.failpoints import passing
+from cachewright.kit.queue import KeyedQueue
+from cachewright.kit.tasks import Supervised
+from cachewright.model.commands import InstallBuild, PlaceGroup, Step
+from cachewright.model.groups import Group
+from cachewright.model.settings import Limits
+from cachewright.model.status import GroupStatus
+from cachewright.plan.group import plan_group
+from cachewright.plan.plan import LOOK_AGAIN_REST_S, Plan
+from cachewright.plan.shutdown import plan_stop
+from cachewright.store import records
+from cachewright.store.base import Conflict, StoreUnavailable
+
+_log = logging.getLogger(__name__)
+
+#: Groups worked on at the same time; a worker mostly waits for engines.
+WORKERS = 16
+#: After a step that failed: the first and the longest pause, seconds.
+_RETRY_FIRST_S = 0.2
+_RETRY_LAST_S = 30.0
+#: While the store cannot be written, seconds: a disk that was full has room again at any moment.
+_STORE_RETRY_S = 1.0
+#: Tries at something that stands before every start (a build, an address) until the create is
+#: given up.
+_OBSTACLE_TRIES = 3
+#: How often events past their retention are swept out, seconds.
+_SWEEP_EVERY_S = 3600.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Explanation:
+    """What would be done next for a group, and why."""
+
+    group: Group
+    previous: GroupStatus | None
+    plan: Plan
+
+
+class Controller:
+    """Keeps every group as its callers want it."""
+
+    def __init__(
+        self,
+        *,
+        store: records.Records,
+        observer: Observer,
+        executor: Executor,
+        clock: Clock,
+        limits: Limits,
+    ) -> None:
+        self._records = store
+        self._observer = observer
+        self._executor = executor
+        self._clock = clock
+        self._limits = limits
+        self._queue = KeyedQueue(clock.monotonic_s)
+        self._failures: dict[str, int] = {}
+        self._last_steps: dict[str, tuple[Step, ...]] = {}
+
+    def wake(self, uid: str) -> None:
+        """Look at a group as soon as possible."""
+        self._queue.add(uid)
+
+    def wake_for_node(self, key: str) -> None:
+        """Look at the group of a node whose process has ended."""
+        self.wake(key.partition(".")[0])
+
+    async def look_once(self) -> None:
+        """Bring every status up to what is true now, before anybody is told an old one.
+
+        Only looks and records; what is to be done follows once the loop runs.
+        """
+        at_once = asyncio.Semaphore(WORKERS)
+
+        async def look(uid: str) -> None:
+            async with at_once:
+                planned = await self._plan(uid)
+                if planned is not None:
+                    await self._record(*planned)
+
+        await asyncio.gather(*(look(uid) for uid in self._records.uids()))
+
+    def start(self, tasks: Supervised) -> None:
+        """Begin to look after every group, until `tasks` ends."""
+        for uid in self._records.uids():
+            self._queue.add(uid)
+        for number in range(WORKERS):
+            tasks.start(f"controller-{number}", self._work)
+
+    async def explain(self, uid: str) -> Explanation | None:
+        """Return what the next round would do for a group, without doing it."""
+        planned = await self._plan(uid)
+        if planned is None:
+            return None
+        group, written, plan = planned
+        return Explanation(group=group, previous=written.value if written else None, plan=plan)
+
+    async def round(self, uid: str) -> float | None:
+        """Take one look at a group and do what is safe; return when to look again, seconds.
+
+        `None`: there is no such group any more.
+        """
+        passing("control.before_observe")
+        planned = await self._plan(uid)
+        if planned is None:
+            self._forget(uid)
+            return None
+        group, written, plan = planned
+        passing("control.before_record")
+        try:
+            await self._record(group, written, plan)
+        except Conflict:
+            return 0.0
+        passing("control.after_record")
+        passing("control.before_execute")
+        failures = await self._executor.execute(group, plan.steps)
+        return self._look_again_s(uid, plan, failures)
+
+    async def stop_engines(self, progress: Callable[[str], None]) -> tuple[Failure, ...]:
+        """Stop every engine gracefully, saving data; return what could not be stopped.
+
+        The workers must have ended. An engine that cannot save keeps running: its data is worth
+        more than a tidy process table.
+        """
+        failures: list[Failure] = []
+        for uid in self._records.uids():
+            group = self._records.group(uid)
+            if group is None or group.placement is None:
+                continue
+            status = self._records.status(uid)
+            observed = await self._observer.observe(group)
+            for stage in plan_stop(group, status.value if status else None, observed):
+                failed = await self._executor.execute(group, stage)
+                failures.extend(failed)
+                if failed:
+                    break
+            progress(group.spec.name)
+        return tuple(failures)
+
+    async def _work(self) -> None:
+        while True:
+            uid = await self._queue.take()
+            look_again_s: float | None = _RETRY_LAST_S
+            try:
+                look_again_s = await self.round(uid)
+            except StoreUnavailable as error:
+                _log.warning("event=round_not_recorded uid=%s reason=%r", uid, str(error))
+                look_again_s = _STORE_RETRY_S
+            finally:
+                self._queue.done(uid)
+                if look_again_s is not None:
+                    self._queue.add_after(uid, look_again_s)
+
+    async def _plan(
+        self, uid: str
+    ) -> tuple[Group, records.Versioned[GroupStatus] | None, Plan] | None:
+        """Observe and plan; `None` when there is no such group any more."""
+        group = self._records.group(uid)
+        if group is None:
+            return None
+        observed = await self._observer.observe(group)
+        written = self._records.status(uid)
+        plan = plan_group(
+            group,
+            written.value if written else None,
+            observed,
+            now=self._clock.now(),
+            limits=self._limits,
+        )
+        return group, written, plan
+
+    async def _record(
+        self, group: Group, written: records.Versioned[GroupStatus] | None, plan: Plan
+    ) -> None:
+        """Write status and events, if they say anything new, against what the plan was made on."""
+        if written is not None and written.value == plan.status and not plan.events:
+            return
+        uid = group.spec.uid
+        spec = self._records.spec(uid)
+        if spec is None or spec.value != group.spec:
+            raise Conflict(key=records.SPEC + uid, expected=0, actual=0)
+        changes = records.ChangeSet()
+        changes.expect(records.SPEC + uid, spec.mod_revision)
+        changes.replace(records.STATUS + uid, plan.status, written.mod_revision if written else 0)
+        for event in plan.events:
+            changes.add_event(event)
+            _log.info("event=recorded group=%s message=%r", group.spec.name, event.message)
+        await self._records.commit(changes)
+
+    def _look_again_s(self, uid: str, plan: Plan, failures: tuple[Failure, ...]) -> float:
+        if failures:
+            count = self._failures[uid] = self._failures.get(uid, 0) + 1
+            for failure in failures:
+                _log.warning(
+                    "event=step_failed group=%s node=%s command=%s reason=%r",
+                    uid, failure.step.node_id, type(failure.step.command).__name__, failure.reason,
+                )  # fmt: skip
+                self._note_obstacle(uid, failure, count)
+            return delay_after(count - 1, first_s=_RETRY_FIRST_S, last_s=_RETRY_LAST_S)
+        self._failures.pop(uid, None)
+        repeats = plan.steps == self._last_steps.get(uid)
+        self._last_steps[uid] = plan.steps
+        if plan.steps and not repeats:
+            return 0.0
+        return plan.look_again_s
+
+    def _note_obstacle(self, uid: str, failure: Failure, count: int) -> None:
+        is_obstacle = isinstance(failure.step.command, InstallBuild | PlaceGroup)
+        if is_obstacle and (failure.is_final or count >= _OBSTACLE_TRIES):
+            self._observer.set_obstacle(uid, failure.reason)
+
+    def _forget(self, uid: str) -> None:
+        self._observer.forget(uid)
+        self._failures.pop(uid, None)
+        self._last_steps.pop(uid, None)
+
+
+async def sweep_events(store: records.Records, clock: Clock) -> float:
+    """Remove events past their retention; return when to sweep again, seconds."""
+    changes = records.ChangeSet()
+    for key in store.expired_events(clock.now()):
+        changes.delete(key)
+    if not changes.is_empty():
+        await store.commit(changes)
+    return _SWEEP_EVERY_S
+
+
+assert LOOK_AGAIN_REST_S < _RETRY_LAST_S, "a group at rest is looked at more often than a stuck one"

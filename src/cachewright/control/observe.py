@@ -1,0 +1,84 @@
+"""What does the world of one group look like now? Asks the host, remembers only silence.
+
+Reads; changes nothing. A host that does not answer in time makes its nodes unknown, never gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+from cachewright.kit.clock import Clock
+from cachewright.model.commands import node_key
+from cachewright.model.facts import NodeFact, Observed, Unknown
+from cachewright.model.groups import Group, GroupPlacement
+from cachewright.rpc.agent import Agent
+
+#: An agent answers for its nodes within their own deadline of 1 s each, all at the same time;
+#: beyond this the agent itself counts as silent. Seconds.
+AGENT_DEADLINE_S = 5.0
+
+
+class Observer:
+    """Observes groups through the agent of the host."""
+
+    def __init__(self, agent: Agent, clock: Clock) -> None:
+        self._agent = agent
+        self._clock = clock
+        #: Monotonic second at which each node last answered, or was first found silent.
+        self._answered_s: dict[str, float] = {}
+        self._obstacles: dict[str, str] = {}
+
+    def set_obstacle(self, uid: str, reason: str) -> None:
+        """Remember why the create of a group cannot go on."""
+        self._obstacles[uid] = reason
+
+    def forget(self, uid: str) -> None:
+        """Drop what is remembered of a group."""
+        self._obstacles.pop(uid, None)
+        for key in [key for key in self._answered_s if key.startswith(f"{uid}.")]:
+            del self._answered_s[key]
+
+    async def observe(self, group: Group) -> Observed:
+        """Return what is known of a group at this moment."""
+        spec, placement = group.spec, group.placement
+        offers = self._agent.offers()
+        build_version = next(
+            (
+                offer.version
+                for offer in offers
+                if offer.is_installed
+                and offer.engine is spec.engine
+                and offer.api_version == spec.engine_version
+            ),
+            None,
+        )
+        nodes = await self._nodes(spec.uid, placement) if placement else {}
+        return Observed(
+            nodes=nodes,
+            silence_s=self._silence(spec.uid, nodes),
+            build_version=build_version,
+            obstacle=self._obstacles.get(spec.uid, ""),
+        )
+
+    async def _nodes(self, uid: str, placement: GroupPlacement) -> Mapping[str, NodeFact]:
+        keys = {node_key(uid, node.node_id): node.node_id for node in placement.nodes}
+        try:
+            async with asyncio.timeout(AGENT_DEADLINE_S):
+                facts = await self._agent.observe(tuple(keys))
+        except TimeoutError:
+            silence = Unknown(reason=f"the host did not answer within {AGENT_DEADLINE_S:.0f} s")
+            fact = NodeFact(process=silence, engine=silence)
+            return dict.fromkeys(keys.values(), fact)
+        return {keys[key]: fact for key, fact in facts.items()}
+
+    def _silence(self, uid: str, nodes: Mapping[str, NodeFact]) -> dict[str, float]:
+        now_s = self._clock.monotonic_s()
+        silence: dict[str, float] = {}
+        for node_id, fact in nodes.items():
+            key = node_key(uid, node_id)
+            if isinstance(fact.engine, Unknown):
+                silence[node_id] = now_s - self._answered_s.setdefault(key, now_s)
+            else:
+                self._answered_s[key] = now_s
+        return silence

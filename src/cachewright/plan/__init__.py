@@ -1,0 +1,1 @@
+"""What should happen now? Pure functions of frozen values: no I/O, no clock, no log."""

@@ -1,0 +1,93 @@
+"""Who listens on which endpoint address? An address follows a role and has one holder at most.
+
+Primary: the primary. Reader: the first replica in sync, the primary where there is none.
+Configuration: the node that holds it already, else the first admitted one. An address moves in
+two rounds: the old holder lets go first, because two processes cannot listen on one address.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cachewright.model.facts import Observed
+from cachewright.model.groups import Endpoints, GroupPlacement
+from cachewright.model.status import Role
+from cachewright.plan.shard import ShardView, engine_of
+
+
+def is_ready_replica(observed: Observed, node_id: str) -> bool:
+    """Tell whether a node is a replica whose data may be read."""
+    engine = engine_of(observed.of(node_id))
+    return (
+        engine is not None
+        and engine.role is Role.REPLICA
+        and engine.is_in_sync
+        and not engine.is_loading
+    )
+
+
+def wanted_binds(
+    placement: GroupPlacement,
+    views: Sequence[ShardView],
+    observed: Observed,
+    *,
+    was_available: bool,
+) -> dict[str, tuple[str, ...]]:
+    """Return for each placed node the addresses it shall listen on, its own first."""
+    wanted = {node.node_id: [node.address] for node in placement.nodes}
+    if not placement.shares_address:
+        holders = _holders(placement, views, observed, was_available)
+        for address, holder in holders.items():
+            wanted[holder].append(address)
+    return {node_id: tuple(addresses) for node_id, addresses in wanted.items()}
+
+
+def possible_bind(
+    node_id: str, wanted: dict[str, tuple[str, ...]], observed: Observed
+) -> tuple[str, ...]:
+    """Return what of a node's wanted addresses nobody else listens on."""
+    held_elsewhere = {
+        address
+        for other, fact in observed.nodes.items()
+        if other != node_id and (engine := engine_of(fact)) is not None
+        for address in engine.bind
+    }
+    return tuple(address for address in wanted[node_id] if address not in held_elsewhere)
+
+
+def _holders(
+    placement: GroupPlacement,
+    views: Sequence[ShardView],
+    observed: Observed,
+    was_available: bool,
+) -> dict[str, str]:
+    holders: dict[str, str | None] = {}
+    endpoints: Endpoints = placement.endpoints
+    first = views[0]
+    if endpoints.primary:
+        holders[endpoints.primary] = first.primary_id
+    if endpoints.reader:
+        holders[endpoints.reader] = _reader(endpoints.reader, first, observed, was_available)
+    if endpoints.configuration:
+        nodes = [node.node_id for view in views for node in view.shard.nodes]
+        holders[endpoints.configuration] = _current_holder(
+            endpoints.configuration, nodes, observed
+        ) or next((view.primary_id for view in views if view.primary_id), None)
+    return {address: node_id for address, node_id in holders.items() if node_id}
+
+
+def _reader(address: str, view: ShardView, observed: Observed, was_available: bool) -> str | None:
+    """Return who serves reads: nobody while the replicas of a fresh group are on their way."""
+    replicas = [n.node_id for n in view.shard.nodes if n.node_id != view.primary_id]
+    ready = [node_id for node_id in replicas if is_ready_replica(observed, node_id)]
+    if ready:
+        return _current_holder(address, ready, observed) or ready[0]
+    return view.primary_id if was_available or not replicas else None
+
+
+def _current_holder(address: str, node_ids: Sequence[str], observed: Observed) -> str | None:
+    for node_id in node_ids:
+        engine = engine_of(observed.of(node_id))
+        if engine is not None and not engine.is_held and address in engine.bind:
+            return node_id
+    return None

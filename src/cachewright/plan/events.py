@@ -1,0 +1,178 @@
+"""What is there to tell? Events follow from the change between two statuses, each exactly once.
+
+They are written in the same transaction as the new status, so that a crash neither loses nor
+repeats one. Texts are ElastiCache's where it has one.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterator
+
+from cachewright.model.facts import NodeFact, Observed
+from cachewright.model.groups import Group
+from cachewright.model.status import (
+    Event,
+    GroupState,
+    GroupStatus,
+    NodeState,
+    NodeStatus,
+    Role,
+    SourceType,
+)
+from cachewright.plan.shard import engine_of, is_down
+
+#: ElastiCache's id of the only node in a cluster of one node.
+_NODE = "0001"
+
+
+def of_change(
+    group: Group,
+    previous: GroupStatus | None,
+    current: GroupStatus,
+    observed: Observed,
+    now: datetime.datetime,
+) -> tuple[Event, ...]:
+    """Return the events that the change from `previous` to `current` stands for."""
+    texts = [
+        *_group_texts(group, previous, current),
+        *_failover_texts(group, previous, current),
+        *_node_texts(group, previous, current, observed),
+    ]
+    return tuple(
+        Event(source_type=source_type, source_id=source_id, message=message, at=now)
+        for source_type, source_id, message in texts
+    )
+
+
+def of_removal(group: Group, now: datetime.datetime, *, had_name: bool) -> tuple[Event, ...]:
+    """Return the events for a group that is gone; `had_name`: it was a replication group still."""
+    spec = group.spec
+    placed = group.placement.nodes if group.placement else tuple(spec.nodes())
+    nodes = tuple(_deleted_node(node.node_id, now) for node in placed)
+    return (*nodes, _deleted_group(spec.name, now)) if had_name else nodes
+
+
+def of_release(group: Group, retained: str, now: datetime.datetime) -> tuple[Event, ...]:
+    """Return the events for a group of which only the node `retained` is left."""
+    nodes = [n.node_id for n in group.spec.nodes() if n.node_id != retained]
+    return (
+        *(_deleted_node(node_id, now) for node_id in nodes),
+        _deleted_group(group.spec.name, now),
+    )
+
+
+def _deleted_node(node_id: str, now: datetime.datetime) -> Event:
+    return Event(
+        source_type=SourceType.CACHE_CLUSTER,
+        source_id=node_id,
+        message="Cache cluster deleted",
+        at=now,
+    )
+
+
+def _deleted_group(name: str, now: datetime.datetime) -> Event:
+    return Event(
+        source_type=SourceType.REPLICATION_GROUP,
+        source_id=name,
+        message=f"Replication group {name} deleted",
+        at=now,
+    )
+
+
+_Text = tuple[SourceType, str, str]
+
+
+def _group_texts(
+    group: Group, previous: GroupStatus | None, current: GroupStatus
+) -> Iterator[_Text]:
+    if group.spec.deletion is not None:
+        return
+    name = group.spec.name
+    before = previous.state if previous else None
+    kind = SourceType.REPLICATION_GROUP
+    if current.was_available and not (previous is not None and previous.was_available):
+        for node in group.spec.nodes():
+            yield SourceType.CACHE_CLUSTER, node.node_id, "Cache cluster created"
+        yield kind, name, f"Replication group {name} created"
+    if current.state is before:
+        if current.state is GroupState.CREATING and current.reason != _reason(previous):
+            yield from _install_text(name, current)
+        return
+    if current.state is GroupState.CREATING:
+        yield from _install_text(name, current)
+    if current.state is GroupState.CREATE_FAILED:
+        yield kind, name, f"Failed to create replication group {name}: {current.reason}"
+    if current.state is GroupState.MODIFYING:
+        yield kind, name, f"Replication group {name} does not serve fully: {current.reason}"
+    if current.state is GroupState.AVAILABLE and before is GroupState.MODIFYING:
+        yield kind, name, f"Replication group {name} serves fully again"
+
+
+def _install_text(name: str, current: GroupStatus) -> Iterator[_Text]:
+    if current.reason.startswith("installing"):
+        sentence = current.reason[0].upper() + current.reason[1:]
+        yield SourceType.REPLICATION_GROUP, name, f"{sentence} for replication group {name}"
+
+
+def _reason(status: GroupStatus | None) -> str:
+    return status.reason if status else ""
+
+
+def _node_texts(
+    group: Group, previous: GroupStatus | None, current: GroupStatus, observed: Observed
+) -> Iterator[_Text]:
+    if previous is None or current.state in {GroupState.DELETING, GroupState.CREATE_FAILED}:
+        return
+    for node in current.nodes:
+        before = previous.of(node.node_id)
+        if before is None:
+            continue
+        if before.state is NodeState.AVAILABLE and node.state is NodeState.MODIFYING:
+            yield SourceType.CACHE_CLUSTER, node.node_id, f"Recovering cache nodes {_NODE}"
+            yield from _loss_text(group, before, observed)
+        if before.state is NodeState.MODIFYING and node.state is NodeState.AVAILABLE:
+            text = f"Finished recovery for cache nodes {_NODE}"
+            yield SourceType.CACHE_CLUSTER, node.node_id, text
+
+
+def _failover_texts(
+    group: Group, previous: GroupStatus | None, current: GroupStatus
+) -> Iterator[_Text]:
+    for shard in group.spec.shards:
+        ids = {node.node_id for node in shard.nodes}
+        before, now = _primary_among(ids, previous), _primary_among(ids, current)
+        if before is not None and now is not None and before != now:
+            text = f"Failover from primary node {before} to replica node {now} completed"
+            yield SourceType.CACHE_CLUSTER, before, text
+            yield SourceType.REPLICATION_GROUP, group.spec.name, text
+
+
+def _primary_among(ids: set[str], status: GroupStatus | None) -> str | None:
+    nodes = status.nodes if status else ()
+    found = [n.node_id for n in nodes if n.node_id in ids and n.role is Role.PRIMARY]
+    return found[0] if len(found) == 1 else None
+
+
+def _may_have_data(fact: NodeFact) -> bool:
+    """Tell whether a node lives that was admitted, or nobody can say."""
+    engine = engine_of(fact)
+    return not is_down(fact) and (engine is None or not engine.is_held)
+
+
+def _loss_text(group: Group, before: NodeStatus, observed: Observed) -> Iterator[_Text]:
+    """Say what becomes of a shard's data when no node that had it is left alive."""
+    if before.role is not Role.PRIMARY:
+        return
+    shard = group.spec.shard_of(before.node_id)
+    facts = [observed.of(node.node_id) for node in shard.nodes]
+    if any(_may_have_data(fact) for fact in facts):
+        return
+    if any(fact.has_saved_data for fact in facts):
+        text = f"Shard {shard.shard_id} is restored from the snapshot of the last graceful stop"
+    else:
+        text = (
+            f"Shard {shard.shard_id} comes back empty: all its nodes ended without a graceful "
+            "stop, its data is lost"
+        )
+    yield SourceType.REPLICATION_GROUP, group.spec.name, text

@@ -1,0 +1,274 @@
+"""What should happen to this group now? The one question the loop asks.
+
+Pure and total: any world gives a plan, silence gives patience. The files beside this one answer
+the parts: who is primary (`shard`), what to start with (`launch`), who listens where
+(`endpoints`), what is safe for each node (`nodes`), what to say (`status`, `events`).
+"""
+
+from __future__ import annotations
+
+import datetime
+import itertools
+
+from cachewright.model.commands import (
+    BindNode,
+    ForgetGroup,
+    InstallBuild,
+    PlaceGroup,
+    ReleaseGroup,
+    RemoveNode,
+    Step,
+    StopNode,
+    node_key,
+)
+from cachewright.model.facts import Absent, Observed, Running, Stopped
+from cachewright.model.groups import Group, GroupPlacement
+from cachewright.model.settings import Limits
+from cachewright.model.status import GroupState, GroupStatus, NodeState, NodeStatus
+from cachewright.plan import events, status
+from cachewright.plan.nodes import World, steps_for_nodes
+from cachewright.plan.plan import (
+    LOOK_AGAIN_FAILED_S,
+    LOOK_AGAIN_REST_S,
+    Plan,
+    busy_look_again_s,
+)
+from cachewright.plan.shard import engine_of, shards_to_run, view_shard
+
+
+def plan_group(
+    group: Group,
+    previous: GroupStatus | None,
+    observed: Observed,
+    *,
+    now: datetime.datetime,
+    limits: Limits,
+) -> Plan:
+    """Return what is safe to do now for `group`, and the status that is true now."""
+    deletion = group.spec.deletion
+    if deletion is not None and deletion.retained_node_id is None:
+        return _plan_removal(group, previous, observed, now)
+    if previous is not None and previous.state is GroupState.CREATE_FAILED:
+        return _plan_failed(group, previous, observed)
+    failure = _create_failure(group, previous, observed, now, limits)
+    if failure:
+        return _plan_failure(group, previous, observed, failure, now)
+    if group.placement is None:
+        return _plan_placement(group, previous, observed, now)
+    return _plan_nodes(group, group.placement, previous, observed, now)
+
+
+def _plan_nodes(
+    group: Group,
+    placement: GroupPlacement,
+    previous: GroupStatus | None,
+    observed: Observed,
+    now: datetime.datetime,
+) -> Plan:
+    shards = shards_to_run(group)
+    views = tuple(view_shard(shard, observed) for shard in shards)
+    current = status.group_status(group, placement, views, observed, previous)
+    world = World(
+        group=group,
+        placement=placement,
+        views=views,
+        observed=observed,
+        was_available=current.was_available,
+    )
+    if group.spec.deletion is None:
+        steps = steps_for_nodes(world)
+    else:
+        steps, current = _plan_release(group, placement, observed, current)
+    rests = not steps and all(node.state is NodeState.AVAILABLE for node in current.nodes)
+    rests = rests and current.state is GroupState.AVAILABLE
+    return Plan(
+        steps=steps,
+        status=current,
+        events=events.of_change(group, previous, current, observed, now),
+        look_again_s=LOOK_AGAIN_REST_S if rests else busy_look_again_s(len(placement.nodes)),
+    )
+
+
+def _plan_release(
+    group: Group, placement: GroupPlacement, observed: Observed, current: GroupStatus
+) -> tuple[tuple[Step, ...], GroupStatus]:
+    """Remove all but the retained node, then free the group's name and endpoints."""
+    assert group.spec.deletion is not None
+    retained = group.spec.deletion.retained_node_id
+    assert retained is not None
+    others = [n.node_id for n in placement.nodes if n.node_id != retained]
+    steps, removing = _removal_steps(group, others, observed)
+    if not others and not placement.endpoints.addresses():
+        world = World(
+            group=group,
+            placement=placement,
+            views=tuple(view_shard(shard, observed) for shard in shards_to_run(group)),
+            observed=observed,
+            was_available=current.was_available,
+        )
+        return steps_for_nodes(world), current
+    engine = engine_of(observed.of(retained))
+    own = (placement.of(retained).address,)
+    if engine is not None and set(engine.bind) != set(own):
+        command = BindNode(key=node_key(group.spec.uid, retained), bind=own)
+        reason = "the group's endpoints go away"
+        steps = (*steps, Step(command=command, reason=reason, node_id=retained))
+    elif not steps and all(isinstance(observed.of(n).process, Absent) for n in others):
+        command_release = ReleaseGroup(retained_node_id=retained)
+        steps = (Step(command=command_release, reason=f"only {retained} is left"),)
+    kept = tuple(node for node in current.nodes if node.node_id == retained)
+    return steps, GroupStatus(
+        state=GroupState.DELETING,
+        observed_generation=current.observed_generation,
+        nodes=kept + removing,
+        reason=f"removing all nodes but {retained}",
+        was_available=current.was_available,
+    )
+
+
+def _plan_removal(
+    group: Group, previous: GroupStatus | None, observed: Observed, now: datetime.datetime
+) -> Plan:
+    placement = group.placement
+    node_ids = [n.node_id for n in placement.nodes] if placement else []
+    steps, removing = _removal_steps(group, node_ids, observed)
+    if all(isinstance(observed.of(node_id).process, Absent) for node_id in node_ids):
+        steps = (Step(command=ForgetGroup(), reason="nothing of the group is left"),)
+    current = GroupStatus(
+        state=GroupState.DELETING,
+        observed_generation=group.spec.generation,
+        nodes=removing,
+        reason="deleting" if steps else "waiting for proof that every process has ended",
+        was_available=previous is not None and previous.was_available,
+    )
+    return Plan(
+        steps=steps,
+        status=current,
+        events=events.of_change(group, previous, current, observed, now),
+        look_again_s=busy_look_again_s(len(node_ids)),
+    )
+
+
+def _removal_steps(
+    group: Group, node_ids: list[str], observed: Observed
+) -> tuple[tuple[Step, ...], tuple[NodeStatus, ...]]:
+    steps: list[Step] = []
+    for node_id in node_ids:
+        key = node_key(group.spec.uid, node_id)
+        match observed.of(node_id).process:
+            case Running():
+                reason = "its group is being deleted"
+                steps.append(Step(command=StopNode(key=key), reason=reason, node_id=node_id))
+            case Stopped():
+                reason = "its process has ended"
+                steps.append(Step(command=RemoveNode(key=key), reason=reason, node_id=node_id))
+            case _:
+                pass
+    statuses = tuple(
+        NodeStatus(node_id=node_id, state=NodeState.DELETING, role=None) for node_id in node_ids
+    )
+    return tuple(steps), statuses
+
+
+def _plan_placement(
+    group: Group, previous: GroupStatus | None, observed: Observed, now: datetime.datetime
+) -> Plan:
+    spec = group.spec
+    engine_text = f"{spec.engine.value} {spec.engine_version}"
+    if observed.build_version is None:
+        command = InstallBuild(engine=spec.engine, engine_version=spec.engine_version)
+        step = Step(command=command, reason=f"no build of {engine_text} is on this host")
+        reason = f"installing {engine_text}"
+    else:
+        place = PlaceGroup(build_version=observed.build_version)
+        step = Step(command=place, reason="the group has no addresses yet")
+        reason = "choosing addresses"
+    current = _creating(group, reason)
+    return Plan(
+        steps=(step,),
+        status=current,
+        events=events.of_change(group, previous, current, observed, now),
+        look_again_s=busy_look_again_s(1),
+    )
+
+
+def _creating(group: Group, reason: str) -> GroupStatus:
+    return GroupStatus(
+        state=GroupState.CREATING,
+        observed_generation=group.spec.generation,
+        nodes=tuple(
+            NodeStatus(node_id=node.node_id, state=NodeState.CREATING, role=None)
+            for node in group.spec.nodes()
+        ),
+        reason=reason,
+    )
+
+
+def _create_failure(
+    group: Group,
+    previous: GroupStatus | None,
+    observed: Observed,
+    now: datetime.datetime,
+    limits: Limits,
+) -> str:
+    """Return why a create is given up, empty while it is not."""
+    if previous is not None and previous.was_available:
+        return ""
+    if observed.obstacle:
+        return observed.obstacle
+    for node in group.spec.nodes():
+        fact = observed.of(node.node_id)
+        if fact.failed_starts >= limits.failed_starts:
+            return fact.failure or f"{node.node_id} could not be started"
+    if now - group.spec.created_at > datetime.timedelta(seconds=limits.create_deadline_s):
+        waited_for = previous.reason if previous is not None else "the first look"
+        return f"not available after {limits.create_deadline_s:.0f} s: {waited_for}"
+    return ""
+
+
+def _plan_failure(
+    group: Group,
+    previous: GroupStatus | None,
+    observed: Observed,
+    failure: str,
+    now: datetime.datetime,
+) -> Plan:
+    current = GroupStatus(
+        state=GroupState.CREATE_FAILED,
+        observed_generation=group.spec.generation,
+        nodes=tuple(
+            NodeStatus(node_id=node.node_id, state=NodeState.INCOMPATIBLE_NETWORK, role=None)
+            for node in group.spec.nodes()
+        ),
+        reason=failure,
+    )
+    return Plan(
+        steps=_stop_all(group, observed),
+        status=current,
+        events=events.of_change(group, previous, current, observed, now),
+        look_again_s=busy_look_again_s(1),
+    )
+
+
+def _plan_failed(group: Group, previous: GroupStatus, observed: Observed) -> Plan:
+    steps = _stop_all(group, observed)
+    return Plan(
+        steps=steps,
+        status=previous,
+        events=(),
+        look_again_s=busy_look_again_s(1) if steps else LOOK_AGAIN_FAILED_S,
+    )
+
+
+def _stop_all(group: Group, observed: Observed) -> tuple[Step, ...]:
+    node_ids = [node.node_id for node in group.spec.nodes()]
+    steps = (
+        Step(
+            command=StopNode(key=node_key(group.spec.uid, node_id)),
+            reason="the create of its group was given up",
+            node_id=node_id,
+        )
+        for node_id in node_ids
+        if isinstance(observed.of(node_id).process, Running)
+    )
+    return tuple(itertools.islice(steps, len(node_ids)))

@@ -1,0 +1,95 @@
+"""With what is a node started? Memory, settings, and for cluster mode the whole cluster's map.
+
+Every start writes `nodes.conf` anew from what is known now; an engine never starts on the map it
+kept, because a returning primary could win back slots with old data (valkey#974).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cachewright.model import node_types, parameters
+from cachewright.model.commands import Launch, Peer, node_key
+from cachewright.model.errors import Bug
+from cachewright.model.facts import Observed
+from cachewright.model.groups import Group, GroupPlacement
+from cachewright.model.status import Role
+from cachewright.plan.shard import Phase, ShardView, engine_of
+
+
+def launch_of(
+    group: Group,
+    placement: GroupPlacement,
+    node_id: str,
+    views: Sequence[ShardView],
+    seen: Observed,
+) -> Launch:
+    """Return everything a host needs to start `node_id` in the role that `views` give it."""
+    spec = group.spec
+    node_type = node_types.node_type_of(spec.node_type)
+    if node_type is None:
+        raise Bug(f"group {spec.uid} has the unknown node type {spec.node_type}")
+    place = placement.of(node_id)
+    return Launch(
+        key=node_key(spec.uid, node_id),
+        engine=spec.engine,
+        engine_version=spec.engine_version,
+        address=place.address,
+        port=place.port,
+        maxmemory_bytes=node_types.maxmemory_bytes(node_type, parameters.RESERVED_MEMORY_PERCENT),
+        maxclients=node_types.maxclients(node_type),
+        settings=parameters.default_settings(
+            spec.engine, spec.engine_version, node_type, spec.cluster_enabled
+        ),
+        admin_password=group.secret.admin_password,
+        replication_password=group.secret.replication_password,
+        peers=_peers(placement, views, seen) if spec.cluster_enabled else (),
+        engine_id=place.engine_id,
+        loads_saved_data=any(v.primary_id == node_id for v in views)
+        and seen.of(node_id).has_saved_data,
+    )
+
+
+def _peers(
+    placement: GroupPlacement, views: Sequence[ShardView], seen: Observed
+) -> tuple[Peer, ...]:
+    peers: list[Peer] = []
+    for index, view in enumerate(views):
+        primary_id = view.primary_id or view.shard.nodes[0].node_id
+        primary_engine_id = placement.of(primary_id).engine_id
+        for node in view.shard.nodes:
+            place = placement.of(node.node_id)
+            is_primary = node.node_id == primary_id
+            peers.append(
+                Peer(
+                    engine_id=place.engine_id,
+                    address=place.address,
+                    port=place.port,
+                    role=Role.PRIMARY if is_primary else Role.REPLICA,
+                    primary_engine_id=None if is_primary else primary_engine_id,
+                    slots=view.shard.slots if is_primary else (),
+                    epoch=_epoch(index, view, seen) if is_primary else 0,
+                )
+            )
+    return tuple(peers)
+
+
+def _epoch(index: int, view: ShardView, seen: Observed) -> int:
+    """Return the config epoch to write for a shard's primary: one of its own for each shard.
+
+    A primary that is started claims its slots with an epoch above all that live nodes know, or
+    they would turn it into a replica of the slots' last owner. What is written of the others is
+    only a first guess that their own claims replace.
+    """
+    if view.phase is not Phase.DOWN:
+        return index + 1
+    return _newest_epoch(seen) + index + 1
+
+
+def _newest_epoch(seen: Observed) -> int:
+    epochs = [
+        engine.cluster.current_epoch
+        for fact in seen.nodes.values()
+        if (engine := engine_of(fact)) is not None and engine.cluster is not None
+    ]
+    return max(epochs, default=0)

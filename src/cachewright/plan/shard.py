@@ -1,0 +1,123 @@
+"""Who is the primary of a shard, and may a node of it be started or admitted now?
+
+The engines' own word counts: an *admitted* primary (running, answering, not held) is the primary.
+Where there is none, one is chosen only if every node of the shard is down beyond doubt, or the
+one held process is the one that was chosen before. Anything unknown means: wait.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cachewright.model.facts import (
+    Absent,
+    EngineFact,
+    NodeFact,
+    Observed,
+    Running,
+    Stopped,
+    Unknown,
+)
+from cachewright.model.groups import Group, ShardSpec
+from cachewright.model.status import Role
+
+
+class Phase(enum.Enum):
+    """Where a shard stands."""
+
+    #: An admitted primary answers.
+    SERVING = "serving"
+    #: No node lives: the chosen primary may be started.
+    DOWN = "down"
+    #: The chosen primary was started and is held.
+    HELD = "held"
+    #: Nothing may be decided: somebody is silent, or a replica waits for a primary.
+    UNDECIDED = "undecided"
+    #: Two admitted primaries: never acted upon, only reported.
+    SPLIT = "split"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShardView:
+    """One shard as it was seen, with the node that is or shall be its primary."""
+
+    shard: ShardSpec
+    phase: Phase
+    #: `None` while it is undecided.
+    primary_id: str | None
+    #: Why it is undecided, for people.
+    reason: str = ""
+
+
+def shards_to_run(group: Group) -> tuple[ShardSpec, ...]:
+    """Return the shards that shall run: all, or the one node that a delete retains."""
+    deletion = group.spec.deletion
+    if deletion is None or deletion.retained_node_id is None:
+        return group.spec.shards
+    shard = group.spec.shard_of(deletion.retained_node_id)
+    nodes = tuple(n for n in shard.nodes if n.node_id == deletion.retained_node_id)
+    return (ShardSpec(shard_id=shard.shard_id, slots=shard.slots, nodes=nodes),)
+
+
+def is_down(fact: NodeFact) -> bool:
+    """Tell whether it is certain that no process of the node lives."""
+    return isinstance(fact.process, Absent | Stopped)
+
+
+def engine_of(fact: NodeFact) -> EngineFact | None:
+    """Return what a living engine says, `None` when there is none or it is silent."""
+    if isinstance(fact.process, Running) and not isinstance(fact.engine, Unknown):
+        return fact.engine
+    return None
+
+
+def view_shard(shard: ShardSpec, observed: Observed) -> ShardView:
+    """Tell where a shard stands and who its primary is or shall be."""
+    facts = {node.node_id: observed.of(node.node_id) for node in shard.nodes}
+    admitted = [node_id for node_id, fact in facts.items() if _is_admitted_primary(fact)]
+    if len(admitted) == 1:
+        return ShardView(shard=shard, phase=Phase.SERVING, primary_id=admitted[0])
+    if admitted:
+        newest = max(admitted, key=lambda node_id: _epoch(facts[node_id]))
+        reason = f"shard {shard.shard_id} has two primaries: {' and '.join(admitted)}"
+        return ShardView(shard=shard, phase=Phase.SPLIT, primary_id=newest, reason=reason)
+    alive = [node_id for node_id, fact in facts.items() if not is_down(fact)]
+    if not alive:
+        chosen = choose_primary([node.node_id for node in shard.nodes], observed)
+        return ShardView(shard=shard, phase=Phase.DOWN, primary_id=chosen)
+    return _view_without_primary(shard, facts, alive)
+
+
+def choose_primary(node_ids: Sequence[str], observed: Observed) -> str:
+    """Choose who starts as primary of a shard without a living node: who has saved data, or 1st."""
+    for node_id in node_ids:
+        if observed.of(node_id).has_saved_data:
+            return node_id
+    return node_ids[0]
+
+
+def _view_without_primary(
+    shard: ShardSpec, facts: dict[str, NodeFact], alive: list[str]
+) -> ShardView:
+    silent = [node_id for node_id in alive if engine_of(facts[node_id]) is None]
+    if silent:
+        reason = f"no answer from {', '.join(silent)}"
+        return ShardView(shard=shard, phase=Phase.UNDECIDED, primary_id=None, reason=reason)
+    if len(alive) == 1:
+        engine = engine_of(facts[alive[0]])
+        if engine is not None and engine.is_held and engine.role is Role.PRIMARY:
+            return ShardView(shard=shard, phase=Phase.HELD, primary_id=alive[0])
+    reason = f"shard {shard.shard_id} has no primary"
+    return ShardView(shard=shard, phase=Phase.UNDECIDED, primary_id=None, reason=reason)
+
+
+def _is_admitted_primary(fact: NodeFact) -> bool:
+    engine = engine_of(fact)
+    return engine is not None and engine.role is Role.PRIMARY and not engine.is_held
+
+
+def _epoch(fact: NodeFact) -> int:
+    engine = engine_of(fact)
+    return 0 if engine is None or engine.cluster is None else engine.cluster.current_epoch

@@ -1,0 +1,168 @@
+"""How is the group doing? The status that the facts allow, never a better one.
+
+`available` means: every slot is served and every endpoint is listened on; for the first time
+also: every replica is in sync. A node that does not answer keeps its last state for a short
+grace, because a busy engine misses a probe now and then; silence beyond it shows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cachewright.model.facts import EngineFact, Observed
+from cachewright.model.groups import Group, GroupPlacement
+from cachewright.model.slots import SlotRange, covers_all
+from cachewright.model.status import GroupState, GroupStatus, NodeState, NodeStatus, Role
+from cachewright.plan import endpoints
+from cachewright.plan.shard import Phase, ShardView, engine_of, is_down
+
+#: Seconds of silence for which the last known state of a node still counts.
+SILENCE_GRACE_S = 3.0
+
+
+def node_status(
+    node_id: str, group: Group, view: ShardView, observed: Observed, previous: GroupStatus | None
+) -> NodeStatus:
+    """Return the status of one node that shall run.
+
+    A node that cannot be asked keeps its last role, unless another one is the primary now.
+    """
+    before = previous.of(node_id) if previous else None
+    fact = observed.of(node_id)
+    engine = engine_of(fact)
+    if engine is None:
+        silent = not is_down(fact) and observed.silence_s.get(node_id, 0.0) < SILENCE_GRACE_S
+        if silent and before is not None:
+            return before
+        return NodeStatus(
+            node_id=node_id,
+            state=_waiting_state(before),
+            role=None if before is None or is_replaced(before, view) else before.role,
+            engine_version=before.engine_version if before else None,
+        )
+    state = NodeState.AVAILABLE if _serves(group, engine) else _waiting_state(before)
+    return NodeStatus(node_id=node_id, state=state, role=engine.role, engine_version=engine.version)
+
+
+def is_replaced(before: NodeStatus, view: ShardView) -> bool:
+    """Tell whether a node that was the primary is no longer the one of its shard."""
+    return (
+        before.role is Role.PRIMARY
+        and view.phase is Phase.SERVING
+        and view.primary_id != before.node_id
+    )
+
+
+def shard_problem(
+    view: ShardView, placement: GroupPlacement, nodes: Sequence[NodeStatus], observed: Observed
+) -> str:
+    """Return why a shard does not serve, empty when it does."""
+    if view.phase is Phase.SPLIT:
+        return view.reason
+    primary = next((n for n in nodes if n.node_id == view.primary_id), None)
+    if primary is None:
+        primaries = [n for n in nodes if n.role is Role.PRIMARY and n.state is NodeState.AVAILABLE]
+        return "" if primaries else view.reason
+    if primary.state is not NodeState.AVAILABLE:
+        return observed.of(primary.node_id).failure or f"{primary.node_id} does not serve yet"
+    return ""
+
+
+def endpoint_problem(placement: GroupPlacement, observed: Observed) -> str:
+    """Return which endpoint nobody listens on, empty when all are listened on or none can say."""
+    if any(engine_of(fact) is None and not is_down(fact) for fact in observed.nodes.values()):
+        return ""
+    listened = {
+        address
+        for fact in observed.nodes.values()
+        if (engine := engine_of(fact)) is not None and not engine.is_held
+        for address in engine.bind
+    }
+    missing = [a for a in placement.endpoints.addresses() if a not in listened]
+    return f"endpoint {missing[0]} is not listened on yet" if missing else ""
+
+
+def slots_problem(views: Sequence[ShardView], observed: Observed) -> str:
+    """Return what is wrong with the ownership of slots, empty when every slot has one owner."""
+    owned: list[SlotRange] = []
+    for view in views:
+        engine = engine_of(observed.of(view.primary_id)) if view.primary_id else None
+        if engine is None or engine.cluster is None:
+            return ""
+        owned.extend(engine.cluster.own_slots)
+    return "" if covers_all(owned) else "not every slot is served by exactly one primary"
+
+
+def group_status(
+    group: Group,
+    placement: GroupPlacement,
+    views: Sequence[ShardView],
+    observed: Observed,
+    previous: GroupStatus | None,
+) -> GroupStatus:
+    """Return the status of a group that shall run."""
+    was_available = previous is not None and previous.was_available
+    nodes = tuple(
+        node_status(node.node_id, group, view, observed, previous)
+        for view in views
+        for node in view.shard.nodes
+    )
+    problem = _first_problem(group, placement, views, nodes, observed)
+    waiting = [n.node_id for n in nodes if n.state is not NodeState.AVAILABLE]
+    if not problem and waiting and not was_available:
+        problem = _replica_problem(waiting[0], observed)
+    if not problem:
+        state = GroupState.AVAILABLE
+    else:
+        state = GroupState.MODIFYING if was_available else GroupState.CREATING
+    return GroupStatus(
+        state=state,
+        observed_generation=group.spec.generation,
+        nodes=nodes,
+        reason=problem or (_replica_problem(waiting[0], observed) if waiting else ""),
+        was_available=was_available or state is GroupState.AVAILABLE,
+    )
+
+
+def _first_problem(
+    group: Group,
+    placement: GroupPlacement,
+    views: Sequence[ShardView],
+    nodes: Sequence[NodeStatus],
+    observed: Observed,
+) -> str:
+    for view in views:
+        ids = {node.node_id for node in view.shard.nodes}
+        shard_nodes = [n for n in nodes if n.node_id in ids]
+        problem = shard_problem(view, placement, shard_nodes, observed)
+        if problem:
+            return problem
+    problem = endpoint_problem(placement, observed)
+    if not problem and group.spec.cluster_enabled:
+        problem = slots_problem(views, observed)
+    return problem
+
+
+def _replica_problem(node_id: str, observed: Observed) -> str:
+    fact = observed.of(node_id)
+    if fact.failure:
+        return fact.failure
+    if is_down(fact):
+        return f"replica {node_id} is not running"
+    if endpoints.is_ready_replica(observed, node_id):
+        return f"replica {node_id} is about to be admitted"
+    return f"replica {node_id} is not in sync yet"
+
+
+def _waiting_state(before: NodeStatus | None) -> NodeState:
+    if before is None or before.state is NodeState.CREATING:
+        return NodeState.CREATING
+    return NodeState.MODIFYING
+
+
+def _serves(group: Group, engine: EngineFact) -> bool:
+    if engine.is_held or engine.is_loading:
+        return False
+    if group.spec.cluster_enabled and (engine.cluster is None or not engine.cluster.is_ok):
+        return False
+    return engine.role is Role.PRIMARY or engine.is_in_sync

@@ -1,0 +1,271 @@
+"""Whatever happens between any two steps, no law is broken, and the group settles afterwards."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+)
+from tests.property.plan.groups import CREATED_AT, groups
+from tests.property.plan.world import Life, Refused, World
+
+from cachewright.model.groups import Deletion
+from cachewright.model.settings import Limits
+from cachewright.model.status import Event, GroupState, GroupStatus, Role
+from cachewright.plan.group import plan_group
+from cachewright.plan.invariants import violations
+from cachewright.plan.plan import LOOK_AGAIN_REST_S, Plan
+from cachewright.plan.shutdown import plan_stop
+
+#: Rounds within which a group of at most 12 nodes settles once faults stop: install, place, start,
+#: admit, start replicas, follow, sync, admit, move endpoints, and as many again after a failure.
+SETTLE_ROUNDS = 40
+
+
+class PlanMachine(RuleBasedStateMachine):
+    """One group, one host, every fault that the model world knows."""
+
+    nodes = Bundle("nodes")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.world: World
+        self.status: GroupStatus | None = None
+        self.now = CREATED_AT
+        self.mark = 0
+        self.events: list[Event] = []
+
+    @initialize(group=st.data())
+    def begin(self, group: st.DataObject) -> None:
+        self.world = World(group=group.draw(groups()))
+        self.world.is_build_here = group.draw(st.booleans())
+
+    def plan(self) -> Plan:
+        observed = self.world.observe()
+        group = self.world.group
+        plan = plan_group(group, self.status, observed, now=self.now, limits=Limits())
+        assert violations(group, observed, plan) == ()
+        return plan
+
+    def one_round(self, dies_after: int | None = None) -> Plan | None:
+        """Run one round of the loop; the controller may die after some steps."""
+        if self.world.is_forgotten:
+            return None
+        plan = self.plan()
+        if plan.status != self.status:
+            self.events.extend(plan.events)
+        self.status = plan.status
+        for step in plan.steps[:dies_after]:
+            try:
+                self.world.execute(step.command)
+            except Refused:
+                continue
+        return plan
+
+    @rule(dies_after=st.none() | st.integers(0, 3))
+    def look(self, dies_after: int | None) -> None:
+        self.one_round(dies_after)
+
+    @rule(rounds=st.integers(2, 12))
+    def the_loop_runs_undisturbed(self, rounds: int) -> None:
+        for _ in range(rounds):
+            self.world.tick()
+            self.one_round()
+
+    @rule()
+    def time_passes(self) -> None:
+        self.world.tick()
+        self.now += datetime.timedelta(seconds=1)
+
+    @rule()
+    def client_writes(self) -> None:
+        self.mark += 1
+        self.world.write(self.mark)
+
+    @rule(number=st.integers(0, 11))
+    def a_node_dies(self, number: int) -> None:
+        node_id = self.pick(number)
+        if node_id is not None:
+            self.world.kill(node_id)
+
+    @rule(number=st.integers(0, 11), lags=st.booleans())
+    def a_replica_lags_or_catches_up(self, number: int, lags: bool) -> None:
+        node_id = self.pick(number)
+        if node_id is not None:
+            self.world.engines[node_id].lags = lags
+
+    @precondition(
+        lambda self: self.status is not None and self.status.state is GroupState.AVAILABLE
+    )
+    @rule(number=st.integers(0, 3))
+    def a_failover_loses_nothing_that_the_best_replica_had(self, number: int) -> None:
+        self.calm()
+        self.settle()
+        shards = self.world.group.spec.shards
+        shard = shards[number % len(shards)]
+        engines = [
+            self.world.engines[n.node_id] for n in shard.nodes if n.node_id in self.world.engines
+        ]
+        primary = next((e for e in engines if e.serves_writes()), None)
+        synced = [e.data for e in engines if e.is_in_sync and not e.is_held]
+        if primary is None or not synced or not self.world.group.spec.automatic_failover:
+            return
+        self.world.kill(primary.place.node_id)
+        self.settle()
+        kept = self.data_of_shards()
+        assert max(synced, key=len) <= kept[shard.shard_id]
+
+    @rule(number=st.integers(0, 11))
+    def a_node_falls_silent(self, number: int) -> None:
+        node_id = self.pick(number)
+        if node_id is not None and self.world.engines[node_id].life is Life.RUNNING:
+            self.world.engines[node_id].is_silent = True
+
+    @rule(number=st.integers(0, 11))
+    def a_node_answers_again(self, number: int) -> None:
+        node_id = self.pick(number)
+        if node_id is not None:
+            self.world.engines[node_id].is_silent = False
+
+    @rule(silent=st.booleans())
+    def the_host_falls_silent_or_answers(self, silent: bool) -> None:
+        self.world.host_is_silent = silent
+
+    @rule(number=st.integers(0, 11), times=st.integers(1, 2))
+    def starts_will_fail(self, number: int, times: int) -> None:
+        node_id = self.pick(number)
+        if node_id is not None:
+            self.world.engines[node_id].starts_to_fail = times
+
+    @rule()
+    def the_machine_loses_power(self) -> None:
+        for node_id in self.world.engines:
+            self.world.kill(node_id)
+
+    @rule(stages=st.integers(0, 2))
+    def the_service_stops_gracefully(self, stages: int) -> None:
+        """Stop, perhaps interrupted between two stages, and start again."""
+        if self.world.is_forgotten or self.world.host_is_silent:
+            return
+        for stage in plan_stop(self.world.group, self.status, self.world.observe())[:stages]:
+            for step in stage:
+                try:
+                    self.world.execute(step.command)
+                except Refused:
+                    return
+
+    @precondition(
+        lambda self: self.status is not None and self.status.state is GroupState.AVAILABLE
+    )
+    @rule()
+    def a_graceful_stop_loses_nothing(self) -> None:
+        """Stop, start, and find in every shard what was written before."""
+        self.calm()
+        self.settle()
+        before = self.data_of_shards()
+        for stage in plan_stop(self.world.group, self.status, self.world.observe()):
+            for step in stage:
+                self.world.execute(step.command)
+        assert all(e.life is not Life.RUNNING for e in self.world.engines.values())
+        self.settle()
+        assert self.data_of_shards() == before
+
+    @precondition(lambda self: self.world.group.spec.deletion is None)
+    @rule()
+    def a_caller_deletes(self) -> None:
+        self.delete(None)
+
+    @precondition(
+        lambda self: (
+            self.world.group.spec.deletion is None
+            and not self.world.group.spec.cluster_enabled
+            and self.status is not None
+            and self.status.state is GroupState.AVAILABLE
+        )
+    )
+    @rule()
+    def a_caller_deletes_and_retains_the_primary(self) -> None:
+        assert self.status is not None
+        primary = next(n.node_id for n in self.status.nodes if n.role is Role.PRIMARY)
+        self.delete(primary)
+
+    @invariant()
+    def at_most_one_writer_a_shard(self) -> None:
+        if not hasattr(self, "world"):
+            return
+        for shard in self.world.group.spec.shards:
+            writers = [
+                n.node_id
+                for n in shard.nodes
+                if n.node_id in self.world.engines and self.world.engines[n.node_id].serves_writes()
+            ]
+            assert len(writers) <= 1
+
+    def teardown(self) -> None:
+        """Once faults stop, the group settles: it serves, or it is gone, or its create failed."""
+        if not hasattr(self, "world"):
+            return
+        self.calm()
+        self.settle()
+        self.check_settled()
+
+    def calm(self) -> None:
+        self.world.host_is_silent = False
+        for engine in self.world.engines.values():
+            engine.is_silent, engine.starts_to_fail = False, 0
+
+    def settle(self) -> None:
+        for _ in range(SETTLE_ROUNDS):
+            self.world.tick()
+            plan = self.one_round()
+            if plan is None or (plan.look_again_s == LOOK_AGAIN_REST_S and not plan.steps):
+                break
+
+    def data_of_shards(self) -> dict[str, frozenset[int]]:
+        return {
+            shard.shard_id: self.world.engines[node.node_id].data
+            for shard in self.world.group.spec.shards
+            for node in shard.nodes
+            if node.node_id in self.world.engines
+            and self.world.engines[node.node_id].serves_writes()
+        }
+
+    def check_settled(self) -> None:
+        deletion = self.world.group.spec.deletion
+        if deletion is not None and deletion.retained_node_id is None:
+            assert self.world.is_forgotten
+            assert all(e.life is Life.ABSENT for e in self.world.engines.values())
+            return
+        assert self.status is not None
+        assert self.plan().steps == (), "a settled group has nothing to do"
+        if self.status.state is GroupState.CREATE_FAILED:
+            assert all(e.life is not Life.RUNNING for e in self.world.engines.values())
+            return
+        if not self.world.group.spec.automatic_failover and "no primary" in self.status.reason:
+            return  # failover is off: the caller decides what becomes of the replicas
+        assert self.status.state is GroupState.AVAILABLE, self.status.reason
+        assert all(node.state.value == "available" for node in self.status.nodes)
+        assert self.world.is_released == (deletion is not None)
+
+    def delete(self, retained: str | None) -> None:
+        spec = self.world.group.spec
+        deletion = Deletion(requested_at=self.now, retained_node_id=retained)
+        spec = dataclasses.replace(spec, deletion=deletion, generation=spec.generation + 1)
+        self.world.group = dataclasses.replace(self.world.group, spec=spec)
+
+    def pick(self, number: int) -> str | None:
+        node_ids = sorted(self.world.engines)
+        return node_ids[number % len(node_ids)] if node_ids else None
+
+
+TestPlanMachine = PlanMachine.TestCase
+TestPlanMachine.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)

@@ -1,0 +1,327 @@
+"""A host with engines, small enough to be surely right: what commands do, and what can go wrong.
+
+It exists so that property tests observe only worlds that can exist: facts come from running the
+model, never from random fields. It follows docs/architecture.md and the engines' own behaviour
+(held starts, cluster maps, first sync), and it refuses commands that a host would refuse.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from dataclasses import dataclass, field
+
+from cachewright.model.commands import (
+    AdmitNode,
+    BindNode,
+    Command,
+    FollowPrimary,
+    ForgetGroup,
+    InstallBuild,
+    Launch,
+    PlaceGroup,
+    PromoteNode,
+    Promotion,
+    ReleaseGroup,
+    RemoveNode,
+    StartNode,
+    StopNode,
+)
+from cachewright.model.facts import (
+    Absent,
+    ClusterFact,
+    EngineFact,
+    NodeFact,
+    Observed,
+    ProcessFact,
+    ProcessIdentity,
+    Running,
+    Stopped,
+    TerminationProof,
+    Unknown,
+)
+from cachewright.model.groups import Endpoints, Group, GroupPlacement, NodePlacement
+from cachewright.model.slots import SlotRanges
+from cachewright.model.status import Role
+from cachewright.plan.status import SILENCE_GRACE_S
+
+_LONG_SILENCE_S = SILENCE_GRACE_S + 1.0
+
+
+class Life(enum.Enum):
+    ABSENT = "absent"
+    RUNNING = "running"
+    STOPPED = "stopped"
+
+
+class Refused(Exception):
+    """A host would not carry this command out now; nothing was changed."""
+
+
+@dataclass
+class Engine:
+    """One node of the model."""
+
+    place: NodePlacement
+    life: Life = Life.ABSENT
+    is_held: bool = True
+    is_silent: bool = False
+    role: Role = Role.PRIMARY
+    follows: str | None = None
+    is_in_sync: bool = False
+    #: What it would answer a client: marks of everything that was written to it.
+    data: frozenset[int] = frozenset()
+    saved: frozenset[int] | None = None
+    bind: tuple[str, ...] = ()
+    slots: SlotRanges = ()
+    epoch: int = 0
+    cluster_enabled: bool = False
+    failed_starts: int = 0
+    starts_to_fail: int = 0
+    generation: int = 0
+    #: In sync by its link, but behind with applying.
+    lags: bool = False
+
+    def serves_writes(self) -> bool:
+        """Tell whether a client could write here at this moment."""
+        return self.life is Life.RUNNING and self.role is Role.PRIMARY and not self.is_held
+
+
+@dataclass
+class World:
+    """A host, its engines, and the records of one group."""
+
+    group: Group
+    engines: dict[str, Engine] = field(default_factory=dict)
+    is_forgotten: bool = False
+    is_released: bool = False
+    is_build_here: bool = True
+    host_is_silent: bool = False
+
+    def observe(self) -> Observed:
+        """Report what an agent would report."""
+        if self.host_is_silent:
+            return Observed(build_version="9.1.2")
+        return Observed(
+            nodes={node_id: self._fact(engine) for node_id, engine in self.engines.items()},
+            silence_s={
+                node_id: _LONG_SILENCE_S for node_id, e in self.engines.items() if e.is_silent
+            },
+            build_version="9.1.2" if self.is_build_here else None,
+        )
+
+    def execute(self, command: Command) -> None:  # noqa: C901 one case for each command
+        """Carry out one command as a host or the store would."""
+        match command:
+            case InstallBuild():
+                self.is_build_here = True
+            case PlaceGroup():
+                self._place()
+            case ForgetGroup():
+                self.is_forgotten = True
+            case ReleaseGroup(retained_node_id=node_id):
+                self._release(node_id)
+            case StartNode(launch=launch):
+                self._start(launch)
+            case AdmitNode(key=key, bind=bind):
+                engine = self._answering(key)
+                self._listen(engine, bind)
+                engine.is_held = False
+            case BindNode(key=key, bind=bind):
+                self._listen(self._answering(key), bind)
+            case FollowPrimary(key=key, address=address):
+                self._follow(self._answering(key), address)
+            case PromoteNode(key=key, how=how):
+                self._promote(self._answering(key), how)
+            case StopNode(key=key, saves=saves):
+                self._stop(self._by_key(key), saves=saves)
+            case RemoveNode(key=key):
+                engine = self._by_key(key)
+                if engine.life is Life.RUNNING:
+                    raise Refused(f"{key} still runs")
+                self.engines[engine.place.node_id] = Engine(place=engine.place)
+
+    def tick(self) -> None:
+        """Let replicas that can reach their primary finish a sync, and copy new writes."""
+        for engine in self.engines.values():
+            if engine.life is not Life.RUNNING or engine.role is not Role.REPLICA:
+                continue
+            primary = self.engines.get(engine.follows or "")
+            reachable = primary is not None and primary.serves_writes() and not primary.is_silent
+            if reachable and primary is not None and not engine.is_silent:
+                lags = engine.lags and engine.is_in_sync
+                engine.data = engine.data if lags else primary.data
+                engine.is_in_sync = True
+            else:
+                engine.is_in_sync = False
+
+    def write(self, mark: int) -> None:
+        """Let a client write to every primary that takes writes."""
+        for engine in self.engines.values():
+            if engine.serves_writes() and not engine.is_silent:
+                engine.data |= {mark}
+
+    def kill(self, node_id: str) -> None:
+        """End a process as kill -9 does."""
+        engine = self.engines[node_id]
+        if engine.life is Life.RUNNING:
+            engine.life, engine.is_silent, engine.data = Life.STOPPED, False, frozenset()
+
+    def _fact(self, engine: Engine) -> NodeFact:
+        silence = Unknown(reason="no answer within 1 s")
+        is_known = engine.life is Life.RUNNING and not engine.is_silent
+        return NodeFact(
+            process=self._process(engine),
+            engine=self._engine_fact(engine) if is_known else silence,
+            has_saved_data=engine.saved is not None,
+            failed_starts=engine.failed_starts,
+            failure="the engine ended at once" if engine.failed_starts else "",
+        )
+
+    def _process(self, engine: Engine) -> ProcessFact:
+        identity = ProcessIdentity(pid=100, start_ticks=engine.generation, boot_id="boot")
+        match engine.life:
+            case Life.ABSENT:
+                return Absent()
+            case Life.RUNNING:
+                return Running(identity=identity)
+            case Life.STOPPED:
+                proof = TerminationProof(identity=identity, exit_code=-9, evidence="pidfd")
+                return Stopped(proof=proof)
+
+    def _engine_fact(self, engine: Engine) -> EngineFact:
+        primary = self.engines.get(engine.follows or "")
+        return EngineFact(
+            version="9.1.2",
+            role=engine.role,
+            is_held=engine.is_held,
+            is_loading=False,
+            is_in_sync=engine.is_in_sync,
+            primary=(primary.place.address, primary.place.port) if primary else None,
+            replication_id="",
+            second_replication_id="",
+            second_offset=-1,
+            offset=len(engine.data),
+            used_memory_bytes=0,
+            bind=engine.bind,
+            cluster=self._cluster_fact(engine) if engine.cluster_enabled else None,
+        )
+
+    def _cluster_fact(self, engine: Engine) -> ClusterFact:
+        primaries = [e for e in self.engines.values() if e.role is Role.PRIMARY]
+        running = [e for e in primaries if e.life is Life.RUNNING]
+        return ClusterFact(
+            is_ok=len(running) == len(primaries),
+            slots_assigned=16_384,
+            known_nodes=len(self.engines),
+            current_epoch=max(e.epoch for e in self.engines.values()),
+            own_slots=engine.slots if engine.role is Role.PRIMARY else (),
+        )
+
+    def _place(self) -> None:
+        if self.group.placement is not None:
+            raise Refused("placed already")
+        spec = self.group.spec
+        nodes = tuple(
+            NodePlacement(
+                node_id=node.node_id,
+                host="local",
+                address=f"127.64.0.{number}",
+                port=6379,
+                engine_id=f"{number:040x}",
+            )
+            for number, node in enumerate(spec.nodes(), start=1)
+        )
+        endpoints = (
+            Endpoints(configuration="127.64.1.1")
+            if spec.cluster_enabled
+            else Endpoints(primary="127.64.1.1", reader="127.64.1.2")
+        )
+        placement = GroupPlacement(nodes=nodes, endpoints=endpoints, build_version="9.1.2")
+        self.group = dataclasses.replace(self.group, placement=placement)
+        self.engines = {node.node_id: Engine(place=node) for node in nodes}
+
+    def _release(self, retained: str) -> None:
+        placement = self.group.placement
+        if placement is None:
+            raise Refused("not placed")
+        kept = tuple(n for n in placement.nodes if n.node_id == retained)
+        left = [e for n, e in self.engines.items() if n != retained and e.life is not Life.ABSENT]
+        if left:
+            raise Refused("nodes are left")
+        placement = GroupPlacement(nodes=kept, endpoints=Endpoints(), build_version="9.1.2")
+        self.group = dataclasses.replace(self.group, placement=placement)
+        self.engines = {retained: self.engines[retained]}
+        self.is_released = True
+
+    def _start(self, launch: Launch) -> None:
+        engine = self._by_key(launch.key)
+        if engine.life is Life.RUNNING:
+            raise Refused(f"{launch.key} runs already")
+        if engine.starts_to_fail:
+            engine.starts_to_fail -= 1
+            engine.failed_starts += 1
+            engine.life = Life.STOPPED
+            raise Refused("the engine ended at once")
+        engine.data = engine.saved if launch.loads_saved_data and engine.saved else frozenset()
+        engine.life, engine.is_held, engine.is_silent = Life.RUNNING, True, False
+        engine.saved, engine.failed_starts, engine.is_in_sync = None, 0, False
+        engine.role, engine.follows, engine.bind = Role.PRIMARY, None, (engine.place.address,)
+        engine.generation += 1
+        engine.cluster_enabled = bool(launch.peers)
+        for peer in launch.peers:
+            if peer.engine_id == launch.engine_id:
+                engine.role, engine.slots, engine.epoch = peer.role, peer.slots, peer.epoch
+                by_engine_id = {e.place.engine_id: n for n, e in self.engines.items()}
+                engine.follows = by_engine_id.get(peer.primary_engine_id or "")
+
+    def _follow(self, engine: Engine, address: str) -> None:
+        for node_id, other in self.engines.items():
+            if other.place.address == address and other is not engine:
+                # A full sync replaces whatever the replica had.
+                engine.role, engine.follows, engine.is_in_sync = Role.REPLICA, node_id, False
+                return
+        raise Refused(f"nobody has the address {address}")
+
+    def _promote(self, engine: Engine, how: Promotion) -> None:
+        """Let a replica take over, and the engines' own cluster tell its siblings."""
+        if engine.role is Role.PRIMARY:
+            return
+        primaries = [e for e in self.engines.values() if e.role is Role.PRIMARY and e.slots]
+        living = [e for e in primaries if e.life is Life.RUNNING and not e.is_silent]
+        if how is Promotion.FORCE and len(living) <= len(primaries) // 2:
+            raise Refused("no majority votes")
+        node_id = engine.place.node_id
+        old = engine.follows
+        engine.role, engine.follows, engine.is_in_sync = Role.PRIMARY, None, False
+        if how is Promotion.STANDALONE:
+            return
+        engine.epoch = max(e.epoch for e in self.engines.values()) + 1
+        for other_id, other in self.engines.items():
+            if other_id == old:
+                engine.slots, other.slots = other.slots, ()
+            if other.follows == old and other is not engine:
+                other.follows = node_id
+
+    def _listen(self, engine: Engine, bind: tuple[str, ...]) -> None:
+        for other in self.engines.values():
+            if other is not engine and other.life is Life.RUNNING and set(bind) & set(other.bind):
+                raise Refused("the address is in use")
+        engine.bind = bind
+
+    def _stop(self, engine: Engine, *, saves: bool) -> None:
+        if engine.life is not Life.RUNNING:
+            return
+        if saves and engine.is_silent:
+            raise Refused("it does not answer, so it cannot save")
+        engine.saved = engine.data if saves else None
+        engine.life, engine.is_silent, engine.data = Life.STOPPED, False, frozenset()
+
+    def _answering(self, key: str) -> Engine:
+        engine = self._by_key(key)
+        if engine.life is not Life.RUNNING or engine.is_silent:
+            raise Refused(f"{key} does not answer")
+        return engine
+
+    def _by_key(self, key: str) -> Engine:
+        return self.engines[key.partition(".")[2]]

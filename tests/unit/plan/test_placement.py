@@ -1,0 +1,84 @@
+"""Addresses are given once, never twice, and not at once again."""
+
+from __future__ import annotations
+
+import dataclasses
+import ipaddress
+
+import pytest
+from tests.property.plan.groups import make_group
+
+from cachewright.kit import ids
+from cachewright.model.errors import Terminal
+from cachewright.model.groups import Group, GroupPlacement
+from cachewright.plan.placement import (
+    AddressPool,
+    OwnAddresses,
+    SharedAddress,
+    addresses_needed,
+    place_group,
+)
+
+POOL = OwnAddresses(network=ipaddress.IPv4Network("127.70.0.0/24"))
+
+
+def place(
+    group: Group, pool: AddressPool = POOL, taken: frozenset[str] = frozenset()
+) -> GroupPlacement:
+    return place_group(
+        group.spec,
+        pool=pool,
+        taken=taken,
+        host="local",
+        engine_ids=[ids.new_engine_id() for _ in group.spec.nodes()],
+        build_version="9.1.2",
+    )
+
+
+def test_every_node_and_endpoint_has_an_address_of_its_own() -> None:
+    placed = place(make_group(shards=1, replicas=2, cluster_enabled=False))
+    addresses = [node.address for node in placed.nodes] + list(placed.endpoints.addresses())
+    assert len(set(addresses)) == 5
+    assert {node.port for node in placed.nodes} == {6379}
+    assert all(ipaddress.ip_address(a) in POOL.network for a in addresses)
+
+
+def test_a_cluster_has_one_configuration_endpoint_and_no_other() -> None:
+    endpoints = place(make_group(shards=2, replicas=0, cluster_enabled=True)).endpoints
+    assert endpoints.configuration is not None
+    assert endpoints.primary is None
+    assert endpoints.reader is None
+
+
+def test_taken_addresses_are_left_alone() -> None:
+    group = make_group(shards=1, replicas=0, cluster_enabled=False)
+    first = place(group)
+    taken = frozenset(f"{a}:6379" for a in (first.nodes[0].address, *first.endpoints.addresses()))
+    second = place(group, taken=taken)
+    assert not {second.nodes[0].address, *second.endpoints.addresses()} & {
+        entry.partition(":")[0] for entry in taken
+    }
+
+
+def test_another_group_does_not_get_the_addresses_of_one_that_is_gone() -> None:
+    group = make_group(shards=1, replicas=0, cluster_enabled=False)
+    other = dataclasses.replace(group, spec=dataclasses.replace(group.spec, uid="zzzzzzzz"))
+    assert place(group).nodes[0].address != place(other).nodes[0].address
+
+
+def test_a_pool_that_is_too_small_says_so() -> None:
+    pool = OwnAddresses(network=ipaddress.IPv4Network("127.70.0.0/30"))
+    group = make_group(shards=1, replicas=0, cluster_enabled=False)
+    with pytest.raises(Terminal, match="3 addresses needed, 2 are free"):
+        place(group, pool=pool)
+
+
+def test_a_shared_address_gives_each_node_a_port_and_no_endpoints() -> None:
+    pool = SharedAddress(address="127.0.0.1", first_port=10_000, last_port=10_009)
+    group = make_group(shards=2, replicas=1, cluster_enabled=True)
+    placed = place(group, pool=pool)
+    assert {node.address for node in placed.nodes} == {"127.0.0.1"}
+    assert len({node.port for node in placed.nodes}) == 4
+    assert placed.shares_address
+    assert placed.endpoints.addresses() == ()
+    assert addresses_needed(group.spec, pool) == 4

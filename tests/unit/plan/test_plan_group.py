@@ -1,0 +1,276 @@
+"""The story of a group, one situation at a time: what is seen, and what is done about it."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+
+import pytest
+from tests.property.plan.groups import CREATED_AT, make_group
+from tests.property.plan.world import Life, World
+
+from cachewright.model.commands import (
+    AdmitNode,
+    BindNode,
+    FollowPrimary,
+    InstallBuild,
+    PlaceGroup,
+    PromoteNode,
+    Promotion,
+    StartNode,
+    StopNode,
+)
+from cachewright.model.facts import NodeFact, Observed, Unknown
+from cachewright.model.groups import Deletion, Group
+from cachewright.model.settings import Limits
+from cachewright.model.status import GroupState, GroupStatus, NodeState, Role
+from cachewright.plan.group import plan_group
+from cachewright.plan.plan import LOOK_AGAIN_REST_S, Plan
+from cachewright.plan.shutdown import plan_stop
+
+NOW = CREATED_AT + datetime.timedelta(seconds=1)
+
+
+def look(world: World, previous: GroupStatus | None = None, seconds: float = 1.0) -> Plan:
+    now = CREATED_AT + datetime.timedelta(seconds=seconds)
+    return plan_group(world.group, previous, world.observe(), now=now, limits=Limits())
+
+
+def settled(group: Group) -> tuple[World, GroupStatus]:
+    """Run rounds until the group rests."""
+    world, status = World(group=group), None
+    for _ in range(20):
+        plan = look(world, status)
+        status = plan.status
+        for step in plan.steps:
+            world.execute(step.command)
+        world.tick()
+        if plan.look_again_s == LOOK_AGAIN_REST_S:
+            return world, status
+    raise AssertionError(f"not settled: {status}")
+
+
+def commands(plan: Plan) -> dict[str | None, type]:
+    return {step.node_id: type(step.command) for step in plan.steps}
+
+
+def test_a_missing_build_is_installed_before_anything_else() -> None:
+    world = World(group=make_group(shards=1, replicas=0, cluster_enabled=False))
+    world.is_build_here = False
+    plan = look(world)
+    assert [type(step.command) for step in plan.steps] == [InstallBuild]
+    assert plan.status.reason == "installing valkey 9.1"
+    assert [e.message for e in plan.events] == ["Installing valkey 9.1 for replication group demo"]
+    assert look(world, plan.status).events == ()
+
+
+def test_addresses_come_before_processes() -> None:
+    world = World(group=make_group(shards=1, replicas=0, cluster_enabled=False))
+    assert [type(step.command) for step in look(world).steps] == [PlaceGroup]
+
+
+def test_primaries_start_first_and_alone() -> None:
+    world = World(group=make_group(shards=2, replicas=1, cluster_enabled=True))
+    world.execute(look(world).steps[0].command)
+    assert commands(look(world)) == {"demo-0001-001": StartNode, "demo-0002-001": StartNode}
+
+
+def test_a_replica_follows_before_it_is_admitted() -> None:
+    world = World(group=make_group(shards=1, replicas=1, cluster_enabled=False))
+    seen: list[dict[str | None, type]] = []
+    for _ in range(6):
+        plan = look(world)
+        seen.append(commands(plan))
+        for step in plan.steps:
+            world.execute(step.command)
+        world.tick()
+    assert seen[1:] == [
+        {"demo-001": StartNode},
+        {"demo-001": AdmitNode},
+        {"demo-002": StartNode},
+        {"demo-002": FollowPrimary},
+        {"demo-002": AdmitNode},
+    ]
+
+
+def test_the_first_available_comes_with_one_event_for_each_node_and_one_for_the_group() -> None:
+    world, status = settled(make_group(shards=1, replicas=1, cluster_enabled=False))
+    again = look(world, status)
+    assert status.state is GroupState.AVAILABLE
+    assert again.events == ()
+    previous = dataclasses.replace(status, state=GroupState.CREATING, was_available=False)
+    first = look(world, previous)
+    assert sorted(e.message for e in first.events) == [
+        "Cache cluster created",
+        "Cache cluster created",
+        "Replication group demo created",
+    ]
+
+
+def test_silence_is_patience() -> None:
+    world, status = settled(make_group(shards=3, replicas=1, cluster_enabled=True))
+    world.host_is_silent = True
+    plan = look(world, status)
+    assert plan.steps == ()
+    assert all(node.state is NodeState.AVAILABLE for node in plan.status.nodes)
+
+
+def test_a_primary_that_stays_silent_is_not_called_available() -> None:
+    world, status = settled(make_group(shards=1, replicas=1, cluster_enabled=False))
+    world.engines["demo-001"].is_silent = True
+    plan = look(world, status)
+    assert plan.status.state is GroupState.MODIFYING
+    assert plan.steps == ()
+
+
+def test_a_lone_primary_that_died_comes_back_empty_and_an_event_says_so() -> None:
+    world, status = settled(make_group(shards=1, replicas=0, cluster_enabled=False))
+    world.kill("demo-001")
+    plan = look(world, status)
+    assert commands(plan) == {"demo-001": StartNode}
+    assert plan.status.state is GroupState.MODIFYING
+    assert any("comes back empty" in event.message for event in plan.events)
+
+
+def test_without_automatic_failover_a_dead_primary_waits_for_its_owner() -> None:
+    world, status = settled(make_group(shards=1, replicas=1, cluster_enabled=False))
+    world.kill("demo-001")
+    plan = look(world, status)
+    promoting = StartNode | StopNode | PromoteNode
+    assert not any(isinstance(step.command, promoting) for step in plan.steps)
+    assert plan.status.state is GroupState.MODIFYING
+
+
+def test_the_replica_that_applied_most_is_promoted() -> None:
+    group = make_group(shards=1, replicas=2, cluster_enabled=False, failover=True)
+    world, status = settled(group)
+    world.write(1)
+    world.engines["demo-003"].data = frozenset({1})
+    world.kill("demo-001")
+    assert [(s.node_id, s.command) for s in look(world, status).steps] == [
+        ("demo-003", PromoteNode(key="abcdefgh.demo-003", how=Promotion.STANDALONE))
+    ]
+
+
+def test_nobody_is_promoted_while_one_node_of_the_shard_is_silent() -> None:
+    group = make_group(shards=1, replicas=2, cluster_enabled=False, failover=True)
+    world, status = settled(group)
+    world.kill("demo-001")
+    world.engines["demo-002"].is_silent = True
+    assert look(world, status).steps == ()
+
+
+def test_a_frozen_primary_is_not_replaced_without_proof() -> None:
+    group = make_group(shards=1, replicas=1, cluster_enabled=False, failover=True)
+    world, status = settled(group)
+    world.engines["demo-001"].is_silent = True
+    assert look(world, status).steps == ()
+
+
+def test_primaries_vote_where_a_majority_of_them_lives() -> None:
+    world, status = settled(make_group(shards=3, replicas=1, cluster_enabled=True))
+    world.kill("demo-0002-001")
+    (step,) = look(world, status).steps
+    assert step.command == PromoteNode(key="abcdefgh.demo-0002-002", how=Promotion.FORCE)
+
+
+def test_below_a_majority_one_shard_after_the_other_takes_over() -> None:
+    world, status = settled(make_group(shards=3, replicas=1, cluster_enabled=True))
+    world.kill("demo-0001-001")
+    world.kill("demo-0002-001")
+    promotions = [
+        s.command for s in look(world, status).steps if isinstance(s.command, PromoteNode)
+    ]
+    assert promotions == [PromoteNode(key="abcdefgh.demo-0001-002", how=Promotion.TAKEOVER)]
+
+
+def test_a_failover_is_told_once_for_the_node_and_once_for_the_group() -> None:
+    group = make_group(shards=1, replicas=1, cluster_enabled=False, failover=True)
+    world, status = settled(group)
+    world.kill("demo-001")
+    told: list[str] = []
+    for _ in range(8):
+        plan = look(world, status)
+        told += [event.message for event in plan.events if "Failover" in event.message]
+        status = plan.status
+        for step in plan.steps:
+            world.execute(step.command)
+        world.tick()
+    text = "Failover from primary node demo-001 to replica node demo-002 completed"
+    assert told == [text, text]
+    assert [n.role for n in status.nodes] == [Role.REPLICA, Role.PRIMARY]
+
+
+def test_endpoints_move_in_two_rounds() -> None:
+    world, status = settled(make_group(shards=1, replicas=1, cluster_enabled=False))
+    world.kill("demo-002")
+    bound = look(world, status)
+    assert commands(bound) == {"demo-001": BindNode, "demo-002": StartNode}
+    for step in bound.steps:
+        world.execute(step.command)
+    for _ in range(8):
+        plan = look(world, status)
+        for step in plan.steps:
+            world.execute(step.command)
+        world.tick()
+    assert world.engines["demo-001"].bind == ("127.64.0.1", "127.64.1.1")
+    assert world.engines["demo-002"].bind == ("127.64.0.2", "127.64.1.2")
+
+
+@pytest.mark.parametrize(("failures", "gives_up"), [(2, False), (3, True)])
+def test_a_create_is_given_up_after_three_failed_starts(failures: int, gives_up: bool) -> None:
+    world = World(group=make_group(shards=1, replicas=0, cluster_enabled=False))
+    world.execute(look(world).steps[0].command)
+    world.engines["demo-001"].failed_starts = failures
+    plan = look(world)
+    assert (plan.status.state is GroupState.CREATE_FAILED) is gives_up
+    if gives_up:
+        assert plan.status.reason == "the engine ended at once"
+        assert look(world, plan.status).steps == ()
+
+
+def test_a_create_has_a_deadline() -> None:
+    world = World(group=make_group(shards=1, replicas=0, cluster_enabled=False))
+    assert look(world, seconds=301).status.state is GroupState.CREATE_FAILED
+
+
+def test_a_primary_that_starts_among_the_living_claims_the_newest_epoch() -> None:
+    world, status = settled(make_group(shards=2, replicas=0, cluster_enabled=True))
+    world.engines["demo-0002-001"].epoch = 40
+    world.kill("demo-0001-001")
+    (step,) = look(world, status).steps
+    assert isinstance(step.command, StartNode)
+    own = next(
+        p for p in step.command.launch.peers if p.slots == world.engines["demo-0001-001"].slots
+    )
+    assert own.role is Role.PRIMARY
+    assert own.epoch > 40
+
+
+def test_nothing_of_a_deleted_group_is_forgotten_before_its_processes_have_ended() -> None:
+    world, status = settled(make_group(shards=1, replicas=1, cluster_enabled=False))
+    spec = dataclasses.replace(world.group.spec, deletion=Deletion(requested_at=NOW))
+    world.group = dataclasses.replace(world.group, spec=spec)
+    assert commands(look(world, status)) == {"demo-001": StopNode, "demo-002": StopNode}
+    silence = Unknown(reason="the host is silent")
+    silent = Observed(nodes={n: NodeFact(process=silence, engine=silence) for n in world.engines})
+    assert plan_group(world.group, status, silent, now=NOW, limits=Limits()).steps == ()
+
+
+def test_replicas_stop_first_and_the_primary_saves_last() -> None:
+    world, status = settled(make_group(shards=1, replicas=2, cluster_enabled=False))
+    first, last = plan_stop(world.group, status, world.observe())
+    assert [step.node_id for step in first] == ["demo-002", "demo-003"]
+    assert [(s.node_id, s.command) for s in last] == [
+        ("demo-001", StopNode(key="abcdefgh.demo-001", saves=True))
+    ]
+
+
+def test_the_replica_that_applied_most_saves_when_no_primary_is_left() -> None:
+    world, status = settled(make_group(shards=1, replicas=2, cluster_enabled=False))
+    world.write(1)
+    world.engines["demo-003"].data = frozenset({1})
+    world.kill("demo-001")
+    *_, last = plan_stop(world.group, status, world.observe())
+    assert [step.node_id for step in last] == ["demo-003"]
+    assert world.engines["demo-001"].life is Life.STOPPED
