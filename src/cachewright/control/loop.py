@@ -38,9 +38,11 @@ _RETRY_FIRST_S = 0.2
 _RETRY_LAST_S = 30.0
 #: While the store cannot be written, seconds: a disk that was full has room again at any moment.
 _STORE_RETRY_S = 1.0
-#: Tries at something that stands before every start (a build, an address) until the create is
-#: given up.
-_OBSTACLE_TRIES = 3
+#: Tries in a row until a failure counts as an obstacle that people are told, and that ends a
+#: create: for what stands before every start (a build, an address), and for all other commands,
+#: which a busy machine may fail for some seconds.
+_OBSTACLE_TRIES_BEFORE_START = 3
+_OBSTACLE_TRIES = 6
 #: How often events past their retention are swept out, seconds.
 _SWEEP_EVERY_S = 3600.0
 
@@ -216,6 +218,7 @@ class Controller:
                 self._note_obstacle(uid, failure, count)
             return delay_after(count - 1, first_s=_RETRY_FIRST_S, last_s=_RETRY_LAST_S)
         self._failures.pop(uid, None)
+        self._observer.set_obstacle(uid, "")
         repeats = plan.steps == self._last_steps.get(uid)
         self._last_steps[uid] = plan.steps
         if plan.steps and not repeats:
@@ -223,8 +226,9 @@ class Controller:
         return plan.look_again_s
 
     def _note_obstacle(self, uid: str, failure: Failure, count: int) -> None:
-        is_obstacle = isinstance(failure.step.command, InstallBuild | PlaceGroup)
-        if is_obstacle and (failure.is_final or count >= _OBSTACLE_TRIES):
+        is_before_start = isinstance(failure.step.command, InstallBuild | PlaceGroup)
+        tries = _OBSTACLE_TRIES_BEFORE_START if is_before_start else _OBSTACLE_TRIES
+        if failure.is_final or count >= tries:
             self._observer.set_obstacle(uid, failure.reason)
 
     def _forget(self, uid: str) -> None:

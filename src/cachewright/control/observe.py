@@ -30,8 +30,11 @@ class Observer:
         self._obstacles: dict[str, str] = {}
 
     def set_obstacle(self, uid: str, reason: str) -> None:
-        """Remember why the create of a group cannot go on."""
-        self._obstacles[uid] = reason
+        """Remember what has failed again and again for a group; empty: nothing does any more."""
+        if reason:
+            self._obstacles[uid] = reason
+        else:
+            self._obstacles.pop(uid, None)
 
     def forget(self, uid: str) -> None:
         """Drop what is remembered of a group."""

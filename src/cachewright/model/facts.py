@@ -134,7 +134,8 @@ class Observed:
     silence_s: Mapping[str, float] = field(default_factory=dict)
     #: Full version of the build that would run now, `None` while none is on the host.
     build_version: str | None = None
-    #: Why a create cannot go on (no build to be had, no free address); empty when it can.
+    #: What has failed again and again (no build to be had, no free address, an address that
+    #: somebody else took); empty when nothing does.
     obstacle: str = ""
 
     def of(self, node_id: str) -> NodeFact:

@@ -45,14 +45,18 @@ def wanted_binds(
 def possible_bind(
     node_id: str, wanted: dict[str, tuple[str, ...]], observed: Observed
 ) -> tuple[str, ...]:
-    """Return what of a node's wanted addresses nobody else listens on."""
+    """Return a node's own address, and the wanted endpoints that nobody else listens on.
+
+    Nodes may share their own address, and differ by port; endpoints have one holder.
+    """
     held_elsewhere = {
         address
         for other, fact in observed.nodes.items()
         if other != node_id and (engine := engine_of(fact)) is not None
         for address in engine.bind
     }
-    return tuple(address for address in wanted[node_id] if address not in held_elsewhere)
+    own, *endpoints = wanted[node_id]
+    return (own, *(address for address in endpoints if address not in held_elsewhere))
 
 
 def _holders(

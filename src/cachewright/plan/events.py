@@ -36,6 +36,7 @@ def of_change(
     """Return the events that the change from `previous` to `current` stands for."""
     texts = [
         *_group_texts(group, previous, current),
+        *_obstacle_texts(group, previous, current, observed),
         *_failover_texts(group, previous, current),
         *_node_texts(group, previous, current, observed),
     ]
@@ -107,6 +108,17 @@ def _group_texts(
         yield kind, name, f"Replication group {name} does not serve fully: {current.reason}"
     if current.state is GroupState.AVAILABLE and before is GroupState.MODIFYING:
         yield kind, name, f"Replication group {name} serves fully again"
+
+
+def _obstacle_texts(
+    group: Group, previous: GroupStatus | None, current: GroupStatus, observed: Observed
+) -> Iterator[_Text]:
+    """Tell what keeps a group from serving, when nothing else tells it."""
+    is_news = current.reason == observed.obstacle and current.reason != _reason(previous)
+    goes_on = previous is not None and current.state is previous.state
+    if observed.obstacle and is_news and goes_on:
+        text = f"Replication group {group.spec.name} needs attention: {observed.obstacle}"
+        yield SourceType.REPLICATION_GROUP, group.spec.name, text
 
 
 def _install_text(name: str, current: GroupStatus) -> Iterator[_Text]:

@@ -138,7 +138,8 @@ def _plan_removal(
         state=GroupState.DELETING,
         observed_generation=group.spec.generation,
         nodes=removing,
-        reason="deleting" if steps else "waiting for proof that every process has ended",
+        reason=observed.obstacle
+        or ("deleting" if steps else "waiting for proof that every process has ended"),
         was_available=previous is not None and previous.was_available,
     )
     return Plan(

@@ -157,7 +157,8 @@ def listens_only_on_free(plan: Plan, observed: Observed) -> Iterator[str]:
             continue
         for node_id in observed.nodes:
             engine = _answer_of(observed.of(node_id))
-            taken = set(step.command.bind) & set(engine.bind) if engine is not None else set()
+            # The first is its own address, which nodes may share.
+            taken = set(step.command.bind[1:]) & set(engine.bind) if engine is not None else set()
             if taken and node_id != step.node_id:
                 yield f"law 1: {step.node_id} shall listen on {taken}, where {node_id} does"
 

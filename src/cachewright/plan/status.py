@@ -111,6 +111,8 @@ def group_status(
     waiting = [n.node_id for n in nodes if n.state is not NodeState.AVAILABLE]
     if not problem and waiting and not was_available:
         problem = _replica_problem(waiting[0], observed)
+    if problem and observed.obstacle:
+        problem = observed.obstacle
     if not problem:
         state = GroupState.AVAILABLE
     else:

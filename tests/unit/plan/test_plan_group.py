@@ -21,7 +21,7 @@ from cachewright.model.commands import (
     StopNode,
 )
 from cachewright.model.facts import NodeFact, Observed, Unknown
-from cachewright.model.groups import Deletion, Group
+from cachewright.model.groups import Deletion, Endpoints, Group
 from cachewright.model.settings import Limits
 from cachewright.model.status import GroupState, GroupStatus, NodeState, Role
 from cachewright.plan.group import plan_group
@@ -274,3 +274,20 @@ def test_the_replica_that_applied_most_saves_when_no_primary_is_left() -> None:
     *_, last = plan_stop(world.group, status, world.observe())
     assert [step.node_id for step in last] == ["demo-003"]
     assert world.engines["demo-001"].life is Life.STOPPED
+
+
+def test_nodes_that_share_an_address_all_listen_on_it() -> None:
+    world, status = settled(make_group(shards=1, replicas=1, cluster_enabled=False))
+    placement = world.group.placement
+    assert placement is not None
+    nodes = tuple(
+        dataclasses.replace(node, address="127.0.0.1", port=10_000 + number)
+        for number, node in enumerate(placement.nodes)
+    )
+    shared = dataclasses.replace(placement, nodes=nodes, endpoints=Endpoints(), shares_address=True)
+    world.group = dataclasses.replace(world.group, placement=shared)
+    for engine, place in zip(world.engines.values(), nodes, strict=True):
+        engine.place, engine.bind, engine.is_held = place, ("127.0.0.1",), True
+    world.engines["demo-002"].life = Life.ABSENT
+    (step,) = look(world, status).steps
+    assert step.command == AdmitNode(key="abcdefgh.demo-001", bind=("127.0.0.1",))

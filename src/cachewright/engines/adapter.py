@@ -1,0 +1,97 @@
+"""What can be asked of any engine? The `EngineAdapter` protocol, and which adapter is whose.
+
+The agent calls it and decides when; an adapter knows how its engine does it and decides nothing.
+Acts are idempotent. Every call has a deadline (that of the connection unless it names its own) and
+ends in a result, `EngineUnreachable` (no answer: no proof of anything) or `EngineRefused` (the
+engine's own words). The process itself - starting, killing, proving its end - is the agent's.
+
+An agent starts an engine like this: write `files` with mode 0600 into the node's folder of mode
+0700, remove `snapshot_name` from it unless `launch.loads_saved_data` (an engine loads what is
+there), run `argv` with the folder as working directory and umask 0o077, and keep what it says on
+standard output and error: before it has read its configuration it says nothing elsewhere.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+from cachewright.engines.resp import AdminConnection, EngineClosed, EngineRefused, EngineUnreachable
+from cachewright.engines.text import UnusableLaunch
+from cachewright.engines.valkey import ValkeyAdapter
+from cachewright.model import errors
+from cachewright.model.builds import Build
+from cachewright.model.commands import Launch, Promotion
+from cachewright.model.engines import EngineName
+from cachewright.model.facts import EngineFact
+
+__all__ = [
+    "AdminConnection",
+    "EngineAdapter",
+    "EngineClosed",
+    "EngineRefused",
+    "EngineUnreachable",
+    "UnusableLaunch",
+    "adapter_of",
+]
+
+
+class EngineAdapter(Protocol):
+    """How one kind of engine is prepared, watched and told what to do."""
+
+    #: Name of the engine's log in the node's folder.
+    log_name: str
+    #: Name of the snapshot that a saving `shutdown` leaves in the node's folder.
+    snapshot_name: str
+
+    def files(self, launch: Launch) -> dict[str, bytes]:
+        """Return the files that the engine needs to start, held, by name.
+
+        Raises:
+            UnusableLaunch: a value cannot be written into a configuration safely.
+        """
+
+    def argv(self, build: Build, folder: Path) -> tuple[str, ...]:
+        """Return the command line; it holds no secret."""
+
+    async def connect(
+        self, address: str, port: int, password: str, *, timeout_s: float
+    ) -> AdminConnection:
+        """Connect as the administrator; `timeout_s` becomes the deadline of later calls."""
+
+    async def observe(self, admin: AdminConnection) -> EngineFact:
+        """Return what the engine says of itself, in one round trip."""
+
+    async def admit(self, admin: AdminConnection, bind: tuple[str, ...]) -> None:
+        """Let clients and replicas in, then listen on exactly `bind`."""
+
+    async def hold(self, admin: AdminConnection) -> None:
+        """Shut clients and replicas out, those that are connected too."""
+
+    async def bind(self, admin: AdminConnection, bind: tuple[str, ...]) -> None:
+        """Listen on exactly `bind`; connections that exist stay."""
+
+    async def follow(self, admin: AdminConnection, address: str, port: int) -> None:
+        """Replicate from the primary at this address (cluster mode disabled only)."""
+
+    async def promote(self, admin: AdminConnection, how: Promotion) -> None:
+        """Make a replica a primary; one that is a primary already is left alone."""
+
+    async def shutdown(self, admin: AdminConnection, *, saves: bool, timeout_s: float) -> None:
+        """End the engine, with a snapshot in `snapshot_name` if it `saves`.
+
+        Returns when the engine has closed the connection; that its process has ended, and that it
+        did so by itself, is for the agent to see. The connection must not be shared: a deadline
+        of another call on it would end this one.
+
+        Raises:
+            EngineRefused: it could not save; it lives on and serves.
+            EngineUnreachable: no end within `timeout_s`; it may still save and end later.
+        """
+
+
+def adapter_of(engine: EngineName) -> EngineAdapter:
+    """Return the adapter for an engine."""
+    if engine in (EngineName.VALKEY, EngineName.REDIS):
+        return ValkeyAdapter()
+    raise errors.Bug(f"no adapter for {engine.value}")

@@ -1,0 +1,236 @@
+"""How do Valkey and Redis do it: hold, admit, observe, follow, save, stop?
+
+One adapter for all their versions; what differs between versions is settled in the files that they
+start from (`render`, `acl`). Decides nothing, keeps no state.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cachewright.engines import acl, nodes_conf, render, resp
+from cachewright.engines.text import check_address, check_port
+from cachewright.model.builds import Build
+from cachewright.model.commands import Launch, Promotion
+from cachewright.model.facts import ClusterFact, EngineFact
+from cachewright.model.status import Role
+
+_OFF = b"off"
+#: What an engine says while it reads a snapshot; `INFO` works then, `CLUSTER` does not.
+_LOADING = "LOADING"
+
+
+class ValkeyAdapter:
+    """The adapter for Valkey (8.0 and later) and Redis (7.0)."""
+
+    log_name = render.LOG_NAME
+    snapshot_name = render.SNAPSHOT_NAME
+
+    def files(self, launch: Launch) -> dict[str, bytes]:
+        """Return configuration, users and (in cluster mode) the cluster's nodes."""
+        return render.render_files(launch)
+
+    def argv(self, build: Build, folder: Path) -> tuple[str, ...]:
+        """Return the command line; the configuration's full path shows people whose node it is."""
+        return (build.server, str(folder / render.CONFIG_NAME))
+
+    async def connect(
+        self, address: str, port: int, password: str, *, timeout_s: float
+    ) -> resp.AdminConnection:
+        """Connect as the administrator; works while the engine is held, loading or busy."""
+        return await resp.open_connection(
+            address, port, user=acl.ADMIN_USER, password=password, timeout_s=timeout_s
+        )
+
+    async def observe(self, admin: resp.AdminConnection) -> EngineFact:
+        """Return what the engine says of itself, in one round trip.
+
+        (Two on the first call of a connection, which asks whether cluster mode is on: an engine
+        counts a `CLUSTER` command that it cannot answer among its users' errors.)
+
+        Raises:
+            EngineRefused: it is there and cannot say, such as `BUSY` during a slow script.
+        """
+        if admin.is_cluster is None:
+            answer = await admin.command("INFO", "cluster")
+            admin.is_cluster = _field(_bytes(answer), b"cluster_enabled") == b"1"
+        questions = _QUESTIONS + (_CLUSTER_QUESTIONS if admin.is_cluster else ())
+        replies = await admin.pipeline(questions)
+        info, public, replication, bind = (resp.reply_or_raise(r) for r in replies[:4])
+        cluster = _parse_cluster(replies[4], replies[5]) if admin.is_cluster else None
+        return _parse_fact(
+            _bytes(info),
+            is_held=_is_off(public) or _is_off(replication),
+            bind=_parse_bind(bind),
+            cluster=cluster,
+        )
+
+    async def admit(self, admin: resp.AdminConnection, bind: tuple[str, ...]) -> None:
+        """Switch clients and replicas on, then listen on `bind`.
+
+        In this order, so that an endpoint's address refuses connections until it serves.
+        """
+        replies = await admin.pipeline(
+            [("ACL", "SETUSER", user, "on") for user in (acl.REPLICATION_USER, acl.PUBLIC_USER)]
+        )
+        for reply in replies:
+            resp.reply_or_raise(reply)
+        await self.bind(admin, bind)
+
+    async def hold(self, admin: resp.AdminConnection) -> None:
+        """Switch clients and replicas off and end their connections.
+
+        Off first: nobody can come back in between.
+        """
+        users = (acl.PUBLIC_USER, acl.REPLICATION_USER)
+        replies = await admin.pipeline(
+            [("ACL", "SETUSER", user, "off") for user in users]
+            + [("CLIENT", "KILL", "USER", user) for user in users]
+        )
+        for reply in replies:
+            resp.reply_or_raise(reply)
+
+    async def bind(self, admin: resp.AdminConnection, bind: tuple[str, ...]) -> None:
+        """Listen on exactly `bind`; connections that exist stay.
+
+        Does nothing where that is so already: the engine reopens all its listeners, and a
+        connection that waits to be accepted at that moment is lost. If one address cannot be
+        bound, all stays as it was and the engine's refusal is raised.
+        """
+        wanted = " ".join(check_address("bind", address) for address in bind)
+        present = _parse_bind(await admin.command("CONFIG", "GET", "bind"))
+        if set(present) != set(bind):
+            await admin.command("CONFIG", "SET", "bind", wanted)
+
+    async def follow(self, admin: resp.AdminConnection, address: str, port: int) -> None:
+        """Replicate from the primary there; an engine that does so already is left alone."""
+        await admin.command(
+            "REPLICAOF", check_address("address", address), check_port("port", port)
+        )
+
+    async def promote(self, admin: resp.AdminConnection, how: Promotion) -> None:
+        """Make a replica a primary; one that is a primary already is left alone.
+
+        In cluster mode the command only begins it: a vote of the other primaries takes
+        milliseconds, and an observation shows how it went.
+        """
+        role = _list(await admin.command("ROLE"))[0]
+        if role == b"master":
+            return
+        if how is Promotion.STANDALONE:
+            await admin.command("REPLICAOF", "NO", "ONE")
+        else:
+            await admin.command("CLUSTER", "FAILOVER", how.value.upper())
+
+    async def shutdown(self, admin: resp.AdminConnection, *, saves: bool, timeout_s: float) -> None:
+        """End the engine; with `saves` only after the whole set is in the snapshot.
+
+        Replicas that lag are not waited for: the snapshot has everything. While it loads a
+        snapshot the engine saves nothing and leaves the file as it is.
+        """
+        how = ("SAVE", "NOW") if saves else ("NOSAVE", "NOW", "FORCE")
+        try:
+            await admin.command("SHUTDOWN", *how, timeout_s=timeout_s)
+        except resp.EngineClosed:
+            return
+
+
+_QUESTIONS: tuple[tuple[str, ...], ...] = (
+    ("INFO", "server", "memory", "persistence", "replication"),
+    ("ACL", "GETUSER", acl.PUBLIC_USER),
+    ("ACL", "GETUSER", acl.REPLICATION_USER),
+    ("CONFIG", "GET", "bind"),
+)
+_CLUSTER_QUESTIONS: tuple[tuple[str, ...], ...] = (("CLUSTER", "INFO"), ("CLUSTER", "NODES"))
+
+
+def _parse_fact(
+    info: bytes, *, is_held: bool, bind: tuple[str, ...], cluster: ClusterFact | None
+) -> EngineFact:
+    is_replica = _field(info, b"role") == b"slave"
+    primary_host = _field(info, b"master_host")
+    return EngineFact(
+        # Valkey says a Redis version too, for clients that look at it.
+        version=(_field(info, b"valkey_version") or _field(info, b"redis_version")).decode(),
+        role=Role.REPLICA if is_replica else Role.PRIMARY,
+        is_held=is_held,
+        is_loading=_number(info, b"loading") != 0 or _number(info, b"async_loading") != 0,
+        is_in_sync=is_replica
+        and _field(info, b"master_link_status") == b"up"
+        and _field(info, b"master_sync_in_progress") == b"0",
+        primary=(primary_host.decode(), _number(info, b"master_port")) if is_replica else None,
+        replication_id=_field(info, b"master_replid").decode(),
+        second_replication_id=_field(info, b"master_replid2").decode(),
+        second_offset=_number(info, b"second_repl_offset"),
+        # On a replica: what it has applied, not what it has received.
+        offset=_number(info, b"slave_repl_offset" if is_replica else b"master_repl_offset"),
+        used_memory_bytes=_number(info, b"used_memory"),
+        bind=bind,
+        cluster=cluster,
+    )
+
+
+def _parse_cluster(info: resp.Reply, nodes: resp.Reply) -> ClusterFact | None:
+    """Return what a node says of its cluster; `None` while it loads, when it cannot say."""
+    for reply in (info, nodes):
+        if isinstance(reply, resp.EngineRefused):
+            if reply.code == _LOADING:
+                return None
+            raise reply
+    said = _bytes(info)
+    return ClusterFact(
+        is_ok=_field(said, b"cluster_state") == b"ok",
+        slots_assigned=_number(said, b"cluster_slots_assigned"),
+        known_nodes=_number(said, b"cluster_known_nodes"),
+        current_epoch=_number(said, b"cluster_current_epoch"),
+        own_slots=nodes_conf.parse_own_slots(_bytes(nodes)),
+    )
+
+
+def _parse_bind(reply: resp.Reply) -> tuple[str, ...]:
+    """Return the addresses out of `["bind", "127.0.0.1 127.0.0.2"]`."""
+    _, value = _pair(reply)
+    return tuple(_bytes(value).decode().split())
+
+
+def _is_off(user: resp.Reply) -> bool:
+    """Tell whether a reply to `ACL GETUSER`, `["flags", [...], ...]`, is of a user that is off."""
+    if user is None:
+        return True  # there is no such user
+    _, flags = _pair(user)
+    return _OFF in _list(flags)
+
+
+def _bytes(reply: resp.Reply) -> bytes:
+    if not isinstance(reply, bytes):
+        raise resp.EngineUnreachable("what answers there is not such an engine")
+    return reply
+
+
+def _pair(reply: resp.Reply) -> tuple[resp.Reply, resp.Reply]:
+    """Return the first name and value of a reply that is a flat list of such pairs."""
+    name, value, *_ = [*_list(reply), None, None]
+    return name, value
+
+
+def _list(reply: resp.Reply) -> list[resp.Reply]:
+    if not isinstance(reply, list):
+        raise resp.EngineUnreachable("what answers there is not such an engine")
+    return reply
+
+
+def _field(info: bytes, name: bytes) -> bytes:
+    """Return the value of a line `name:value` of INFO, empty when there is none.
+
+    Searched, not parsed: a dozen of two hundred lines are wanted, once a second for every node.
+    """
+    start = info.find(b"\n" + name + b":")
+    if start < 0:
+        return info[len(name) + 1 : info.find(b"\r")] if info.startswith(name + b":") else b""
+    start += len(name) + 2
+    return info[start : info.find(b"\r", start)]
+
+
+def _number(info: bytes, name: bytes) -> int:
+    """Return the value of a line of INFO as a number, 0 when there is no such line."""
+    return int(_field(info, name) or 0)
