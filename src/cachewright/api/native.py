@@ -1,0 +1,212 @@
+"""What does our own command line ask that AWS's API has no words for? A small JSON face.
+
+    GET  /cachewright/v1/groups                 every group, by name
+    GET  /cachewright/v1/groups/NAME            one group with its nodes and newest events
+    GET  /cachewright/v1/groups/NAME/explain    what the loop would do next, and why
+    GET  /cachewright/v1/engines                the engine lines that can run
+    POST /cachewright/v1/engines/install        {"engine": "valkey", "version": "8.1"}
+
+Requests are signed as on the AWS face. An error is `{"code": ..., "message": ...}` with its HTTP
+status. Apart from an installation nothing can be changed here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import urllib.parse
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import msgspec
+
+from cachewright.api import render
+from cachewright.api.faults import Refused
+from cachewright.api.render import Output
+from cachewright.control.loop import Explanation
+from cachewright.model import slots
+from cachewright.model.engines import EngineName
+from cachewright.model.errors import invalid_value
+from cachewright.model.groups import NodeSpec
+from cachewright.model.status import Event
+from cachewright.protocol.sigv4 import WireRequest
+from cachewright.rpc.agent import EngineOffer
+from cachewright.service import engine_versions, rules, views
+from cachewright.service.context import Service
+from cachewright.service.views import GroupView
+from cachewright.store.records import EVENT_RETENTION
+
+PREFIX = b"/cachewright/v1/"
+#: Observing a group asks its engines; each of them answers or is silent within a second.
+_EXPLAIN_DEADLINE_S = 10.0
+#: Downloading and unpacking a build takes seconds, on a slow line minutes.
+_INSTALL_DEADLINE_S = 540.0
+_EVENTS_SHOWN = 20
+
+
+class InstallRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """The body of `engines/install`."""
+
+    engine: str
+    #: major.minor.
+    version: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NativeFace:
+    """Answers requests below `PREFIX`."""
+
+    service: Service
+    explain: Callable[[str], Awaitable[Explanation | None]]
+    install: Callable[[EngineName, str], Awaitable[EngineOffer]]
+
+    async def answer(self, request: WireRequest) -> Output:
+        """Return what is asked for, ready to become JSON."""
+        path = request.path.removeprefix(PREFIX).decode("latin-1")
+        match request.method, [urllib.parse.unquote(part) for part in path.split("/")]:
+            case "GET", ["groups"]:
+                return self._groups()
+            case "GET", ["groups", name]:
+                return _group(self.service, views.find_group(self.service.records, name))
+            case "GET", ["groups", name, "explain"]:
+                return await self._explain(name)
+            case "GET", ["engines"]:
+                lines = engine_versions.offered(self.service)
+                return {"engines": [_engine(entry.offer) for entry in lines]}
+            case "POST", ["engines", "install"]:
+                return await self._install(request.body)
+            case _:
+                raise Refused("NoSuchKey", "There is nothing at this path for this method.")
+
+    def _groups(self) -> Output:
+        records = self.service.records
+        groups = (views.view(records, uid) for _, uid in records.group_names())
+        return {"groups": [_row(group) for group in groups if group is not None]}
+
+    async def _explain(self, name: str) -> Output:
+        spec = views.find_group(self.service.records, name).spec
+        async with asyncio.timeout(_EXPLAIN_DEADLINE_S):
+            explanation = await self.explain(spec.uid)
+        if explanation is None:
+            raise rules.group_not_found(name)
+        plan = explanation.plan
+        return {
+            "name": spec.name,
+            "status": plan.status.state.value,
+            "reason": plan.status.reason,
+            "steps": [
+                {
+                    "command": type(step.command).__name__,
+                    "node_id": step.node_id,
+                    "reason": step.reason,
+                }
+                for step in plan.steps
+            ],
+            "look_again_s": plan.look_again_s,
+        }
+
+    async def _install(self, body: bytes) -> Output:
+        try:
+            wanted = msgspec.json.decode(body, type=InstallRequest)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            raise invalid_value(
+                'The body must be JSON such as {"engine": "valkey", "version": "8.1"}.'
+            ) from None
+        line = engine_versions.choose(self.service, wanted.engine, wanted.version)
+        async with asyncio.timeout(_INSTALL_DEADLINE_S):
+            return _engine(await self.install(line.engine, line.api_version))
+
+
+def _row(group: GroupView) -> Output:
+    spec = group.spec
+    return {
+        "name": spec.name,
+        "status": group.state.value,
+        "reason": "" if group.status is None else group.status.reason,
+        "engine": spec.engine.value,
+        "engine_version": spec.engine_version,
+        "node_type": spec.node_type,
+        "cluster_enabled": spec.cluster_enabled,
+        "shards": len(spec.shards),
+        "nodes": sum(1 for _ in spec.nodes()),
+        "endpoint": next(filter(None, _endpoints(group).values()), None),
+        "created_at": spec.created_at,
+    }
+
+
+def _group(service: Service, group: GroupView) -> Output:
+    spec = group.spec
+    return {
+        **_row(group),
+        "description": spec.description,
+        "endpoints": _endpoints(group),
+        "shards": [
+            {
+                "shard_id": shard.shard_id,
+                "slots": slots.render_ranges(shard.slots),
+                "nodes": [_node(group, node) for node in shard.nodes],
+            }
+            for shard in spec.shards
+        ],
+        "events": [_event(happened) for happened in _newest_events(service, group)],
+    }
+
+
+def _node(group: GroupView, node: NodeSpec) -> Output:
+    place = None if group.placement is None else group.placement.of(node.node_id)
+    role = group.role_of(node.node_id)
+    return {
+        "node_id": node.node_id,
+        "role": None if role is None else role.value,
+        "status": group.node_state(node.node_id).value,
+        "address": None if place is None else place.address,
+        "port": None if place is None else place.port,
+        "zone": node.zone,
+        "engine_version": render.running_version(group, node.node_id),
+    }
+
+
+def _endpoints(group: GroupView) -> dict[str, str | None]:
+    """Return the endpoints as HOST:PORT, the one to connect to first."""
+    shown: dict[str, str | None] = {"configuration": None, "primary": None, "reader": None}
+    placement = group.placement
+    if placement is None:
+        return shown
+    if group.spec.cluster_enabled:
+        shown["configuration"] = _joined(*render.configuration_endpoint(placement))
+    else:
+        shard = group.spec.shards[0]
+        shown["primary"] = _joined(*render.primary_endpoint(group, placement, shard))
+        shown["reader"] = _joined(*render.reader_endpoint(group, placement, shard))
+    return shown
+
+
+def _joined(address: str, port: int) -> str:
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+def _newest_events(service: Service, group: GroupView) -> list[Event]:
+    """Return the newest events of a group and its members, oldest first."""
+    now = service.clock.now()
+    since = max(group.spec.created_at, now - EVENT_RETENTION)
+    sources = {group.spec.name, *(node.node_id for node in group.spec.nodes())}
+    happened = service.records.events(since=since, until=now)
+    return [event for _, event in happened if event.source_id in sources][-_EVENTS_SHOWN:]
+
+
+def _event(happened: Event) -> Output:
+    return {
+        "at": happened.at,
+        "source_type": happened.source_type.value,
+        "source_id": happened.source_id,
+        "message": happened.message,
+    }
+
+
+def _engine(offer: EngineOffer) -> Output:
+    return {
+        "engine": offer.engine.value,
+        "api_version": offer.api_version,
+        "version": offer.version,
+        "is_installed": offer.is_installed,
+        "source": offer.source,
+    }

@@ -1,0 +1,42 @@
+"""Which operation is carried out by whom? One table from AWS's names to our handlers."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from types import MappingProxyType
+from typing import TypeAlias
+
+from cachewright.api.operations import (
+    cache_clusters,
+    catalogue,
+    events,
+    replication_groups,
+    tags,
+)
+from cachewright.api.render import Output
+from cachewright.protocol.decode import Params
+from cachewright.service.context import Service
+
+Handler: TypeAlias = Callable[[Service, Params], Awaitable[Output]]
+
+HANDLERS: Mapping[str, Handler] = MappingProxyType(
+    {
+        "AddTagsToResource": tags.add,
+        "CreateReplicationGroup": replication_groups.create,
+        "DeleteCacheCluster": cache_clusters.delete,
+        "DeleteReplicationGroup": replication_groups.delete,
+        "DescribeCacheClusters": cache_clusters.describe,
+        "DescribeCacheEngineVersions": catalogue.describe_engine_versions,
+        "DescribeCacheParameterGroups": catalogue.describe_parameter_groups,
+        "DescribeEvents": events.describe,
+        "DescribeReplicationGroups": replication_groups.describe,
+        "ListAllowedNodeTypeModifications": catalogue.list_allowed_node_types,
+        "ListTagsForResource": tags.list_all,
+        "ModifyReplicationGroup": replication_groups.modify,
+        "RemoveTagsFromResource": tags.remove,
+    }
+)
+
+#: Operations whose answer follows from the records and the request alone: not from the time, the
+#: offers or the caller. At equal revisions it is the same.
+FROM_RECORDS_ALONE = frozenset({"DescribeCacheClusters", "DescribeReplicationGroups"})

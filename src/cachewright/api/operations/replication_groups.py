@@ -1,0 +1,55 @@
+"""How are the operations on replication groups carried out? Input to service to output."""
+
+from __future__ import annotations
+
+from cachewright.api import render
+from cachewright.api.render import Output
+from cachewright.protocol import pagination
+from cachewright.protocol.decode import Params
+from cachewright.service import inputs, replication_groups, views
+from cachewright.service.context import Service
+
+
+async def create(service: Service, params: Params) -> Output:
+    """CreateReplicationGroup."""
+    wanted = inputs.read(inputs.CreateReplicationGroup, params)
+    return _shown(service, await replication_groups.create(service, wanted))
+
+
+async def modify(service: Service, params: Params) -> Output:
+    """ModifyReplicationGroup."""
+    wanted = inputs.read(inputs.ModifyReplicationGroup, params)
+    return _shown(service, await replication_groups.modify(service, wanted))
+
+
+async def delete(service: Service, params: Params) -> Output:
+    """DeleteReplicationGroup."""
+    wanted = inputs.read(inputs.DeleteReplicationGroup, params)
+    return _shown(service, await replication_groups.delete(service, wanted))
+
+
+async def describe(service: Service, params: Params) -> Output:
+    """DescribeReplicationGroups."""
+    wanted = inputs.read(inputs.DescribeReplicationGroups, params)
+    size = pagination.page_size(wanted.max_records)
+    if wanted.replication_group_id:
+        found = views.find_group(service.records, wanted.replication_group_id)
+        return {"ReplicationGroups": [render.replication_group(service.arns, found)]}
+    page = pagination.paginate(
+        service.records.group_names(),
+        key=lambda named: named[0],
+        operation="DescribeReplicationGroups",
+        marker=wanted.marker or None,
+        size=size,
+    )
+    groups = [views.view(service.records, uid) for _, uid in page.items]
+    return {
+        "Marker": page.next_marker,
+        "ReplicationGroups": [
+            render.replication_group(service.arns, group) for group in groups if group is not None
+        ],
+    }
+
+
+def _shown(service: Service, group: views.GroupView) -> Output:
+    return {"ReplicationGroup": render.replication_group(service.arns, group)}

@@ -1,0 +1,294 @@
+"""How does the API show what there is? Specs, placements and statuses as output dicts.
+
+The only place that translates our nouns into AWS's members. It decides nothing and reads nothing
+but its arguments, and it tells the truth: what is not offered is shown as off, endpoints appear
+once the group has served, and roles only where ElastiCache shows them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeAlias
+
+from cachewright.model import slots
+from cachewright.model.arns import Arns
+from cachewright.model.groups import GroupPlacement, NodeSpec, ShardSpec
+from cachewright.model.parameters import DefaultGroup
+from cachewright.model.status import Event, GroupState, NodeState, Role
+from cachewright.service import parameter_groups
+from cachewright.service.engine_versions import OfferedLine
+from cachewright.service.views import ClusterView, GroupView
+
+Output: TypeAlias = dict[str, object]
+
+#: A cluster of these engines always has exactly one cache node.
+_CACHE_NODE_ID = "0001"
+#: What both groups and clusters are without, and how the API says so.
+_NOT_OFFERED: Mapping[str, object] = {
+    "AuthTokenEnabled": False,
+    "TransitEncryptionEnabled": False,
+    "AtRestEncryptionEnabled": False,
+    "LogDeliveryConfigurations": [],
+    "NetworkType": "ipv4",
+    "IpDiscovery": "ipv4",
+}
+#: A cache node has fewer states than its cluster: one that is being mended is made again.
+_NODE_STATUSES = {NodeState.MODIFYING: "creating", NodeState.INCOMPATIBLE_NETWORK: "creating"}
+#: States in which only the fields of the cluster itself are shown.
+_WITHOUT_NODES = frozenset({NodeState.CREATING, NodeState.DELETING})
+
+
+def replication_group(arns: Arns, group: GroupView) -> Output:
+    """Return a `ReplicationGroup`."""
+    spec = group.spec
+    shown: Output = {
+        "ReplicationGroupId": spec.name,
+        "Description": spec.description,
+        "Status": group.state.value,
+        "PendingModifiedValues": {},
+        "MemberClusters": [node.node_id for node in spec.nodes()],
+        "NodeGroups": [_node_group(group, group.placement, shard) for shard in spec.shards]
+        if group.placement is not None
+        else [],
+        "SnapshottingClusterId": spec.snapshotting_node_id,
+        "AutomaticFailover": _automatic_failover(group),
+        "MultiAZ": _enabled(spec.multi_az),
+        "SnapshotRetentionLimit": spec.snapshot_retention_days,
+        "SnapshotWindow": spec.snapshot_window,
+        "ClusterEnabled": spec.cluster_enabled,
+        "CacheNodeType": spec.node_type,
+        "StorageEncryptionType": "none",
+        "ARN": arns.of_group(spec.name),
+        "ReplicationGroupCreateTime": spec.created_at,
+        "DataTiering": "disabled",
+        "AutoMinorVersionUpgrade": spec.auto_minor_version_upgrade,
+        "ClusterMode": _enabled(spec.cluster_enabled),
+        "Engine": spec.engine.value,
+        "Durability": "disabled",
+        "EffectiveDurability": "disabled",
+        **_NOT_OFFERED,
+    }
+    if spec.cluster_enabled and group.placement is not None and _is_provisioned(group):
+        shown["ConfigurationEndpoint"] = _endpoint(*configuration_endpoint(group.placement))
+    return shown
+
+
+def cache_cluster(arns: Arns, cluster: ClusterView, *, shows_nodes: bool) -> Output:
+    """Return a `CacheCluster`, with its one `CacheNode` if `shows_nodes`."""
+    group, spec, node = cluster.group, cluster.group.spec, cluster.node
+    shown: Output = {
+        "CacheClusterId": node.node_id,
+        "ReplicationGroupId": None if group.is_standalone else spec.name,
+        "CacheNodeType": spec.node_type,
+        "Engine": spec.engine.value,
+        "EngineVersion": engine_version(group, node.node_id),
+        "CacheClusterStatus": cluster.state.value,
+        "NumCacheNodes": 1,
+        "PreferredAvailabilityZone": node.zone,
+        "CacheClusterCreateTime": spec.created_at,
+        "PreferredMaintenanceWindow": spec.maintenance_window,
+        "PendingModifiedValues": {},
+        "NotificationConfiguration": _notification(group),
+        "CacheSecurityGroups": [],
+        "CacheParameterGroup": {
+            "CacheParameterGroupName": spec.parameter_group,
+            "ParameterApplyStatus": "in-sync",
+            "CacheNodeIdsToReboot": [],
+        },
+        "CacheSubnetGroupName": spec.subnet_group,
+        "AutoMinorVersionUpgrade": spec.auto_minor_version_upgrade,
+        "SecurityGroups": [
+            {"SecurityGroupId": group_id, "Status": "active"}
+            for group_id in spec.security_group_ids
+        ],
+        "SnapshotRetentionLimit": spec.snapshot_retention_days,
+        "SnapshotWindow": spec.snapshot_window,
+        "ARN": arns.of_node(node.node_id),
+        "ReplicationGroupLogDeliveryEnabled": False,
+        **_NOT_OFFERED,
+    }
+    if shows_nodes and cluster.state not in _WITHOUT_NODES:
+        shown["CacheNodes"] = [_cache_node(cluster)]
+    return shown
+
+
+def engine_version(group: GroupView, node_id: str) -> str:
+    """Return the version that runs; before one does, the one that will."""
+    chosen = None if group.placement is None else group.placement.build_version
+    return running_version(group, node_id) or chosen or group.spec.engine_version
+
+
+def running_version(group: GroupView, node_id: str) -> str | None:
+    """Return the full version that runs, `None` while none does."""
+    seen = None if group.status is None else group.status.of(node_id)
+    return None if seen is None else seen.engine_version
+
+
+def engine_line(entry: OfferedLine) -> Output:
+    """Return a `CacheEngineVersion`."""
+    line = entry.line
+    return {
+        "Engine": line.engine.value,
+        "EngineVersion": line.api_version,
+        "CacheParameterGroupFamily": line.family,
+        "CacheEngineDescription": line.description,
+        "CacheEngineVersionDescription": (
+            f"{line.engine.value} version {entry.offer.version or line.api_version}"
+        ),
+    }
+
+
+def parameter_group(arns: Arns, group: DefaultGroup) -> Output:
+    """Return a `CacheParameterGroup`."""
+    return {
+        "CacheParameterGroupName": group.name,
+        "CacheParameterGroupFamily": group.family,
+        "Description": parameter_groups.description(group),
+        "IsGlobal": False,
+        "ARN": arns.of_parameter_group(group.name),
+    }
+
+
+def event(happened: Event) -> Output:
+    """Return an `Event`."""
+    return {
+        "SourceIdentifier": happened.source_id,
+        "SourceType": happened.source_type.value,
+        "Message": happened.message,
+        "Date": happened.at,
+    }
+
+
+def tag_list(tags: Mapping[str, str]) -> Output:
+    """Return a `TagListMessage`."""
+    return {"TagList": [{"Key": key, "Value": value} for key, value in tags.items()]}
+
+
+# Endpoints: (address, port)
+
+
+def configuration_endpoint(placement: GroupPlacement) -> tuple[str, int]:
+    """Return where clients of cluster mode begin; with a shared address that is the first node."""
+    first = placement.nodes[0]
+    return placement.endpoints.configuration or first.address, first.port
+
+
+def primary_endpoint(
+    group: GroupView, placement: GroupPlacement, shard: ShardSpec
+) -> tuple[str, int]:
+    """Return the address that follows the primary, or the primary's own where they are shared."""
+    primary = group.primary_of(shard.nodes) or shard.nodes[0].node_id
+    return _following(placement, placement.endpoints.primary, primary)
+
+
+def reader_endpoint(
+    group: GroupView, placement: GroupPlacement, shard: ShardSpec
+) -> tuple[str, int]:
+    """Return the address for reads: a replica's that serves, the primary's where there is none."""
+    primary = group.primary_of(shard.nodes) or shard.nodes[0].node_id
+    reader = next(
+        (node.node_id for node in shard.nodes if _is_serving_replica(group, node)), primary
+    )
+    return _following(placement, placement.endpoints.reader, reader)
+
+
+def _following(placement: GroupPlacement, address: str | None, node_id: str) -> tuple[str, int]:
+    place = placement.of(node_id)
+    return address or place.address, place.port
+
+
+def _is_serving_replica(group: GroupView, node: NodeSpec) -> bool:
+    return (
+        group.role_of(node.node_id) is Role.REPLICA
+        and group.node_state(node.node_id) is NodeState.AVAILABLE
+    )
+
+
+def _endpoint(address: str, port: int) -> Output:
+    return {"Address": address, "Port": port}
+
+
+# Parts of a group
+
+
+def _node_group(group: GroupView, placement: GroupPlacement, shard: ShardSpec) -> Output:
+    spec = group.spec
+    has_endpoints = not spec.cluster_enabled and _is_provisioned(group)
+    shown: Output = {"NodeGroupId": shard.shard_id, "Status": _shard_status(group, shard)}
+    if has_endpoints:
+        shown["PrimaryEndpoint"] = _endpoint(*primary_endpoint(group, placement, shard))
+        shown["ReaderEndpoint"] = _endpoint(*reader_endpoint(group, placement, shard))
+    if spec.cluster_enabled:
+        shown["Slots"] = slots.render_ranges(shard.slots)
+    shown["NodeGroupMembers"] = [
+        _member(group, placement if has_endpoints else None, node) for node in shard.nodes
+    ]
+    return shown
+
+
+def _member(group: GroupView, placement: GroupPlacement | None, node: NodeSpec) -> Output:
+    """Return a member; `placement` only where its read endpoint and its role are shown."""
+    shown: Output = {
+        "CacheClusterId": node.node_id,
+        "CacheNodeId": _CACHE_NODE_ID,
+        "PreferredAvailabilityZone": node.zone,
+    }
+    if placement is not None:
+        place = placement.of(node.node_id)
+        role = group.role_of(node.node_id)
+        shown["ReadEndpoint"] = _endpoint(place.address, place.port)
+        shown["CurrentRole"] = None if role is None else role.value
+    return shown
+
+
+def _cache_node(cluster: ClusterView) -> Output:
+    shown: Output = {
+        "CacheNodeId": _CACHE_NODE_ID,
+        "CacheNodeStatus": _NODE_STATUSES.get(cluster.state, cluster.state.value),
+        "CacheNodeCreateTime": cluster.group.spec.created_at,
+        "ParameterGroupStatus": "in-sync",
+        "CustomerAvailabilityZone": cluster.node.zone,
+    }
+    placement = cluster.group.placement
+    if placement is not None:
+        place = placement.of(cluster.node.node_id)
+        shown["Endpoint"] = _endpoint(place.address, place.port)
+    return shown
+
+
+def _is_provisioned(group: GroupView) -> bool:
+    """Tell whether the group has served and is not on its way out."""
+    return (
+        group.status is not None
+        and group.status.was_available
+        and group.state is not GroupState.DELETING
+    )
+
+
+def _shard_status(group: GroupView, shard: ShardSpec) -> str:
+    if group.state is GroupState.DELETING:
+        return GroupState.DELETING.value
+    if group.status is None or not group.status.was_available:
+        return GroupState.CREATING.value
+    states = {group.node_state(node.node_id) for node in shard.nodes}
+    if states == {NodeState.AVAILABLE}:
+        return GroupState.AVAILABLE.value
+    return GroupState.MODIFYING.value
+
+
+def _automatic_failover(group: GroupView) -> str:
+    spec = group.spec
+    if spec.automatic_failover and not spec.cluster_enabled and group.state is GroupState.CREATING:
+        return "enabling"
+    return _enabled(spec.automatic_failover)
+
+
+def _notification(group: GroupView) -> Output | None:
+    notification = group.spec.notification
+    if notification is None:
+        return None
+    return {"TopicArn": notification.topic_arn, "TopicStatus": notification.topic_status}
+
+
+def _enabled(is_on: bool) -> str:
+    return "enabled" if is_on else "disabled"

@@ -1,0 +1,111 @@
+"""Which operations of ElastiCache are not offered yet, and why?
+
+Each is answered with `UnsupportedOperation`, its reason in the text. Handlers and this table
+together are all operations of the service model, by test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+_CLUSTERS = "cache clusters outside of replication groups, among them Memcached, come later"
+_PARAMETERS = "parameter groups of one's own come later; the default groups exist by name"
+_SUBNETS = "there is no network to divide; the subnet group 'default' is accepted by name"
+_CLASSIC = "cache security groups belong to EC2-Classic, which AWS has retired"
+_SCALING = "changing the number of shards and replicas comes later"
+_FAILOVER = "failover on request comes later"
+_SNAPSHOTS = "snapshots come later"
+_USERS = "users, user groups and their passwords come later"
+_GLOBAL = "global datastores come later"
+_SERVERLESS = "serverless caches come later"
+_MIGRATION = "online migration comes later"
+_UPDATES = "there are no service updates; the engine of a group is the build on the host"
+_RESERVED = "nothing is billed here, so nothing can be reserved"
+
+_BY_REASON: Mapping[str, tuple[str, ...]] = {
+    _CLUSTERS: ("CreateCacheCluster", "ModifyCacheCluster", "RebootCacheCluster"),
+    _PARAMETERS: (
+        "CreateCacheParameterGroup",
+        "DeleteCacheParameterGroup",
+        "DescribeCacheParameters",
+        "DescribeEngineDefaultParameters",
+        "ModifyCacheParameterGroup",
+        "ResetCacheParameterGroup",
+    ),
+    _SUBNETS: (
+        "CreateCacheSubnetGroup",
+        "DeleteCacheSubnetGroup",
+        "DescribeCacheSubnetGroups",
+        "ModifyCacheSubnetGroup",
+    ),
+    _CLASSIC: (
+        "AuthorizeCacheSecurityGroupIngress",
+        "CreateCacheSecurityGroup",
+        "DeleteCacheSecurityGroup",
+        "DescribeCacheSecurityGroups",
+        "RevokeCacheSecurityGroupIngress",
+    ),
+    _SCALING: (
+        "DecreaseReplicaCount",
+        "IncreaseReplicaCount",
+        "ModifyReplicationGroupShardConfiguration",
+    ),
+    _FAILOVER: ("TestFailover",),
+    _SNAPSHOTS: ("CopySnapshot", "CreateSnapshot", "DeleteSnapshot", "DescribeSnapshots"),
+    _USERS: (
+        "CreateUser",
+        "CreateUserGroup",
+        "DeleteUser",
+        "DeleteUserGroup",
+        "DescribeUserGroups",
+        "DescribeUsers",
+        "ModifyUser",
+        "ModifyUserGroup",
+    ),
+    _GLOBAL: (
+        "CreateGlobalReplicationGroup",
+        "DecreaseNodeGroupsInGlobalReplicationGroup",
+        "DeleteGlobalReplicationGroup",
+        "DescribeGlobalReplicationGroups",
+        "DisassociateGlobalReplicationGroup",
+        "FailoverGlobalReplicationGroup",
+        "IncreaseNodeGroupsInGlobalReplicationGroup",
+        "ModifyGlobalReplicationGroup",
+        "RebalanceSlotsInGlobalReplicationGroup",
+    ),
+    _SERVERLESS: (
+        "CopyServerlessCacheSnapshot",
+        "CreateServerlessCache",
+        "CreateServerlessCacheSnapshot",
+        "DeleteServerlessCache",
+        "DeleteServerlessCacheSnapshot",
+        "DescribeServerlessCacheSnapshots",
+        "DescribeServerlessCaches",
+        "ExportServerlessCacheSnapshot",
+        "ModifyServerlessCache",
+    ),
+    _MIGRATION: (
+        "CompleteMigration",
+        "PrepareMigration",
+        "StartMigration",
+        "StopMigration",
+        "TestMigration",
+    ),
+    _UPDATES: (
+        "BatchApplyUpdateAction",
+        "BatchStopUpdateAction",
+        "DescribeServiceUpdates",
+        "DescribeUpdateActions",
+    ),
+    _RESERVED: (
+        "DescribeReservedCacheNodes",
+        "DescribeReservedCacheNodesOfferings",
+        "PurchaseReservedCacheNodesOffering",
+    ),
+}
+
+#: Operation to reason.
+REASONS: Mapping[str, str] = MappingProxyType(
+    {operation: reason for reason, operations in _BY_REASON.items() for operation in operations}
+)

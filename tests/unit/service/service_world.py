@@ -1,0 +1,224 @@
+"""What do tests of `service` and `api` stand on? A real store, a clock that waits, no engine.
+
+What the loop would write (placement, status) is written by `World.settle` in its place.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import datetime
+import ipaddress
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TypeVar
+
+from cachewright.kit.clock import Clock, ManualClock
+from cachewright.model.engines import EngineName
+from cachewright.model.groups import (
+    Endpoints,
+    GroupPlacement,
+    GroupSpec,
+    NodePlacement,
+    ShardSpec,
+)
+from cachewright.model.settings import Limits, Settings
+from cachewright.model.status import Event, GroupState, GroupStatus, NodeState, NodeStatus, Role
+from cachewright.rpc.agent import EngineOffer
+from cachewright.service import inputs, replication_groups
+from cachewright.service.context import Service
+from cachewright.service.views import GroupView
+from cachewright.store import records
+from cachewright.store.sqlite import SqliteStore
+
+T = TypeVar("T")
+
+NOW = datetime.datetime(2026, 1, 2, 3, 4, 5, tzinfo=datetime.UTC)
+_NODE_STATES = {
+    GroupState.CREATING: NodeState.CREATING,
+    GroupState.AVAILABLE: NodeState.AVAILABLE,
+    GroupState.MODIFYING: NodeState.MODIFYING,
+    GroupState.DELETING: NodeState.DELETING,
+    GroupState.CREATE_FAILED: NodeState.INCOMPATIBLE_NETWORK,
+}
+
+
+def offer(engine: EngineName, version: str, *, is_installed: bool = True) -> EngineOffer:
+    """Return the offer of one line; `version` is a full version or major.minor."""
+    return EngineOffer(
+        engine=engine,
+        api_version=".".join(version.split(".")[:2]),
+        version=version if is_installed else None,
+        is_installed=is_installed,
+        source="embedded" if is_installed else "debian",
+    )
+
+
+OFFERS = (
+    offer(EngineName.VALKEY, "9.1.2"),
+    offer(EngineName.VALKEY, "8.1", is_installed=False),
+    offer(EngineName.REDIS, "7.0.15"),
+)
+
+
+def wanted(**changes: object) -> inputs.CreateReplicationGroup:
+    """Return a request for one small node named demo, with `changes`."""
+    usual: dict[str, object] = {
+        "replication_group_id": "demo",
+        "replication_group_description": "a demo",
+        "engine": "valkey",
+        "cache_node_type": "cache.t4g.micro",
+    }
+    return inputs.CreateReplicationGroup(**{**usual, **changes})  # type: ignore[arg-type] # typed by msgspec at run time
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class World:
+    """A service, and what the loop would do to it."""
+
+    service: Service
+    clock: Clock
+    woken: list[str]
+
+    @property
+    def records(self) -> records.Records:
+        """What is written down."""
+        return self.service.records
+
+    async def create(self, **changes: object) -> GroupView:
+        """Create a group and return it."""
+        return await replication_groups.create(self.service, wanted(**changes))
+
+    async def create_available(self, **changes: object) -> GroupSpec:
+        """Create a group, place it and let it be available."""
+        spec = (await self.create(**changes)).spec
+        await self.settle(spec)
+        return spec
+
+    async def settle(
+        self,
+        spec: GroupSpec,
+        state: GroupState = GroupState.AVAILABLE,
+        *,
+        was_available: bool = True,
+        primary: str | None = None,
+    ) -> None:
+        """Write placement and status as the loop does once it has looked at the group."""
+        changes = records.ChangeSet()
+        changes.put(records.PLACEMENT + spec.uid, placement_of(spec))
+        status = status_of(spec, state, was_available=was_available, primary=primary)
+        changes.put(records.STATUS + spec.uid, status)
+        await self.records.commit(changes)
+
+    async def release(self, spec: GroupSpec, retained: str) -> None:
+        """Do what the loop does when only the retained node of a deleted group is left."""
+        changes = records.ChangeSet()
+        whole = placement_of(spec)
+        kept = tuple(node for node in whole.nodes if node.node_id == retained)
+        changes.put(
+            records.PLACEMENT + spec.uid,
+            dataclasses.replace(whole, nodes=kept, endpoints=Endpoints()),
+        )
+        changes.delete(records.GROUP_NAME + spec.name)
+        for node in spec.nodes():
+            if node.node_id != retained:
+                changes.delete(records.NODE_NAME + node.node_id)
+        await self.records.commit(changes)
+
+    async def forget(self, spec: GroupSpec) -> None:
+        """Do what the loop does when nothing of a deleted group is left."""
+        changes = records.ChangeSet()
+        for prefix in (records.SPEC, records.SECRET, records.PLACEMENT, records.STATUS):
+            changes.delete(prefix + spec.uid)
+        for key in records.names_of(spec):
+            changes.delete(key)
+        await self.records.commit(changes)
+
+    def events(self) -> list[Event]:
+        """Return every event, oldest first."""
+        now = self.clock.now()
+        found = self.records.events(since=now - datetime.timedelta(days=1), until=now)
+        return [event for _, event in found]
+
+
+def placement_of(spec: GroupSpec) -> GroupPlacement:
+    """Return addresses of their own for every node and endpoint."""
+    first = ipaddress.IPv4Address("127.64.0.1")
+    nodes = tuple(
+        NodePlacement(
+            node_id=node.node_id,
+            host="local",
+            address=str(first + index),
+            port=spec.port,
+            engine_id=f"{index:040x}",
+        )
+        for index, node in enumerate(spec.nodes())
+    )
+    spare = [str(first + len(nodes) + extra) for extra in range(2)]
+    endpoints = (
+        Endpoints(configuration=spare[0])
+        if spec.cluster_enabled
+        else Endpoints(primary=spare[0], reader=spare[1])
+    )
+    return GroupPlacement(nodes=nodes, endpoints=endpoints, build_version="9.1.2")
+
+
+def status_of(
+    spec: GroupSpec,
+    state: GroupState,
+    *,
+    was_available: bool = True,
+    primary: str | None = None,
+) -> GroupStatus:
+    """Return a status in which every node does as the group does."""
+
+    def role(shard: ShardSpec, node_id: str) -> Role:
+        first = primary or shard.nodes[0].node_id
+        return Role.PRIMARY if node_id == first else Role.REPLICA
+
+    return GroupStatus(
+        state=state,
+        observed_generation=spec.generation,
+        was_available=was_available,
+        nodes=tuple(
+            NodeStatus(
+                node_id=node.node_id,
+                state=_NODE_STATES[state],
+                role=role(shard, node.node_id),
+                engine_version="9.1.2",
+            )
+            for shard in spec.shards
+            for node in shard.nodes
+        ),
+    )
+
+
+def run(
+    folder: Path,
+    scenario: Callable[[World], Awaitable[T]],
+    *,
+    settings: Settings | None = None,
+    limits: Limits | None = None,
+    offers: tuple[EngineOffer, ...] = OFFERS,
+    capacity: int = 10_000,
+) -> T:
+    """Run `scenario` against a fresh store in `folder`."""
+
+    async def within() -> T:
+        store = await SqliteStore.open(folder / "state" / "store.db")
+        try:
+            clock = ManualClock(NOW)
+            woken: list[str] = []
+            service = Service(
+                records=records.Records(store),
+                settings=settings or Settings(state_dir=folder, limits=limits or Limits()),
+                clock=clock,
+                offers=lambda: offers,
+                address_capacity=lambda: capacity - len(store.list(records.ADDRESS)),
+                wake=woken.append,
+            )
+            return await scenario(World(service=service, clock=clock, woken=woken))
+        finally:
+            await store.close()
+
+    return asyncio.run(within())

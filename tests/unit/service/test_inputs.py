@@ -1,0 +1,118 @@
+"""Is any parameter of the API ever dropped in silence?"""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from cachewright.api import operations
+from cachewright.model.errors import ClientFault
+from cachewright.protocol.service_model import ListShape, StructureShape, load_service_model
+from cachewright.service import inputs, unoffered
+
+KINDS = {
+    name: kind
+    for name, kind in vars(inputs).items()
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct) and name in operations.HANDLERS
+}
+
+
+def fields(kind: type[msgspec.Struct]) -> set[str]:
+    return {field.encode_name for field in msgspec.structs.fields(kind)}
+
+
+def test_every_operation_that_is_offered_has_an_input() -> None:
+    assert set(KINDS) == set(operations.HANDLERS)
+
+
+@pytest.mark.parametrize("operation", sorted(KINDS))
+def test_every_member_of_the_model_is_a_field_or_is_refused_by_name(operation: str) -> None:
+    modelled = set(load_service_model().operations[operation].input.members)
+    refused = {row.member for row in unoffered.UNOFFERED.get(operation, ())}
+    known = fields(KINDS[operation])
+    # A member may be both: understood, but not every value of it.
+    assert known | refused == modelled
+    assert not known & refused
+
+
+def test_every_member_of_a_node_group_is_a_field_or_is_refused_by_name() -> None:
+    members = load_service_model().operations["CreateReplicationGroup"].input.members
+    shape = members["NodeGroupConfiguration"].shape
+    assert isinstance(shape, ListShape)
+    assert isinstance(shape.element, StructureShape)
+    refused = {row.member for row in unoffered.UNOFFERED_OF_NODE_GROUP}
+    assert fields(inputs.NodeGroup) | refused == set(shape.element.members)
+
+
+CREATE: dict[str, object] = {"ReplicationGroupId": "a", "ReplicationGroupDescription": "b"}
+
+
+@pytest.mark.parametrize(
+    ("member", "value"),
+    [
+        ("TransitEncryptionEnabled", True),
+        ("AtRestEncryptionEnabled", True),
+        ("DataTieringEnabled", True),
+        ("AuthToken", "0123456789abcdef"),
+        ("UserGroupIds", ["users"]),
+        ("SnapshotRetentionLimit", 1),
+        ("SnapshotName", "backup"),
+        ("SnapshotArns", ["arn:aws:s3:::bucket/file.rdb"]),
+        ("LogDeliveryConfigurations", [{"LogType": "slow-log"}]),
+        ("GlobalReplicationGroupId", "global"),
+        ("PrimaryClusterId", "node"),
+        ("NetworkType", "ipv6"),
+        ("IpDiscovery", "ipv6"),
+        ("Durability", "sync"),
+        ("KmsKeyId", "key"),
+        ("CacheSecurityGroupNames", ["classic"]),
+        ("NodeGroupConfiguration", [{"PrimaryOutpostArn": "arn"}]),
+    ],
+)
+def test_what_is_not_offered_is_refused_with_its_name_and_never_with_its_value(
+    member: str, value: object
+) -> None:
+    with pytest.raises(ClientFault) as caught:
+        inputs.read(inputs.CreateReplicationGroup, {**CREATE, member: value})
+    assert caught.value.code in {"InvalidParameterCombination", "InvalidParameterValue"}
+    assert member in caught.value.message
+    assert "0123456789abcdef" not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("member", "value"),
+    [
+        ("TransitEncryptionEnabled", False),
+        ("AtRestEncryptionEnabled", False),
+        ("SnapshotRetentionLimit", 0),
+        ("AuthToken", ""),
+        ("UserGroupIds", []),
+        ("NetworkType", "ipv4"),
+        ("Durability", "default"),
+        ("CacheSecurityGroupNames", ["default"]),
+    ],
+)
+def test_asking_for_what_is_there_anyway_is_accepted(member: str, value: object) -> None:
+    inputs.read(inputs.CreateReplicationGroup, {**CREATE, member: value})
+
+
+@pytest.mark.parametrize("char", ["\r\n", "\n", "\0", "\x1b", "\x85", "\u2028", "\ufffe"])
+@pytest.mark.parametrize(
+    "params",
+    [
+        pytest.param(lambda text: {"ReplicationGroupDescription": text}, id="description"),
+        pytest.param(lambda text: {"ReplicationGroupId": text}, id="id"),
+        pytest.param(lambda text: {"CacheNodeType": text}, id="node type"),
+        pytest.param(lambda text: {"SecurityGroupIds": ["sg-1", text]}, id="list element"),
+        pytest.param(
+            lambda text: {"NodeGroupConfiguration": [{"Slots": text}]}, id="nested structure"
+        ),
+        pytest.param(lambda text: {"Tags": [{"Key": "k", "Value": text}]}, id="tag value"),
+    ],
+)
+def test_no_text_carries_a_character_that_ends_a_line(params: object, char: str) -> None:
+    assert callable(params)
+    with pytest.raises(ClientFault) as caught:
+        inputs.read(inputs.CreateReplicationGroup, {**CREATE, **params(f"x{char}maxmemory 1")})
+    assert caught.value.code == "InvalidParameterValue"
+    assert "maxmemory" not in caught.value.message
