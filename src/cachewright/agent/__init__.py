@@ -1,0 +1,1 @@
+"""What runs on this host? Starts, adopts, stops engines and proves their termination."""

@@ -1,0 +1,259 @@
+"""What does the agent know of one node, and how does it reach its engine?
+
+One object a node: folder, record, process, connection of the administrator. It keeps them
+consistent; what to do with them is decided in `starting`, `stopping` and `supervisor`. The kernel
+is asked whether the process lives; the engine is asked everything else, each time anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+from cachewright.agent import disk, machine, process
+from cachewright.agent.folder import NodeFolder, Record
+from cachewright.agent.machine import Event, State
+from cachewright.agent.saved import SavedData
+from cachewright.engines.adapter import (
+    AdminConnection,
+    EngineAdapter,
+    EngineRefused,
+    EngineUnreachable,
+    adapter_of,
+)
+from cachewright.model.commands import Launch
+from cachewright.model.facts import (
+    Absent,
+    EngineFact,
+    NodeFact,
+    ProcessFact,
+    ProcessIdentity,
+    Running,
+    Stopped,
+    TerminationProof,
+    Unknown,
+)
+from cachewright.rpc.agent import CommandFailed
+
+_log = logging.getLogger(__name__)
+
+#: A healthy engine answers in well under a millisecond; one that does not within this is silent.
+ANSWER_TIMEOUT_S = 1.0
+#: Another container on the same disk, for instance: its processes are not in our /proc.
+_INVISIBLE = "a process of this node still holds its files and cannot be seen from here"
+_NO_PROCESS = Unknown(reason="no process runs")
+
+
+class Node:
+    """One node of this host; made for every folder, and for every node that is to be started."""
+
+    def __init__(self, nodes: Path, key: str, on_exit: Callable[[str], None]) -> None:
+        self.key = key
+        self.folder = NodeFolder(nodes, key)
+        self.record = Record(state=State.ABSENT)
+        self.process: process.Process | None = None
+        #: Last lines of the log of a process that has ended.
+        self.log_tail: tuple[str, ...] = ()
+        #: Commands of one node are carried out one after the other.
+        self.commands = asyncio.Lock()
+        self._on_exit = on_exit
+        self._proof: TerminationProof | None = None
+        self._is_invisible = False
+        self._admin: AdminConnection | None = None
+        self._connecting = asyncio.Lock()
+
+    @property
+    def launch(self) -> Launch:
+        """What was started last."""
+        if self.record.launch is None:
+            raise CommandFailed(f"node {self.key} was never started here")
+        return self.record.launch
+
+    @property
+    def adapter(self) -> EngineAdapter:
+        """How its engine is spoken to."""
+        return adapter_of(self.launch.engine)
+
+    @property
+    def saved(self) -> SavedData | None:
+        """The data of its last graceful stop; `None` if nothing was ever started."""
+        if self.record.launch is None:
+            return None
+        return SavedData(self.folder.path, self.adapter.snapshot_name)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether it is certain which process of this node lives, or that none does."""
+        is_pending = self.process is None and self.record.state is State.STARTING
+        return not self._is_invisible and not is_pending
+
+    def process_fact(self) -> ProcessFact:
+        """Return what is certain about the process."""
+        if self.process is not None:
+            return Running(identity=self.process.identity)
+        if self._is_invisible:
+            return Unknown(reason=_INVISIBLE)
+        if self.record.state is State.ABSENT:
+            return Absent()
+        return Stopped(proof=self._proof, log_tail=self.log_tail)
+
+    async def fact(self) -> NodeFact:
+        """Return all that is known; never raises, for silence is a fact as well."""
+        if self._is_invisible:
+            self.find_process()
+        engine = await self.observe_engine()
+        if self.process is None:
+            engine = _NO_PROCESS
+        return NodeFact(
+            process=self.process_fact(),
+            engine=engine,
+            has_saved_data=self._has_saved_data(),
+            failed_starts=self.record.failed_starts,
+            failure=self.record.failure,
+        )
+
+    async def observe_engine(self) -> EngineFact | Unknown:
+        """Ask the engine about itself, within `ANSWER_TIMEOUT_S`."""
+        if self.process is None:
+            return _NO_PROCESS
+        try:
+            async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                return await self.adapter.observe(await self.admin())
+        except TimeoutError:
+            return Unknown(reason=f"no answer within {ANSWER_TIMEOUT_S:g} s")
+        except (EngineUnreachable, EngineRefused, CommandFailed) as error:
+            return Unknown(reason=str(error))
+        except Exception as error:  # noqa: BLE001 one strange engine must not hide all others
+            _log.exception("event=observe_failed key=%s", self.key)
+            return Unknown(reason=f"its answer makes no sense ({type(error).__name__})")
+
+    async def admin(self) -> AdminConnection:
+        """Return the connection of the administrator, which is kept; calls on it may overlap."""
+        async with self._connecting:
+            if self._admin is None or self._admin.is_closed:
+                self._admin = await self.connect()
+            return self._admin
+
+    async def connect(self) -> AdminConnection:
+        """Open a connection of the administrator that belongs to the caller."""
+        launch = self.launch
+        return await self.adapter.connect(
+            launch.address, launch.port, launch.admin_password, timeout_s=ANSWER_TIMEOUT_S
+        )
+
+    def hang_up(self) -> None:
+        """Close the connection that is kept, if there is one."""
+        if self._admin is not None:
+            self._admin.close()
+            self._admin = None
+
+    def next_state(self, event: Event) -> State:
+        """Return the state after `event`; raise `CommandFailed` where the table has none."""
+        try:
+            return machine.step(self.record.state, event)
+        except machine.Refused as refused:
+            raise CommandFailed(f"node {self.key}: {refused}") from refused
+
+    def advance(self, event: Event) -> None:
+        """Enter the next state, in memory."""
+        self.record = dataclasses.replace(self.record, state=self.next_state(event))
+
+    def write(self, record: Record) -> None:
+        """Keep a new record, on disk first."""
+        self.folder.write(record)
+        self.record = record
+
+    def take_answer(self) -> None:
+        """Remember that the engine has answered after its start."""
+        self.advance(Event.ANSWERED)
+        self.write(dataclasses.replace(self.record, failed_starts=0, failure=""))
+
+    def count_failure(self, failure: str) -> None:
+        """Remember that a start failed; on disk too, as far as there is a folder."""
+        if self.process is None and self.record.state is State.STARTING:
+            self.advance(Event.EXITED)
+        self.record = dataclasses.replace(
+            self.record, failed_starts=self.record.failed_starts + 1, failure=failure
+        )
+        if self.folder.exists():
+            with contextlib.suppress(OSError):  # the disk may be why it failed
+                self.folder.write(self.record)
+
+    def attach(self, found: process.Process) -> None:
+        """Take hold of the process of this node; its end is noticed from now on."""
+        self.process = found
+        self._proof = None
+        self._is_invisible = False
+        self.log_tail = ()
+        found.watch(self._take_end)
+
+    def release(self) -> None:
+        """Let go of process and connection; the engine goes on."""
+        self.hang_up()
+        if self.process is not None:
+            self.process.release()
+            self.process = None
+
+    def find_process(self) -> None:
+        """Read the folder: take hold of the process that lives, or prove that none does.
+
+        If we died between the start of a process and writing it down, it is found by the file
+        that is its standard output; nobody else can have that.
+        """
+        self.record = self.folder.read()
+        identity = self.record.identity
+        found = process.adopt(identity) if identity is not None else None
+        if isinstance(found, process.Process):
+            self._attach_found(found)
+            return
+        self._proof = found
+        is_in_use = process.is_in_use(self.folder.output)
+        others: tuple[ProcessIdentity, ...] = ()
+        if is_in_use or self.record.state is State.STARTING:
+            others = process.find_by_output(self.folder.output)
+        for other in filter(process.is_leader, others):
+            orphan = process.adopt(other)
+            if isinstance(orphan, process.Process):
+                self._attach_found(orphan)
+                with contextlib.suppress(OSError):  # found again in the same way
+                    self.folder.write(self.record)
+                return
+        self._is_invisible = is_in_use and not others
+        self.record = dataclasses.replace(self.record, state=State.STOPPED)
+        self.log_tail = self._read_log()
+
+    def _attach_found(self, found: process.Process) -> None:
+        state = self.record.state
+        if state is State.STOPPED:
+            state = State.STARTING
+        self.record = dataclasses.replace(self.record, state=state, identity=found.identity)
+        self.attach(found)
+
+    def _take_end(self, proof: TerminationProof) -> None:
+        self.process = None
+        self._proof = proof
+        self.hang_up()
+        self.advance(Event.EXITED)
+        self.log_tail = self._read_log()
+        _log.info("event=engine_ended key=%s exit_code=%s", self.key, proof.exit_code)
+        self._on_exit(self.key)
+
+    def _read_log(self) -> tuple[str, ...]:
+        launch = self.record.launch
+        if launch is None:
+            return ()
+        secrets = (launch.admin_password, launch.replication_password)
+        return self.folder.log_tail(self.adapter.log_name, secrets)
+
+    def _has_saved_data(self) -> bool:
+        if self.saved is None:
+            return False
+        try:
+            return self.saved.recover() if self.process is None else self.saved.is_whole()
+        except OSError as error:
+            _log.warning("event=note_not_written key=%s reason=%r", self.key, disk.explain(error))
+            return False

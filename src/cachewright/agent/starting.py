@@ -1,0 +1,155 @@
+"""How is a node started, so that it answers, or it is known why not and nothing is left running?
+
+The order matters for those who die in the middle: first the record says what is about to be
+started, then the process, then who it is. Any failure is counted and comes with a sentence; a
+process that does not answer is ended, with proof, before the failure is reported.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import errno
+import os
+import socket
+
+from cachewright.agent import disk, process
+from cachewright.agent.machine import Event, State
+from cachewright.agent.node import Node
+from cachewright.agent.saved import SavedData
+from cachewright.engines.adapter import EngineRefused, EngineUnreachable, adapter_of
+from cachewright.engines.catalogue import Catalogue
+from cachewright.kit import failpoints
+from cachewright.model.builds import Build
+from cachewright.model.commands import Launch
+from cachewright.model.errors import CachewrightError
+from cachewright.rpc.agent import CommandFailed
+
+#: Bare engines answer after 20 ms; dozens that start at once on two cores after 2 s.
+START_TIMEOUT_S = 10.0
+#: Between two looks whether it answers: as short as a start on an idle machine, then longer.
+_FIRST_LOOK_S = 0.004
+_LAST_LOOK_S = 0.05
+
+
+async def start(node: Node, launch: Launch, *, catalogue: Catalogue, timeout_s: float) -> None:
+    """Bring the node to life, held; nothing happens if it runs with this launch already."""
+    if node.process is not None and not _is_same(node.record.launch, launch):
+        raise CommandFailed(f"node {node.key} runs with other settings: stop it first")
+    if node.next_state(Event.START) is State.RUNNING:
+        return
+    try:
+        if node.process is None:
+            await _spawn(node, launch, catalogue)
+        await _wait_for_answer(node, timeout_s)
+    except (CommandFailed, CachewrightError, process.StillAlive) as error:
+        node.count_failure(str(error))
+        raise CommandFailed(str(error)) from error
+    except OSError as error:
+        failure = f"cannot start {launch.engine.value}: {disk.explain(error)}"
+        node.count_failure(failure)
+        raise CommandFailed(failure) from error
+
+
+def require_free(address: str, port: int) -> None:
+    """Raise `CommandFailed` when nobody could listen on this address and port now."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        # As engines do it: connections of an earlier run that linger are not in the way.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((address, port))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                reason = f"address {address}:{port} is taken by another process"
+            elif error.errno == errno.EADDRNOTAVAIL:
+                reason = f"address {address} does not exist on this host"
+            else:
+                reason = f"address {address}:{port} cannot be used: {error.strerror}"
+            raise CommandFailed(reason) from error
+
+
+async def _spawn(node: Node, launch: Launch, catalogue: Catalogue) -> None:
+    build = await asyncio.to_thread(_find_build, catalogue, launch)
+    disk.require_room(node.folder.path.parent)
+    require_free(launch.address, launch.port)
+    adapter = adapter_of(launch.engine)
+    content = adapter.files(launch)
+    saved = SavedData(node.folder.path, adapter.snapshot_name)
+    if launch.loads_saved_data and not saved.is_whole():
+        raise CommandFailed(f"node {node.key} has no saved data to load")
+    node.folder.make()
+    node.advance(Event.START)
+    await process.end_leftovers(node.folder.output)
+    node.write(dataclasses.replace(node.record, launch=launch))
+    keep = saved.names if launch.loads_saved_data else ()
+    node.folder.renew(content, keep=keep, log_name=adapter.log_name)
+    failpoints.passing("agent.before_spawn")
+    started = process.spawn(
+        adapter.argv(build, node.folder.path),
+        folder=node.folder.path,
+        environment=_environment(),
+        output=node.folder.output,
+    )
+    node.attach(started)
+    try:
+        failpoints.passing("agent.after_spawn")
+        node.write(dataclasses.replace(node.record, identity=started.identity))
+    except Exception:
+        await started.kill()
+        raise
+    failpoints.passing("agent.after_identity")
+
+
+def _find_build(catalogue: Catalogue, launch: Launch) -> Build:
+    build = catalogue.best(launch.engine, launch.engine_version)
+    wanted = f"{launch.engine.value} {launch.engine_version}"
+    if build is None:
+        there = sorted({f"{b.engine.value} {b.version}" for b in catalogue.builds()})
+        raise CommandFailed(
+            f"this host has no build of {wanted}; it has {', '.join(there) or 'none'}"
+        )
+    return build
+
+
+async def _wait_for_answer(node: Node, timeout_s: float) -> None:
+    running = node.process
+    assert running is not None  # it was attached, and its end is only taken in `ended` below
+    last_words = "nobody listens"
+    delay_s = _FIRST_LOOK_S
+    try:
+        async with asyncio.timeout(timeout_s):
+            while await running.ended(delay_s) is None:
+                delay_s = min(_LAST_LOOK_S, delay_s * 1.5)
+                try:
+                    await node.admin()
+                    break
+                except (EngineUnreachable, EngineRefused) as error:
+                    last_words = str(error)
+    except TimeoutError:
+        node.advance(Event.GAVE_UP)
+        await running.kill()
+        raise CommandFailed(
+            f"{node.launch.engine.value} did not answer within {timeout_s:g} s of its start "
+            f"({last_words}) and was ended{_quote(node)}"
+        ) from None
+    if running.proof is not None:
+        said = f"{node.launch.engine.value} {process.describe_end(running.proof)}"
+        raise CommandFailed(f"{said} before it answered{_quote(node)}")
+    node.take_answer()
+
+
+def _quote(node: Node) -> str:
+    return ":\n" + "\n".join(node.log_tail) if node.log_tail else "; its log is empty"
+
+
+def _environment() -> dict[str, str]:
+    """Return what an engine gets of our environment: nothing that is ours, above all no keys."""
+    kept = {name: os.environ[name] for name in ("PATH", "TZ", "HOME") if name in os.environ}
+    return kept | {"LC_ALL": "C"}
+
+
+def _is_same(running: Launch | None, wanted: Launch) -> bool:
+    """Whether two launches give the same engine; what it has loaded does not matter."""
+    if running is None:
+        return False
+    return dataclasses.replace(running, loads_saved_data=wanted.loads_saved_data) == wanted

@@ -1,0 +1,268 @@
+"""What runs on this host? `LocalAgent` carries out commands on nodes and reports facts of them.
+
+The only door of this room: made by the composition root, used through the `Agent` protocol. It
+never starts an engine on its own and never ends one because it ends itself; after a restart it
+takes hold of what runs. Use it from one event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from cachewright.agent import disk, folder, process, starting, stopping
+from cachewright.agent.machine import State
+from cachewright.agent.node import Node
+from cachewright.engines.adapter import EngineRefused, EngineUnreachable
+from cachewright.engines.catalogue import Catalogue
+from cachewright.kit import files
+from cachewright.kit.clock import Clock
+from cachewright.model.builds import InstallFailed, OfferState
+from cachewright.model.commands import (
+    AdmitNode,
+    BindNode,
+    FollowPrimary,
+    HostCommand,
+    PromoteNode,
+    RemoveNode,
+    StartNode,
+    StopNode,
+)
+from cachewright.model.engines import EngineName
+from cachewright.model.errors import Terminal
+from cachewright.model.facts import NO_NODE, EngineFact, NodeFact, Unknown
+from cachewright.rpc.agent import CommandFailed, EngineOffer, StaleEpoch
+
+_log = logging.getLogger(__name__)
+
+#: Nodes that are asked at once. Each costs a task and at most one second; more at once would
+#: only make their answers wait for each other in one event loop.
+OBSERVED_AT_ONCE = 64
+_EPOCH = "epoch"
+
+
+class LocalAgent:
+    """The agent of this machine; nodes live in `nodes`, one folder each."""
+
+    def __init__(
+        self,
+        nodes: Path,
+        catalogue: Catalogue,
+        clock: Clock,
+        *,
+        host: str = "local",
+        start_timeout_s: float = starting.START_TIMEOUT_S,
+    ) -> None:
+        self._folder = nodes
+        self._catalogue = catalogue
+        self._clock = clock
+        self._host = host
+        self._start_timeout_s = start_timeout_s
+        self._nodes: dict[str, Node] = {}
+        self._callbacks: list[Callable[[str], None]] = []
+        self._offers: tuple[EngineOffer, ...] = ()
+        self._epoch = 0
+        self._asking = asyncio.Semaphore(OBSERVED_AT_ONCE)
+
+    @property
+    def host(self) -> str:
+        """The name of the host, for placement."""
+        return self._host
+
+    async def open(self) -> None:
+        """Take hold of every engine that runs already, and look which builds are here.
+
+        Raises:
+            Terminal: the folder cannot be used.
+        """
+        process.raise_open_files_limit()
+        try:
+            files.make_private_folder(self._folder)
+            self._epoch = self._read_epoch()
+            for key, _ in folder.open_all(self._folder):
+                node = self._nodes[key] = self._make(key)
+                node.find_process()
+        except OSError as error:
+            hint = "choose another with --state-dir"
+            raise Terminal(
+                f"cannot use {self._folder}: {disk.explain(error)}", hint=hint
+            ) from error
+        alive = sum(node.process is not None for node in self._nodes.values())
+        _log.info("event=adopted nodes=%d running=%d", len(self._nodes), alive)
+        await self._look_for_builds()
+
+    def close(self) -> None:
+        """Let go of everything; engines run on."""
+        for node in self._nodes.values():
+            node.release()
+        self._nodes.clear()
+
+    def on_exit(self, callback: Callable[[str], None]) -> None:
+        """Call `callback(key)` in the event loop whenever the process of a node has ended."""
+        self._callbacks.append(callback)
+
+    async def observe(self, keys: Sequence[str]) -> Mapping[str, NodeFact]:
+        """Return what is known of each node. Never raises for a node: silence is `Unknown`."""
+        facts = await asyncio.gather(*(self._observe(key) for key in keys))
+        return dict(zip(keys, facts, strict=True))
+
+    async def execute(self, command: HostCommand, *, epoch: int) -> None:
+        """Carry out one command; raise `CommandFailed` when it did not work."""
+        key = command.launch.key if isinstance(command, StartNode) else command.key
+        while True:
+            node = self._nodes.get(key)
+            if node is None:
+                node = self._nodes[key] = self._make(key)
+            async with node.commands:
+                if self._nodes.get(key) is node:
+                    await self._execute_alone(node, command, epoch)
+                    return
+                # It was removed while this command waited for its turn: look again.
+
+    def offers(self) -> tuple[EngineOffer, ...]:
+        """Return the engine lines of this host as of the last look, without running anything."""
+        return self._offers
+
+    async def install(self, engine: EngineName, api_version: str) -> EngineOffer:
+        """Bring a build of this line onto the host; raise `CommandFailed` with the reason."""
+        try:
+            await asyncio.to_thread(self._catalogue.install, engine, api_version)
+        except InstallFailed as error:
+            raise CommandFailed(str(error)) from error
+        await self._look_for_builds()
+        for offer in self._offers:
+            if (offer.engine, offer.api_version) == (engine, api_version) and offer.is_installed:
+                return offer
+        raise CommandFailed(f"{engine.value} {api_version} was installed and cannot be found")
+
+    # One node
+
+    def _make(self, key: str) -> Node:
+        return Node(self._folder, key, self._tell_exit)
+
+    def _tell_exit(self, key: str) -> None:
+        for callback in self._callbacks:
+            callback(key)
+
+    async def _observe(self, key: str) -> NodeFact:
+        node = self._nodes.get(key)
+        if node is None:
+            return NO_NODE
+        async with self._asking:
+            fact = await node.fact()
+        is_starting = node.record.state is State.STARTING and node.process is not None
+        if is_starting and isinstance(fact.engine, EngineFact) and not node.commands.locked():
+            # We died while it was started, and it came up all the same.
+            with contextlib.suppress(OSError):  # it is found again in the same way
+                node.take_answer()
+        return fact
+
+    async def _execute_alone(self, node: Node, command: HostCommand, epoch: int) -> None:
+        try:
+            self._check_epoch(epoch)
+            if not node.is_settled:
+                node.find_process()
+            await self._execute(node, command)
+        except OSError as error:
+            raise CommandFailed(f"node {node.key}: {disk.explain(error)}") from error
+        except (EngineRefused, EngineUnreachable, process.StillAlive) as error:
+            raise CommandFailed(f"node {node.key}: {error}") from error
+        finally:
+            if node.record.state is State.ABSENT and not node.record.failed_starts:
+                self._nodes.pop(node.key, None)
+
+    async def _execute(self, node: Node, command: HostCommand) -> None:
+        match command:
+            case StartNode():
+                await starting.start(
+                    node,
+                    command.launch,
+                    catalogue=self._catalogue,
+                    timeout_s=self._start_timeout_s,
+                )
+            case StopNode():
+                await stopping.stop(node, saves=command.saves, now=self._clock.now())
+            case RemoveNode():
+                await stopping.remove(node)
+            case AdmitNode():
+                await _admit(node, command)
+            case BindNode():
+                _require_running(node)
+                await node.adapter.bind(await node.admin(), command.bind)
+            case PromoteNode():
+                _require_running(node)
+                await node.adapter.promote(await node.admin(), command.how)
+            case FollowPrimary():
+                await _follow(node, command)
+
+    # The host
+
+    async def _look_for_builds(self) -> None:
+        self._offers = await asyncio.to_thread(_read_offers, self._catalogue)
+
+    def _check_epoch(self, epoch: int) -> None:
+        if epoch < self._epoch:
+            raise StaleEpoch(f"epoch {epoch} is over: this host has seen epoch {self._epoch}")
+        if epoch > self._epoch:
+            try:
+                files.write_atomic(self._folder / _EPOCH, f"{epoch}\n".encode())
+            except OSError as error:
+                raise CommandFailed(f"epoch not kept: {disk.explain(error)}") from error
+            self._epoch = epoch
+
+    def _read_epoch(self) -> int:
+        try:
+            return int((self._folder / _EPOCH).read_bytes())
+        except (FileNotFoundError, ValueError):
+            return 0
+
+
+async def _admit(node: Node, command: AdmitNode) -> None:
+    """Let clients in, after the snapshot that was loaded can never be loaded again."""
+    _require_running(node)
+    fact = await node.observe_engine()
+    if isinstance(fact, Unknown):
+        raise CommandFailed(f"node {node.key} cannot be admitted: {fact.reason}")
+    if fact.is_loading:
+        raise CommandFailed(f"node {node.key} is still loading its data")
+    await _use_up_saved(node)
+    await node.adapter.admit(await node.admin(), command.bind)
+
+
+async def _follow(node: Node, command: FollowPrimary) -> None:
+    """Replicate from a primary; what this node had saved is then of the past."""
+    _require_running(node)
+    await _use_up_saved(node)
+    await node.adapter.follow(await node.admin(), command.address, command.port)
+
+
+async def _use_up_saved(node: Node) -> None:
+    if node.saved is not None:
+        await asyncio.to_thread(node.saved.discard)  # a large file takes its time
+
+
+def _require_running(node: Node) -> None:
+    if node.process is None:
+        raise CommandFailed(f"node {node.key} does not run")
+
+
+def _read_offers(catalogue: Catalogue) -> tuple[EngineOffer, ...]:
+    """Return one offer a line: the build that would run now, else the one that could be had."""
+    lines: dict[tuple[EngineName, str], EngineOffer] = {}
+    for offer in catalogue.offers():
+        line = (offer.engine, offer.api_version)
+        if line in lines and lines[line].is_installed:
+            continue
+        is_installed = offer.state is OfferState.INSTALLED
+        best = catalogue.best(*line) if is_installed else None
+        lines[line] = EngineOffer(
+            engine=offer.engine,
+            api_version=offer.api_version,
+            version=best.version if best is not None else offer.version,
+            is_installed=is_installed,
+            source=best.source.value if best is not None else offer.source.value,
+        )
+    return tuple(lines.values())
