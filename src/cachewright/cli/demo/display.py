@@ -1,0 +1,182 @@
+"""What do people see while the demo runs? Moving tables on a terminal, plain lines elsewhere.
+
+Both displays are told the same things; neither asks or decides anything.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+from rich.console import Console, RenderableType
+from rich.console import Group as Stack
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.spinner import Spinner
+from rich.table import Table
+from rich.text import Text
+
+from cachewright.cli import answers, tables
+from cachewright.cli.demo.checks import Check
+from cachewright.cli.demo.load import Outcome
+from cachewright.cli.demo.workload import KINDS, PIPELINE
+
+#: Fast enough to look alive, slow enough to leave the processors to the engines.
+_FRAMES_PER_S = 8
+_BAR_WIDTH = 30
+
+
+class Display(Protocol):
+    """What the demo tells people."""
+
+    def say(self, text: str) -> None:
+        """Say that something is done."""
+
+    def show(self, view: RenderableType) -> None:
+        """Show a table."""
+
+    def moving(self) -> contextlib.AbstractContextManager[None]:
+        """Let `progress` and `rate` take the place of what they said before, for the block."""
+
+    def progress(self, group: answers.Group, elapsed_s: float) -> None:
+        """Show how far the nodes of a group are."""
+
+    def rate(self, elapsed_s: float, seconds: float, operations: int) -> None:
+        """Show how fast the workers are."""
+
+
+def make_display(console: Console) -> Display:
+    """Return the display that suits where `console` leads to."""
+    return Screen(console) if console.is_terminal else Lines(console)
+
+
+class Lines:
+    """Plain lines, one when something changed; for pipes and logs."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._last = ""
+        self._next_rate_s = 0.0
+
+    def say(self, text: str) -> None:
+        """Print a line."""
+        self._console.print(text)
+
+    def show(self, view: RenderableType) -> None:
+        """Print a table."""
+        self._console.print(view)
+        self._console.print()
+
+    @contextlib.contextmanager
+    def moving(self) -> Iterator[None]:
+        """Forget what was said last, so that the next progress is said for certain."""
+        self._last, self._next_rate_s = "", 0.0
+        yield
+
+    def progress(self, group: answers.Group, elapsed_s: float) -> None:
+        """Print the counts of nodes by status when they changed."""
+        summary = summary_of(group)
+        if summary != self._last:
+            self._last = summary
+            self._console.print(f"  {elapsed_s:5.1f} s  {summary}")
+
+    def rate(self, elapsed_s: float, seconds: float, operations: int) -> None:
+        """Print the rate once a second."""
+        if elapsed_s >= self._next_rate_s:
+            self._next_rate_s = elapsed_s + 1.0
+            self._console.print(f"  {elapsed_s:5.1f} s of {seconds:g} s  {operations:,} operations")
+
+
+class Screen:
+    """Tables that change in place, on a terminal."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._live: Live | None = None
+        self._spinner = Spinner("dots")
+
+    def say(self, text: str) -> None:
+        """Print a line with a mark."""
+        self._console.print(Text.assemble(("• ", "bold cyan"), text))
+
+    def show(self, view: RenderableType) -> None:
+        """Print a table with air around it."""
+        self._console.print()
+        self._console.print(view)
+        self._console.print()
+
+    @contextlib.contextmanager
+    def moving(self) -> Iterator[None]:
+        """Keep a place on the screen; it is empty again after the block."""
+        with Live(
+            console=self._console, refresh_per_second=_FRAMES_PER_S, transient=True
+        ) as self._live:
+            try:
+                yield
+            finally:
+                self._live.update(Text(""))
+        self._live = None
+
+    def progress(self, group: answers.Group, elapsed_s: float) -> None:
+        """Show every node with its status."""
+        self._spinner.update(text=Text(f"{elapsed_s:5.1f} s  {summary_of(group)}"))
+        self._update(Stack(self._spinner, Text(), tables.nodes_table(group.shards)))
+
+    def rate(self, elapsed_s: float, seconds: float, operations: int) -> None:
+        """Show a bar and the rate so far."""
+        row = Table.grid(padding=(0, 2))
+        rate = operations / elapsed_s if elapsed_s > 0 else 0.0
+        row.add_row(
+            ProgressBar(total=seconds, completed=min(elapsed_s, seconds), width=_BAR_WIDTH),
+            f"{elapsed_s:4.1f} s of {seconds:g} s",
+            Text(f"{rate:,.0f} operations/s", style="bold"),
+        )
+        self._update(row)
+
+    def _update(self, view: RenderableType) -> None:
+        if self._live is not None:
+            self._live.update(view)
+
+
+def summary_of(group: answers.Group) -> str:
+    """Return the statuses of a group and its nodes in one line."""
+    counts = Counter(node.status for shard in group.shards for node in shard.nodes)
+    nodes = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
+    # The reason of a failed start has the engine's last words below it.
+    reason = f" ({first_line(group.reason)})" if group.reason else ""
+    return f"group {group.status}; nodes: {nodes or 'none yet'}{reason}"
+
+
+def first_line(text: str) -> str:
+    """Return the first line of a text that may have none."""
+    return text.partition("\n")[0]
+
+
+def figures_view(outcome: Outcome) -> RenderableType:
+    """Return operations and latencies, by workload and together, and what they mean."""
+    table = tables.plain_table("WORKLOAD", "OPERATIONS/S", "OPERATIONS", "P50", "P99", "P99.9")
+    rows = [(kind, outcome.by_kind[kind]) for kind in KINDS]
+    for name, figures in [*rows, ("together", outcome.total)]:
+        latency = figures.latency
+        table.add_row(
+            name,
+            f"{figures.operations_per_s:,}",
+            f"{figures.operations:,}",
+            *(f"{ms:.2f} ms" for ms in (latency.p50_ms, latency.p99_ms, latency.p99_9_ms)),
+        )
+    note = Text(
+        f"An operation is one command. Latency is the round trip of one request: a pipeline of "
+        f"{PIPELINE} commands to one shard."
+    )
+    return Stack(table, Text(), note)
+
+
+def checks_table(checks: Sequence[Check]) -> Table:
+    """Return one row a check, with its result first."""
+    table = Table.grid(padding=(0, 2))
+    for check in checks:
+        mark = Text("ok", style="green") if check.ok else Text("FAILED", style="bold red")
+        table.add_row(mark, check.name, Text(first_line(check.detail), style="dim"))
+    return table

@@ -1,0 +1,143 @@
+"""What do groups, plans and engines look like to people? Values in, rich tables out.
+
+Pure: nothing is printed or asked here. The display of the demo uses the same tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich import box
+from rich.console import Group as Stack
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from cachewright.cli import answers
+
+#: Statuses that need no look, those that pass by themselves, and those that need somebody.
+_GOOD = frozenset({"available"})
+_BAD = frozenset({"create-failed", "incompatible-network"})
+_NOTHING = "-"
+
+
+def status_text(status: str) -> Text:
+    """Return a status in its colour."""
+    style = "green" if status in _GOOD else "bold red" if status in _BAD else "yellow"
+    return Text(status, style=style)
+
+
+def groups_table(groups: Sequence[answers.GroupRow]) -> Table:
+    """Return one row a group."""
+    table = plain_table("NAME", "STATUS", "ENGINE", "NODE TYPE", "SHARDS", "NODES", "ENDPOINT")
+    for group in groups:
+        table.add_row(
+            Text(group.name, style="bold"),
+            status_text(group.status),
+            f"{group.engine} {group.engine_version}",
+            group.node_type,
+            str(group.shards),
+            str(group.nodes),
+            group.endpoint or _NOTHING,
+        )
+    return table
+
+
+def group_view(group: answers.Group) -> RenderableType:
+    """Return everything that is known of one group."""
+    head = Text.assemble((group.name, "bold"), "  ", status_text(group.status))
+    if group.reason:
+        head.append(f"  {group.reason}")
+    parts: list[RenderableType] = [head, _facts(group), nodes_table(group.shards)]
+    if group.events:
+        parts.append(events_table(group.events))
+    return Stack(*parts)
+
+
+def nodes_table(shards: Sequence[answers.Shard]) -> Table:
+    """Return one row a node, shard by shard: the topology."""
+    table = plain_table("SHARD", "SLOTS", "NODE", "ROLE", "STATUS", "ADDRESS", "ZONE")
+    for shard in shards:
+        for index, node in enumerate(shard.nodes):
+            is_first = index == 0
+            table.add_row(
+                shard.shard_id if is_first else "",
+                (shard.slots or _NOTHING) if is_first else "",
+                node.node_id,
+                Text(node.role or "unknown", style="bold" if node.role == "primary" else ""),
+                status_text(node.status),
+                _place(node),
+                node.zone,
+            )
+    return table
+
+
+def events_table(events: Sequence[answers.Event]) -> Table:
+    """Return one row an event, in the given order."""
+    table = plain_table("TIME", "SOURCE", "EVENT")
+    for event in events:
+        table.add_row(event.at[:19].replace("T", " "), event.source_id, event.message)
+    return table
+
+
+def explanation_view(explanation: answers.Explanation) -> RenderableType:
+    """Return what would be done next, and why."""
+    head = Text.assemble((explanation.name, "bold"), "  ", status_text(explanation.status))
+    if explanation.reason:
+        head.append(f"  {explanation.reason}")
+    if not explanation.steps:
+        return Stack(head, Text(f"Nothing is to be done now.{_next_look(explanation)}"))
+    table = plain_table("STEP", "NODE", "WHY")
+    for step in explanation.steps:
+        table.add_row(step.command, step.node_id or _NOTHING, step.reason)
+    return Stack(head, Text(f"To be done now, all at once.{_next_look(explanation)}"), table)
+
+
+def engines_table(engines: Sequence[answers.Engine]) -> Table:
+    """Return one row an engine line."""
+    table = plain_table("ENGINE", "VERSION", "BUILD", "STATE", "SOURCE")
+    for engine in engines:
+        state = Text("installed", style="green") if engine.is_installed else Text("installable")
+        version = engine.version or _NOTHING
+        table.add_row(engine.engine, engine.api_version, version, state, engine.source)
+    return table
+
+
+def plain_table(*headings: str) -> Table:
+    """Return an empty table with these headings, in the one look that all tables have."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    return table
+
+
+def _facts(group: answers.Group) -> Table:
+    grid = Table.grid(padding=(0, 2))
+    mode = "cluster mode" if group.cluster_enabled else "no cluster mode"
+    builds = sorted({n.engine_version for s in group.shards for n in s.nodes if n.engine_version})
+    runs = f" (runs {', '.join(builds)})" if builds else ""
+    grid.add_row(
+        "engine", f"{group.engine} {group.engine_version}{runs} on {group.node_type}, {mode}"
+    )
+    if group.description:
+        grid.add_row("description", group.description)
+    ends = group.endpoints
+    for role, address in (
+        ("configuration", ends.configuration),
+        ("primary", ends.primary),
+        ("reader", ends.reader),
+    ):
+        if address is not None:
+            grid.add_row(f"{role} endpoint", address)
+    grid.add_row("created", group.created_at[:19].replace("T", " "))
+    return grid
+
+
+def _place(node: answers.Node) -> str:
+    return _NOTHING if node.address is None else f"{node.address}:{node.port}"
+
+
+def _next_look(explanation: answers.Explanation) -> str:
+    if explanation.look_again_s is None:
+        return ""
+    return f" The next look is in {explanation.look_again_s:g} s, or as soon as something happens."

@@ -1,0 +1,124 @@
+"""The demo tells the truth with its exit code, and nothing is left of it, however it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cachewright.testing import leftovers
+
+_DEADLINE_S = 60.0
+_ENGINE = "valkey-server"
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """The demo's folder for temporary files, with a short path as real ones have."""
+    made = Path(tempfile.mkdtemp(prefix="cw-"))
+    yield made
+    left = leftovers.processes_of(made)
+    leftovers.kill_processes_of(made)
+    shutil.rmtree(made)
+    assert left == ()
+
+
+def start(folder: Path, *options: str) -> subprocess.Popen[str]:
+    """Start the demo as the leader of a process group, as a shell does."""
+    return subprocess.Popen(
+        [sys.executable, "-u", "-m", "cachewright", "demo", *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env=os.environ | {"TMPDIR": str(folder)},
+    )
+
+
+def wait_for_line(demo: subprocess.Popen[str], beginning: str) -> None:
+    assert demo.stdout is not None
+    for line in demo.stdout:
+        if line.startswith(beginning):
+            return
+    raise AssertionError(f"the demo ended without a line {beginning!r}")
+
+
+def test_the_demo_holds_and_says_so_to_a_program(folder: Path) -> None:
+    with start(folder, "--seconds", "1", "--output", "json") as demo:
+        stdout, stderr = demo.communicate(timeout=_DEADLINE_S)
+    report = json.loads(stdout)
+    assert demo.returncode == 0, stderr
+    assert report["ok"] is True
+    assert [check["name"] for check in report["checks"] if not check["ok"]] == []
+    assert len(report["checks"]) == 8
+    assert report["engine_version"].startswith("9.1.")
+    assert report["total"]["operations"] == report["total"]["requests"] * report["pipeline"] > 0
+    latency = report["total"]["latency"]
+    assert 0 < latency["p50_ms"] <= latency["p99_ms"] <= latency["p99_9_ms"]
+    assert 0 < report["create_s"] < _DEADLINE_S
+    assert "Available after" in stderr
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("moment", "number"),
+    [
+        ("Starting", signal.SIGINT),
+        ("It is ready", signal.SIGTERM),
+        ("Creating", signal.SIGINT),
+        ("2 worker processes", signal.SIGINT),
+        ("Stopping", signal.SIGTERM),
+    ],
+)
+def test_an_interrupt_leaves_nothing_behind(
+    moment: str, number: signal.Signals, folder: Path
+) -> None:
+    """Sent to the whole group, as a terminal does, and a second time while it tidies up."""
+    with start(folder, "--seconds", "0.5") as demo:
+        wait_for_line(demo, moment)
+        for _ in range(2):
+            if demo.poll() is None:
+                os.killpg(demo.pid, number)
+        _, stderr = demo.communicate(timeout=_DEADLINE_S)
+    assert demo.returncode == 128 + number
+    assert "Traceback" not in stderr
+    assert leftovers.processes_of(folder) == ()
+    assert list(folder.iterdir()) == []
+
+
+def test_kill_of_the_demo_leaves_nothing_for_long(folder: Path) -> None:
+    with start(folder, "--seconds", "30") as demo:
+        wait_for_line(demo, "2 worker processes")
+        assert len(engines_of(folder)) == 6
+        demo.kill()
+    deadline = time.monotonic() + _DEADLINE_S
+    while leftovers.processes_of(folder) or list(folder.iterdir()):
+        assert time.monotonic() < deadline, "something is left of a demo that was killed"
+        time.sleep(0.05)
+
+
+def test_a_broken_promise_is_named_and_fails_the_demo(folder: Path) -> None:
+    """Every engine is killed under the workers."""
+    with start(folder, "--seconds", "20") as demo:
+        wait_for_line(demo, "2 worker processes")
+        wait_for_line(demo, "  ")  # the first report of a worker
+        for pid in engines_of(folder):
+            os.kill(pid, signal.SIGKILL)
+        _, stderr = demo.communicate(timeout=_DEADLINE_S)
+    assert demo.returncode == 1
+    assert "Failed: the workers do their work: worker" in stderr
+    assert list(folder.iterdir()) == []
+
+
+def engines_of(folder: Path) -> list[int]:
+    pids = leftovers.processes_of(folder)
+    return [pid for pid in pids if Path(f"/proc/{pid}/comm").read_text().strip() == _ENGINE]

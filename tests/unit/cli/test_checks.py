@@ -1,0 +1,123 @@
+"""Every check of the demo fails when its promise is broken, and says what broke it."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import socket
+from pathlib import Path
+
+import pytest
+
+from cachewright.cli.demo import checks, workload
+
+
+class Engine:
+    """The three answers of a cluster client that the checks read."""
+
+    def __init__(self, board: list[tuple[bytes, float]], session: dict[bytes, bytes], ttl_s: int):
+        self._board, self._session, self._ttl_s = board, session, ttl_s
+
+    def zrevrange(
+        self, _name: str, _start: int, _end: int, *, withscores: bool
+    ) -> list[tuple[bytes, float]]:
+        assert withscores
+        return self._board
+
+    def pipeline(self) -> Engine:
+        return self
+
+    def hgetall(self, _name: str) -> None:
+        pass
+
+    def ttl(self, _name: str) -> None:
+        pass
+
+    def execute(self) -> list[object]:
+        return [self._session, self._ttl_s]
+
+
+def held(visits: int) -> dict[bytes, bytes]:
+    fields = workload.session_fields("s") | {"visits": str(visits)}
+    return {name.encode(): value.encode() for name, value in fields.items()}
+
+
+@pytest.mark.parametrize(
+    ("board", "ok"),
+    [
+        ([(b"x", 5.0)], True),
+        ([(b"x", 6.0)], False),
+        ([(b"y", 5.0)], False),
+        ([], False),
+    ],
+)
+def test_a_board_holds_exactly_the_expected_players(
+    board: list[tuple[bytes, float]], ok: bool
+) -> None:
+    assert checks.boards_are_right(Engine(board, {}, 0), {"b": (("x", 5),)}).ok is ok
+
+
+@pytest.mark.parametrize(
+    ("visits", "ttl_s", "ok"),
+    [(3, 1_800, True), (2, 1_800, False), (3, -1, False), (3, -2, False), (3, 1_801, False)],
+)
+def test_a_session_holds_its_fields_and_will_expire(visits: int, ttl_s: int, ok: bool) -> None:
+    found = checks.sessions_are_right(Engine([], held(visits), ttl_s), {"s": 3})
+    assert found.ok is ok
+    assert ok or "s" in found.detail
+
+
+def test_a_comparison_with_nothing_proves_nothing() -> None:
+    assert not checks.boards_are_right(Engine([], {}, 0), {}).ok
+    assert not checks.sessions_are_right(Engine([], {}, 0), {}).ok
+    assert not checks.every_answer_was_good(0, "", 0).ok
+
+
+def test_an_error_reply_is_named() -> None:
+    found = checks.every_answer_was_good(2, "OOM command not allowed", 100)
+    assert not found.ok
+    assert "OOM" in found.detail
+
+
+def test_processes_that_came_to_stay_are_named() -> None:
+    assert checks.processes_are_gone([1, 2], [2]).ok
+    found = checks.processes_are_gone([1, 2], [2, 77])
+    assert not found.ok
+    assert "77" in found.detail
+
+
+def test_sockets_on_an_address_of_the_group_or_in_the_pool_are_named() -> None:
+    pool = ipaddress.IPv4Network("127.80.0.0/20")
+    assert checks.sockets_are_gone(pool, ["127.80.0.1:6379"], ["127.0.0.1:80"]).ok
+    assert not checks.sockets_are_gone(pool, [], ["127.80.1.9:16379"]).ok
+    assert not checks.sockets_are_gone(None, ["127.0.0.1:7001"], ["127.0.0.1:7001"]).ok
+    assert checks.sockets_are_gone(None, ["127.0.0.1:7001"], ["127.0.0.1:7002"]).ok
+
+
+def test_folders_of_nodes_are_found_wherever_they_are(tmp_path: Path) -> None:
+    (tmp_path / "nodes" / "other.demo-0002-001").mkdir(parents=True)
+    assert checks.folders_are_gone(tmp_path, ["demo-0001-001"]).ok
+    (tmp_path / "nodes" / ".removing.u.demo-0001-001").mkdir()
+    assert not checks.folders_are_gone(tmp_path, ["demo-0001-001"]).ok
+
+
+def test_the_pool_is_read_from_the_state_folder(tmp_path: Path) -> None:
+    assert checks.pool_of(tmp_path) is None
+    (tmp_path / "pool.json").write_text(json.dumps({"network": "127.80.0.0/20"}))
+    assert checks.pool_of(tmp_path) == ipaddress.IPv4Network("127.80.0.0/20")
+
+
+def test_a_service_that_left_something_is_named(tmp_path: Path) -> None:
+    assert checks.service_is_gone(tmp_path / "gone", ()).ok
+    assert not checks.service_is_gone(tmp_path, ()).ok
+    assert not checks.service_is_gone(tmp_path / "gone", (5,)).ok
+
+
+def test_the_kernel_s_table_names_a_listening_socket_and_no_other() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        at = f"127.0.0.1:{server.getsockname()[1]}"
+        assert at in checks.listening_sockets()
+        with socket.create_connection(server.getsockname()) as client:
+            ours = f"127.0.0.1:{client.getsockname()[1]}"
+            assert ours not in checks.listening_sockets()
+    assert at not in checks.listening_sockets()

@@ -1,0 +1,69 @@
+"""A signal ends the demo once, and never cuts its tidying short."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from cachewright.cli.demo.interrupts import Interrupted, interruptible
+
+
+def send(number: signal.Signals) -> None:
+    os.kill(os.getpid(), number)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_the_first_signal_raises_and_sets_the_exit_code(number: signal.Signals) -> None:
+    with interruptible() as interrupts:
+        with pytest.raises(Interrupted):
+            send(number)
+        assert interrupts.exit_code == 128 + number
+
+
+def test_further_signals_do_not_disturb_the_tidying() -> None:
+    with interruptible() as interrupts:
+        with pytest.raises(Interrupted):
+            send(signal.SIGINT)
+        send(signal.SIGTERM)
+        send(signal.SIGINT)
+        assert interrupts.exit_code == 128 + signal.SIGINT
+
+
+def test_a_signal_while_a_manager_closes_is_only_noted() -> None:
+    closed: list[bool] = []
+
+    @contextlib.contextmanager
+    def manager() -> Iterator[str]:
+        yield "opened"
+        send(signal.SIGTERM)
+        closed.append(True)
+
+    with interruptible() as interrupts:
+        with interrupts.undisturbed_at_end(manager()) as value:
+            assert value == "opened"
+            assert interrupts.exit_code is None
+        assert closed == [True]
+        assert interrupts.exit_code == 128 + signal.SIGTERM
+
+
+def test_an_interrupt_closes_the_manager() -> None:
+    closed: list[bool] = []
+    with interruptible() as interrupts, contextlib.ExitStack() as stack:
+        stack.callback(closed.append, True)
+        with (
+            pytest.raises(Interrupted),
+            interrupts.undisturbed_at_end(contextlib.closing(stack)),
+        ):
+            send(signal.SIGINT)
+        assert closed == [True]
+
+
+def test_the_handlers_from_before_come_back() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with interruptible():
+        assert signal.getsignal(signal.SIGTERM) != before
+    assert signal.getsignal(signal.SIGTERM) == before
