@@ -30,7 +30,7 @@ from cachewright.engines.adapter import (
 )
 from cachewright.engines.catalogue import Catalogue
 from cachewright.model.builds import Build, BuildSource, InstallFailed
-from cachewright.model.commands import Launch, Peer
+from cachewright.model.commands import Launch, Peer, Promotion
 from cachewright.model.engines import EngineName
 from cachewright.model.facts import EngineFact
 from cachewright.model.slots import split_evenly
@@ -212,6 +212,9 @@ class Engine:
     def wait(self) -> None:
         assert self.process is not None
         self.process.wait(START_TIMEOUT_S)
+
+    def promote(self, how: Promotion) -> None:
+        self.call(lambda admin: self.adapter.promote(admin, how))
 
     def client(self, address: str | None = None) -> Client:
         client = Client(address or self.launch.address, self.launch.port)

@@ -31,6 +31,7 @@ from cachewright.engines.adapter import (
     EngineRefused,
     EngineUnreachable,
 )
+from cachewright.model.commands import Promotion
 from cachewright.model.engines import capabilities_of
 from cachewright.model.facts import EngineFact
 from cachewright.model.slots import SLOT_COUNT, SlotRange, covers_all
@@ -212,6 +213,27 @@ def test_a_held_primary_that_came_back_empty_does_not_wipe_its_replica(lab: Lab)
     assert replica.administer("GET", "k") == b"v"
 
 
+def test_a_promoted_replica_keeps_its_data_and_takes_writes(lab: Lab) -> None:
+    primary, replica = lab.started(), lab.started()
+    primary.admit()
+    replica.call(
+        lambda admin: replica.adapter.follow(admin, primary.launch.address, primary.launch.port)
+    )
+    wait_until(replica.observe, lambda seen: seen.is_in_sync)
+    replica.admit()
+    primary.administer("SET", "k", "v")
+    wait_until(lambda: replica.administer("GET", "k"), lambda value: value == b"v")
+    lineage = replica.observe().replication_id
+    for _ in range(2):
+        replica.promote(Promotion.STANDALONE)
+    fact = replica.observe()
+    assert fact.role is Role.PRIMARY
+    assert fact.second_replication_id == lineage
+    client = replica.client()
+    assert client("GET", "k") == b"v"
+    assert client("SET", "k", "w") == b"OK"
+
+
 # --- clusters ---------------------------------------------------------------------------------
 
 
@@ -252,6 +274,28 @@ def test_a_cluster_forms_from_what_is_written_down(lab: Lab) -> None:
         assert not isinstance(client(*text.split()), hiredis.ReplyError), text
     if capabilities_of(lab.build.engine, lab.build.version).atomic_slot_migration:
         _move_a_slot(engines)
+    _lose_primaries(engines)
+
+
+def _lose_primaries(engines: list[Engine]) -> None:
+    """A majority votes for the first successor; the second one has none and takes over."""
+    engines[0].administer("SET", "b", "kept")
+    wait_until(
+        lambda: (engines[0].observe().offset, engines[1].observe().offset),
+        lambda offsets: offsets[0] == offsets[1],
+    )
+    for primary, replica, how in (
+        (engines[0], engines[1], Promotion.FORCE),
+        (engines[2], engines[3], Promotion.TAKEOVER),
+    ):
+        assert primary.process is not None
+        primary.process.kill()
+        primary.wait()
+        replica.promote(how)
+        fact = wait_until(replica.observe, lambda seen: seen.role is Role.PRIMARY)
+        assert fact.cluster is not None
+        assert fact.cluster.own_slots, how
+    assert engines[1].client()("GET", "b") == b"kept"
 
 
 def _move_a_slot(engines: list[Engine]) -> None:

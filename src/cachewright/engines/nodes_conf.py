@@ -57,7 +57,8 @@ def parse_own_slots(cluster_nodes: bytes) -> SlotRanges:
     """Return the slots of the answering node out of a reply to `CLUSTER NODES`.
 
     Looks at that one line only: a reply can have 500 of them. Slots that are being imported or
-    migrated (in brackets) are owned by their present owner and not counted here.
+    migrated (in brackets) are owned by their present owner and not counted here. A range that is
+    named twice counts once: Valkey 8.0 and 8.1 repeat it after somebody asked for CLUSTER SHARDS.
     """
     flags = cluster_nodes.find(_MYSELF)
     if flags < 0:
@@ -65,7 +66,7 @@ def parse_own_slots(cluster_nodes: bytes) -> SlotRanges:
     start = cluster_nodes.rfind(b"\n", 0, flags) + 1
     end = cluster_nodes.find(b"\n", flags)
     line = cluster_nodes[start : end if end >= 0 else len(cluster_nodes)].decode()
-    return merge(_owned(line.split()[_FIELDS_BEFORE_SLOTS:]))
+    return merge(frozenset(_owned(line.split()[_FIELDS_BEFORE_SLOTS:])))
 
 
 def _owned(words: list[str]) -> Iterator[SlotRange]:

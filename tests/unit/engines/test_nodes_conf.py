@@ -120,3 +120,9 @@ def test_own_slots_are_read_from_the_own_line(own: str, expected: tuple[SlotRang
 def test_a_reply_without_an_own_line_has_no_slots() -> None:
     assert parse_own_slots(b"") == ()
     assert parse_own_slots(f"{C} 127.0.1.3:1@2 master - 0 0 2 connected 0-9\n".encode()) == ()
+
+
+def test_a_range_that_an_engine_names_twice_counts_once() -> None:
+    """Valkey 8.1.1 answers like this after a client asked for CLUSTER SHARDS."""
+    line = b"%s 127.1.2.3:6379@16379 myself,master - 0 0 1 connected 0-99 0-99\n" % (b"a" * 40)
+    assert parse_own_slots(line) == (SlotRange(0, 99),)
