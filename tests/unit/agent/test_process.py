@@ -29,8 +29,10 @@ SLEEPER = ("sleep", "1000")
 def stranger() -> Iterator[subprocess.Popen[bytes]]:
     """Yield a process that nobody here has started through `spawn`."""
     with subprocess.Popen(SLEEPER) as child:
-        yield child
-        child.kill()
+        try:
+            yield child
+        finally:
+            child.kill()
 
 
 @contextlib.contextmanager
@@ -41,8 +43,10 @@ def parent(deed: str) -> Iterator[int]:
         [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as process_with_child:
         assert process_with_child.stdout is not None
-        yield int(process_with_child.stdout.readline())
-        process_with_child.kill()
+        try:
+            yield int(process_with_child.stdout.readline())
+        finally:
+            process_with_child.kill()
 
 
 def names(folder: str) -> list[str]:
@@ -286,10 +290,12 @@ def test_who_only_reads_the_output_is_no_leftover(tmp_path: Path) -> None:
     output = tmp_path / "start.log"
     output.touch()
     with output.open() as reader, subprocess.Popen(SLEEPER, stdin=reader) as other:
-        assert not process.is_in_use(output)
-        run(lambda: process.end_leftovers(output))
-        assert other.poll() is None
-        other.kill()
+        try:
+            assert not process.is_in_use(output)
+            run(lambda: process.end_leftovers(output))
+            assert other.poll() is None
+        finally:
+            other.kill()
 
 
 def test_somebody_who_cannot_be_seen_is_never_taken_for_ended(tmp_path: Path) -> None:
@@ -299,10 +305,12 @@ def test_somebody_who_cannot_be_seen_is_never_taken_for_ended(tmp_path: Path) ->
     with subprocess.Popen(["sh", "-c", script], stderr=subprocess.PIPE) as holder:
         assert holder.stderr is not None
         holder.stderr.readline()
-        assert process.is_in_use(output)
-        with pytest.raises(process.StillAlive, match="cannot be seen"):
-            run(lambda: process.end_leftovers(output))
-        holder.kill()
+        try:
+            assert process.is_in_use(output)
+            with pytest.raises(process.StillAlive, match="cannot be seen"):
+                run(lambda: process.end_leftovers(output))
+        finally:
+            holder.kill()
 
 
 def test_the_limit_of_open_files_is_raised_and_never_lowered() -> None:
