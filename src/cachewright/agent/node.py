@@ -67,10 +67,15 @@ class Node:
         self._connecting = asyncio.Lock()
 
     @property
+    def name(self) -> str:
+        """The node's id, as people know it."""
+        return self.key.partition(".")[2] or self.key
+
+    @property
     def launch(self) -> Launch:
         """What was started last."""
         if self.record.launch is None:
-            raise CommandFailed(f"node {self.key} was never started here")
+            raise CommandFailed(f"node {self.name} was never started here")
         return self.record.launch
 
     @property
@@ -156,7 +161,7 @@ class Node:
         try:
             return machine.step(self.record.state, event)
         except machine.Refused as refused:
-            raise CommandFailed(f"node {self.key}: {refused}") from refused
+            raise CommandFailed(f"node {self.name}: {refused}") from refused
 
     def advance(self, event: Event) -> None:
         """Enter the next state, in memory."""

@@ -35,7 +35,7 @@ _LAST_LOOK_S = 0.05
 async def start(node: Node, launch: Launch, *, catalogue: Catalogue, timeout_s: float) -> None:
     """Bring the node to life, held; nothing happens if it runs with this launch already."""
     if node.process is not None and not _is_same(node.record.launch, launch):
-        raise CommandFailed(f"node {node.key} runs with other settings: stop it first")
+        raise CommandFailed(f"node {node.name} runs with other settings: stop it first")
     if node.next_state(Event.START) is State.RUNNING:
         return
     try:
@@ -76,7 +76,7 @@ async def _spawn(node: Node, launch: Launch, catalogue: Catalogue) -> None:
     content = adapter.files(launch)
     saved = SavedData(node.folder.path, adapter.snapshot_name)
     if launch.loads_saved_data and not saved.is_whole():
-        raise CommandFailed(f"node {node.key} has no saved data to load")
+        raise CommandFailed(f"node {node.name} has no saved data to load")
     node.folder.make()
     node.advance(Event.START)
     await process.end_leftovers(node.folder.output)

@@ -50,7 +50,7 @@ async def _save_and_end(node: Node, running: process.Process, now: datetime.date
     saved = node.saved
     if isinstance(fact, Unknown) or saved is None:
         said = fact.reason if isinstance(fact, Unknown) else "nothing is known of it"
-        raise CommandFailed(f"node {node.key} cannot be told to save and runs on: {said}")
+        raise CommandFailed(f"node {node.name} cannot be told to save and runs on: {said}")
     saved.expect(role=fact.role, now=now)
     node.advance(Event.STOP)
     try:
@@ -58,17 +58,17 @@ async def _save_and_end(node: Node, running: process.Process, now: datetime.date
     except EngineRefused as refused:
         node.advance(Event.REFUSED_TO_STOP)
         saved.abandon()
-        raise CommandFailed(f"node {node.key} could not save and runs on: {refused}") from refused
+        raise CommandFailed(f"node {node.name} could not save and runs on: {refused}") from refused
     except EngineUnreachable as silent:
         if await running.ended(END_TIMEOUT_S) is None:
-            raise CommandFailed(f"node {node.key} has not ended yet: {silent}") from silent
+            raise CommandFailed(f"node {node.name} has not ended yet: {silent}") from silent
     proof = await running.ended(END_TIMEOUT_S)
     if proof is None:
-        raise CommandFailed(f"node {node.key} has not ended yet")
+        raise CommandFailed(f"node {node.name} has not ended yet")
     if not saved.confirm():
         lines = "\n".join(node.log_tail)
         raise CommandFailed(
-            f"node {node.key} {process.describe_end(proof)} without saving:\n{lines}"
+            f"node {node.name} {process.describe_end(proof)} without saving:\n{lines}"
         )
 
 

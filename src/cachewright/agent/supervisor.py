@@ -167,9 +167,9 @@ class LocalAgent:
                 node.find_process()
             await self._execute(node, command)
         except OSError as error:
-            raise CommandFailed(f"node {node.key}: {disk.explain(error)}") from error
+            raise CommandFailed(f"node {node.name}: {disk.explain(error)}") from error
         except (EngineRefused, EngineUnreachable, process.StillAlive) as error:
-            raise CommandFailed(f"node {node.key}: {error}") from error
+            raise CommandFailed(f"node {node.name}: {error}") from error
         finally:
             if node.record.state is State.ABSENT and not node.record.failed_starts:
                 self._nodes.pop(node.key, None)
@@ -225,9 +225,9 @@ async def _admit(node: Node, command: AdmitNode) -> None:
     _require_running(node)
     fact = await node.observe_engine()
     if isinstance(fact, Unknown):
-        raise CommandFailed(f"node {node.key} cannot be admitted: {fact.reason}")
+        raise CommandFailed(f"node {node.name} cannot be admitted: {fact.reason}")
     if fact.is_loading:
-        raise CommandFailed(f"node {node.key} is still loading its data")
+        raise CommandFailed(f"node {node.name} is still loading its data")
     await _use_up_saved(node)
     await node.adapter.admit(await node.admin(), command.bind)
 
@@ -246,7 +246,7 @@ async def _use_up_saved(node: Node) -> None:
 
 def _require_running(node: Node) -> None:
     if node.process is None:
-        raise CommandFailed(f"node {node.key} does not run")
+        raise CommandFailed(f"node {node.name} does not run")
 
 
 def _read_offers(catalogue: Catalogue) -> tuple[EngineOffer, ...]:

@@ -95,12 +95,19 @@ class ValkeyAdapter:
 
         Does nothing where that is so already: the engine reopens all its listeners, and a
         connection that waits to be accepted at that moment is lost. If one address cannot be
-        bound, all stays as it was and the engine's refusal is raised.
+        bound, all stays as it was, and the refusal names the addresses that were to be added.
         """
         wanted = " ".join(check_address("bind", address) for address in bind)
         present = _parse_bind(await admin.command("CONFIG", "GET", "bind"))
-        if set(present) != set(bind):
+        if set(present) == set(bind):
+            return
+        try:
             await admin.command("CONFIG", "SET", "bind", wanted)
+        except resp.EngineRefused as refused:
+            added = " or ".join(address for address in bind if address not in present)
+            raise resp.EngineRefused(
+                f"cannot listen on {added}: taken by another process, or not of this host"
+            ) from refused
 
     async def follow(self, admin: resp.AdminConnection, address: str, port: int) -> None:
         """Replicate from the primary there; an engine that does so already is left alone."""
