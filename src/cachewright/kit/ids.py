@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import string
+import time
 import uuid
 
 _UID_ALPHABET = string.ascii_lowercase + string.digits
@@ -27,6 +28,11 @@ def new_engine_id() -> str:
 def new_password() -> str:
     """Return a fresh password with 256 bits of randomness, 64 hexadecimal characters."""
     return secrets.token_hex(32)
+
+
+def new_sortable_id() -> str:
+    """Return a fresh id that sorts after every one this process made before."""
+    return f"{time.monotonic_ns():020d}{secrets.token_hex(4)}"
 
 
 def new_request_id() -> str:

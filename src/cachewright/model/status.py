@@ -48,6 +48,8 @@ class NodeStatus:
     role: Role | None
     #: Full version that runs, `None` while none does.
     engine_version: str | None = None
+    #: It was admitted and has not ended since: a copy of its shard's data.
+    has_copy: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

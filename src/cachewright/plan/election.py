@@ -4,7 +4,11 @@ Only with proof that nobody else can write: every node of the shard has provably
 as a replica. The replica that has applied most of the newest lineage wins. Where a majority of
 primaries lives they vote (`FORCE`, no epoch hazard); below it one shard at a time takes over on
 its own word (`TAKEOVER`). The engines' own election after `cluster-node-timeout` stays the
-backstop. Sources: docs of CLUSTER FAILOVER; measured: 5 to 8 ms from command to writable.
+backstop. Where automatic failover is off, ElastiCache makes the primary anew from a replica; here
+the replica takes over, because its data is the only copy.
+
+Sources: the engines' documentation of CLUSTER FAILOVER; 5 to 8 ms measured from the command until
+the replica takes writes.
 """
 
 from __future__ import annotations
@@ -21,8 +25,6 @@ from cachewright.plan.shard import Phase, ShardView, engine_of, is_down
 
 def elections(group: Group, views: Sequence[ShardView], observed: Observed) -> dict[str, Step]:
     """Return for each shard id the promotion that is safe now, where one is."""
-    if not group.spec.automatic_failover:
-        return {}
     winners = {
         view.shard.shard_id: winner
         for view in views

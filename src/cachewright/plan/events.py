@@ -9,18 +9,17 @@ from __future__ import annotations
 import datetime
 from collections.abc import Iterator
 
-from cachewright.model.facts import NodeFact, Observed
-from cachewright.model.groups import Group
+from cachewright.model.facts import Observed
+from cachewright.model.groups import Group, ShardSpec
 from cachewright.model.status import (
     Event,
     GroupState,
     GroupStatus,
     NodeState,
-    NodeStatus,
     Role,
     SourceType,
 )
-from cachewright.plan.shard import engine_of, is_down
+from cachewright.plan.shard import shards_to_run
 
 #: ElastiCache's id of the only node in a cluster of one node.
 _NODE = "0001"
@@ -142,10 +141,37 @@ def _node_texts(
             continue
         if before.state is NodeState.AVAILABLE and node.state is NodeState.MODIFYING:
             yield SourceType.CACHE_CLUSTER, node.node_id, f"Recovering cache nodes {_NODE}"
-            yield from _loss_text(group, before, observed)
         if before.state is NodeState.MODIFYING and node.state is NodeState.AVAILABLE:
             text = f"Finished recovery for cache nodes {_NODE}"
             yield SourceType.CACHE_CLUSTER, node.node_id, text
+    if current.was_available:
+        for shard in shards_to_run(group):
+            yield from _loss_text(group.spec.name, shard, previous, current, observed)
+
+
+def _loss_text(
+    name: str,
+    shard: ShardSpec,
+    previous: GroupStatus,
+    current: GroupStatus,
+    observed: Observed,
+) -> Iterator[_Text]:
+    """Say what becomes of a shard's data when the last node that had it is gone."""
+    ids = [node.node_id for node in shard.nodes]
+    if not _has_copy(ids, previous) or _has_copy(ids, current):
+        return
+    if any(observed.of(node_id).has_saved_data for node_id in ids):
+        text = f"Shard {shard.shard_id} is restored from the snapshot of the last graceful stop"
+    else:
+        text = (
+            f"Shard {shard.shard_id} comes back empty: all its nodes ended without a graceful "
+            "stop, its data is lost"
+        )
+    yield SourceType.REPLICATION_GROUP, name, text
+
+
+def _has_copy(ids: list[str], status: GroupStatus) -> bool:
+    return any(node.has_copy for node in status.nodes if node.node_id in ids)
 
 
 def _failover_texts(
@@ -164,27 +190,3 @@ def _primary_among(ids: set[str], status: GroupStatus | None) -> str | None:
     nodes = status.nodes if status else ()
     found = [n.node_id for n in nodes if n.node_id in ids and n.role is Role.PRIMARY]
     return found[0] if len(found) == 1 else None
-
-
-def _may_have_data(fact: NodeFact) -> bool:
-    """Tell whether a node lives that was admitted, or nobody can say."""
-    engine = engine_of(fact)
-    return not is_down(fact) and (engine is None or not engine.is_held)
-
-
-def _loss_text(group: Group, before: NodeStatus, observed: Observed) -> Iterator[_Text]:
-    """Say what becomes of a shard's data when no node that had it is left alive."""
-    if before.role is not Role.PRIMARY:
-        return
-    shard = group.spec.shard_of(before.node_id)
-    facts = [observed.of(node.node_id) for node in shard.nodes]
-    if any(_may_have_data(fact) for fact in facts):
-        return
-    if any(fact.has_saved_data for fact in facts):
-        text = f"Shard {shard.shard_id} is restored from the snapshot of the last graceful stop"
-    else:
-        text = (
-            f"Shard {shard.shard_id} comes back empty: all its nodes ended without a graceful "
-            "stop, its data is lost"
-        )
-    yield SourceType.REPLICATION_GROUP, group.spec.name, text

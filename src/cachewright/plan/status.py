@@ -39,9 +39,16 @@ def node_status(
             state=_waiting_state(before),
             role=None if before is None or is_replaced(before, view) else before.role,
             engine_version=before.engine_version if before else None,
+            has_copy=before is not None and before.has_copy and not is_down(fact),
         )
     state = NodeState.AVAILABLE if _serves(group, engine) else _waiting_state(before)
-    return NodeStatus(node_id=node_id, state=state, role=engine.role, engine_version=engine.version)
+    return NodeStatus(
+        node_id=node_id,
+        state=state,
+        role=engine.role,
+        engine_version=engine.version,
+        has_copy=not engine.is_held,
+    )
 
 
 def is_replaced(before: NodeStatus, view: ShardView) -> bool:

@@ -77,8 +77,9 @@ class ChangeSet:
         self.operations.append(Delete(key=key))
 
     def add_event(self, event: Event) -> None:
-        """Add an event; its key sorts by time."""
-        self.put(f"{EVENT}{event.at.isoformat(timespec='microseconds')}-{ids.new_uid()}", event)
+        """Add an event; its key sorts by time, and in the order of adding at one time."""
+        at = event.at.isoformat(timespec="microseconds")
+        self.put(f"{EVENT}{at}-{ids.new_sortable_id()}", event)
 
     def is_empty(self) -> bool:
         """Tell whether committing would write nothing."""

@@ -117,7 +117,7 @@ class PlanMachine(RuleBasedStateMachine):
         ]
         primary = next((e for e in engines if e.serves_writes()), None)
         synced = [e.data for e in engines if e.is_in_sync and not e.is_held]
-        if primary is None or not synced or not self.world.group.spec.automatic_failover:
+        if primary is None or not synced:
             return
         self.world.kill(primary.place.node_id)
         self.settle()
@@ -250,8 +250,6 @@ class PlanMachine(RuleBasedStateMachine):
         if self.status.state is GroupState.CREATE_FAILED:
             assert all(e.life is not Life.RUNNING for e in self.world.engines.values())
             return
-        if not self.world.group.spec.automatic_failover and "no primary" in self.status.reason:
-            return  # failover is off: the caller decides what becomes of the replicas
         assert self.status.state is GroupState.AVAILABLE, self.status.reason
         assert all(node.state.value == "available" for node in self.status.nodes)
         assert self.world.is_released == (deletion is not None)

@@ -132,13 +132,20 @@ def test_a_lone_primary_that_died_comes_back_empty_and_an_event_says_so() -> Non
     assert any("comes back empty" in event.message for event in plan.events)
 
 
-def test_without_automatic_failover_a_dead_primary_waits_for_its_owner() -> None:
+def test_the_death_of_the_last_copy_is_told_whoever_held_it() -> None:
+    group = make_group(shards=1, replicas=1, cluster_enabled=False, failover=True)
+    world, status = settled(group)
+    world.kill("demo-001")
+    status = look(world, status).status
+    world.kill("demo-002")
+    plan = look(world, status)
+    assert [e.message for e in plan.events if "comes back empty" in e.message]
+
+
+def test_a_replica_takes_over_even_where_automatic_failover_is_off() -> None:
     world, status = settled(make_group(shards=1, replicas=1, cluster_enabled=False))
     world.kill("demo-001")
-    plan = look(world, status)
-    promoting = StartNode | StopNode | PromoteNode
-    assert not any(isinstance(step.command, promoting) for step in plan.steps)
-    assert plan.status.state is GroupState.MODIFYING
+    assert commands(look(world, status)) == {"demo-002": PromoteNode}
 
 
 def test_the_replica_that_applied_most_is_promoted() -> None:

@@ -156,9 +156,9 @@ def today() -> str:
     return f"{utc_now():%Y%m%d}"
 
 
-@pytest.mark.parametrize("request_", [signed(), presigned()], ids=["header", "url"])
-def test_what_botocore_signs_is_verified(request_: WireRequest) -> None:
-    assert verify(request_) == KEY
+@pytest.mark.parametrize("make", [signed, presigned], ids=["header", "url"])
+def test_what_botocore_signs_is_verified(make: Callable[[], WireRequest]) -> None:
+    assert verify(make()) == KEY
 
 
 @pytest.mark.parametrize(
