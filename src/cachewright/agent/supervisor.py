@@ -10,12 +10,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from cachewright.agent import disk, folder, process, starting, stopping
 from cachewright.agent.machine import State
 from cachewright.agent.node import Node
+from cachewright.engines import bounded
 from cachewright.engines.adapter import EngineRefused, EngineUnreachable
 from cachewright.engines.catalogue import Catalogue
 from cachewright.kit import files
@@ -128,10 +130,16 @@ class LocalAgent:
 
     async def install(self, engine: EngineName, api_version: str) -> EngineOffer:
         """Bring a build of this line onto the host; raise `CommandFailed` with the reason."""
+        stop = threading.Event()
+        bounded.stop_request.set(stop)
         try:
             await asyncio.to_thread(self._catalogue.install, engine, api_version)
         except InstallFailed as error:
             raise CommandFailed(str(error)) from error
+        finally:
+            # Nobody waits any more, or it is done: a thread cannot be cancelled, its programs can.
+            stop.set()
+            bounded.stop_request.set(None)
         await self._look_for_builds()
         for offer in self._offers:
             if (offer.engine, offer.api_version) == (engine, api_version) and offer.is_installed:

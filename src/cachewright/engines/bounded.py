@@ -2,7 +2,8 @@
 
 Used by the files that look for and install engine builds. Every run has a deadline and a limit
 of output, its own process group (which is killed whole), no standard input, and messages in the
-language that the callers can read. Not for engines that shall stay: those belong to the agent.
+language that the callers can read. Who waits for a thread that runs programs can end them all
+through `stop_request`. Not for engines that shall stay: those belong to the agent.
 """
 
 from __future__ import annotations
@@ -12,14 +13,22 @@ import os
 import selectors
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 
 #: No program asked here says more than about 100 kB (`apt-cache show` of a dozen packages).
 OUTPUT_BYTES_MAX = 4 * 1024 * 1024
 _CHUNK_BYTES = 65536
+#: How often a run looks whether it shall stop, seconds: soon enough for a person's Ctrl-C.
+_STOP_LOOK_S = 0.1
+
+#: Set in a context, the event ends every run of that context (threads of `asyncio.to_thread` have
+#: a copy of their caller's).
+stop_request: ContextVar[threading.Event | None] = ContextVar("stop_request", default=None)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,7 +41,7 @@ class Finished:
 
 
 class RanAway(Exception):
-    """The program passed its deadline or its limit of output and was killed."""
+    """The program passed its deadline or its limit of output, or was to stop, and was killed."""
 
 
 def run(argv: Sequence[str], *, timeout_s: float, cwd: Path = Path("/")) -> Finished:
@@ -75,9 +84,11 @@ def _read_both(process: subprocess.Popen[bytes], deadline: float) -> tuple[str, 
         for stream in streams:
             selector.register(stream, selectors.EVENT_READ)
         while selector.get_map():
-            ready = selector.select(max(0.0, deadline - time.monotonic()))
-            if not ready or time.monotonic() > deadline:
+            ready = selector.select(min(_STOP_LOOK_S, max(0.0, deadline - time.monotonic())))
+            if time.monotonic() > deadline:
                 raise TimeoutError
+            if (stop := stop_request.get()) is not None and stop.is_set():
+                raise RanAway(f"{process.args!r} was stopped")
             for key, _ in ready:
                 chunk = os.read(key.fd, _CHUNK_BYTES)
                 said[key.fd] += chunk
