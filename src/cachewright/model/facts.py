@@ -7,21 +7,20 @@ Who observes is an agent; who reads is `plan`. Nothing here is stored.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+import msgspec
 
 from cachewright.model.slots import SlotRanges
 from cachewright.model.status import Role
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Unknown:
+class Unknown(msgspec.Struct, frozen=True, kw_only=True):
     """Nobody can say; `reason` is for people, e.g. "no answer within 1 s"."""
 
     reason: str
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ProcessIdentity:
+class ProcessIdentity(msgspec.Struct, frozen=True, kw_only=True):
     """Which process: a pid alone is used again, pid + start time + boot id never is."""
 
     pid: int
@@ -30,8 +29,7 @@ class ProcessIdentity:
     boot_id: str
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TerminationProof:
+class TerminationProof(msgspec.Struct, frozen=True, kw_only=True):
     """Evidence that a process has ended: the kernel said so, or its boot is over.
 
     Made by `agent.process` alone.
@@ -44,20 +42,17 @@ class TerminationProof:
     evidence: str
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Absent:
+class Absent(msgspec.Struct, frozen=True, kw_only=True):
     """The host has no process and no folder of the node: it was never started, or was removed."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Running:
+class Running(msgspec.Struct, frozen=True, kw_only=True):
     """The process lives."""
 
     identity: ProcessIdentity
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Stopped:
+class Stopped(msgspec.Struct, frozen=True, kw_only=True):
     """The host has a folder of the node and proof that no process of it lives.
 
     `proof` is `None` only if no process was ever started from the folder.
@@ -71,8 +66,7 @@ class Stopped:
 ProcessFact = Absent | Running | Stopped | Unknown
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ClusterFact:
+class ClusterFact(msgspec.Struct, frozen=True, kw_only=True):
     """What one node says of its cluster (`CLUSTER INFO`, its own line of `CLUSTER NODES`)."""
 
     is_ok: bool
@@ -83,8 +77,7 @@ class ClusterFact:
     own_slots: SlotRanges
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class EngineFact:
+class EngineFact(msgspec.Struct, frozen=True, kw_only=True):
     """What one engine said of itself."""
 
     version: str
@@ -107,8 +100,7 @@ class EngineFact:
     cluster: ClusterFact | None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class NodeFact:
+class NodeFact(msgspec.Struct, frozen=True, kw_only=True):
     """All that a host can say of one node."""
 
     process: ProcessFact
@@ -124,14 +116,13 @@ class NodeFact:
 NO_NODE = NodeFact(process=Absent(), engine=Unknown(reason="not started"))
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Observed:
+class Observed(msgspec.Struct, frozen=True, kw_only=True):
     """The world of one group at one moment. A node that is missing here is unknown."""
 
-    nodes: Mapping[str, NodeFact] = field(default_factory=dict)
+    nodes: Mapping[str, NodeFact] = msgspec.field(default_factory=dict)
     #: For each node whose engine is `Unknown`: seconds since it last answered. A node that is
     #: missing here was never silent.
-    silence_s: Mapping[str, float] = field(default_factory=dict)
+    silence_s: Mapping[str, float] = msgspec.field(default_factory=dict)
     #: Full version of the build that would run now, `None` while none is on the host.
     build_version: str | None = None
     #: What has failed again and again (no build to be had, no free address, an address that

@@ -27,9 +27,10 @@ from __future__ import annotations
 
 import enum
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Protocol
+
+import msgspec
 
 #: Entries in the whole store: 40 clusters of 500 nodes with five records per node. Beyond it,
 #: memory and the time to open the store stop being negligible.
@@ -51,8 +52,7 @@ PAGE_MAX: Final = 10_000
 LEASE_PREFIX: Final = "lease/"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """One key with its value."""
 
     key: str
@@ -61,8 +61,7 @@ class Entry:
     mod_revision: int
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Compare:
+class Compare(msgspec.Struct, frozen=True, kw_only=True):
     """A condition of a transaction: the key was last written at this revision."""
 
     key: str
@@ -70,16 +69,14 @@ class Compare:
     mod_revision: int
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Put:
+class Put(msgspec.Struct, frozen=True, kw_only=True):
     """Write a value, whether or not the key exists."""
 
     key: str
     value: bytes
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Delete:
+class Delete(msgspec.Struct, frozen=True, kw_only=True):
     """Remove a key; removing an absent key changes nothing."""
 
     key: str
@@ -88,8 +85,7 @@ class Delete:
 Operation = Put | Delete
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Change:
+class Change(msgspec.Struct, frozen=True, kw_only=True):
     """What one transaction did to one key."""
 
     #: The same for all changes of a transaction.
@@ -99,8 +95,7 @@ class Change:
     value: bytes | None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Lease:
+class Lease(msgspec.Struct, frozen=True, kw_only=True):
     """The exclusive right to a name until a moment."""
 
     name: str

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import os
 import resource
 import select
@@ -16,6 +15,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from cachewright.agent import process
 from cachewright.model.facts import ProcessIdentity, TerminationProof
@@ -198,7 +198,7 @@ def test_a_process_that_has_ended_is_proven_to(tmp_path: Path) -> None:
 def test_another_process_with_the_same_id_is_not_adopted(
     stranger: subprocess.Popen[bytes],
 ) -> None:
-    earlier = dataclasses.replace(identity_of(stranger.pid), start_ticks=1)
+    earlier = structs.replace(identity_of(stranger.pid), start_ticks=1)
     assert "another process" in proof_of(earlier).evidence
 
 
@@ -206,14 +206,14 @@ def test_an_id_that_is_a_thread_now_is_not_adopted() -> None:
     async def work() -> None:
         await asyncio.to_thread(lambda: None)  # the pool's thread stays
         thread = next(name for name in names("/proc/self/task") if int(name) != os.getpid())
-        identity = dataclasses.replace(identity_of(os.getpid()), pid=int(thread))
+        identity = structs.replace(identity_of(os.getpid()), pid=int(thread))
         assert isinstance(process.adopt(identity), TerminationProof)
 
     run(work)
 
 
 def test_nothing_survives_its_boot(stranger: subprocess.Popen[bytes]) -> None:
-    earlier = dataclasses.replace(identity_of(stranger.pid), boot_id="earlier")
+    earlier = structs.replace(identity_of(stranger.pid), boot_id="earlier")
     assert "boot" in proof_of(earlier).evidence
 
 
@@ -238,7 +238,7 @@ def test_a_program_is_started_apart_from_us(tmp_path: Path) -> None:
         pid = child.identity.pid
         assert (os.getsid(pid), os.getpgid(pid)) == (pid, pid)
         assert process.is_leader(child.identity)
-        assert not process.is_leader(dataclasses.replace(child.identity, pid=os.getpid()))
+        assert not process.is_leader(structs.replace(child.identity, pid=os.getpid()))
         assert resource.prlimit(pid, resource.RLIMIT_CORE) == (0, 0)
         output = tmp_path / "start.log"
         assert output.stat().st_mode & 0o777 == 0o600
