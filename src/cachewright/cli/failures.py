@@ -13,4 +13,4 @@ class Failed(click.ClickException):
     """It did not work; shown on standard error as `Error: message`, exit code 1."""
 
     def __init__(self, message: str, *, hint: str = "") -> None:
-        super().__init__(f"{message}: {hint}" if hint else message)
+        super().__init__(f"{message.rstrip('.')}: {hint}" if hint else message)
