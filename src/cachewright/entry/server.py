@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import json
 import logging
 import os
@@ -52,6 +53,8 @@ _STORE_FILE = "store.db"
 #: How long a controller's lease lasts, seconds: the lock on the state folder keeps others out, the
 #: lease only gives each start an epoch above all before it.
 _LEASE_S = 0.001
+#: Any address of the loopback block beside 127.0.0.1: Linux has them all, other systems do not.
+_PROBED_ADDRESS = "127.64.0.1"
 #: Where all nodes are with `--addresses ports`.
 _SHARED_ADDRESS = "127.0.0.1"
 #: Requests that came before a stop may take this long to be answered, seconds.
@@ -77,7 +80,21 @@ def run(settings: Settings, ending: Ending) -> int:
     """Serve until a signal says stop; return the exit code."""
     import uvloop
 
-    return uvloop.run(_serve(settings, ending))
+    return uvloop.run(_serve(addressable(settings, ending.say), ending))
+
+
+def addressable(settings: Settings, say: Callable[[str], None]) -> Settings:
+    """Return settings whose way of addressing works here: ports where loopback addresses do not."""
+    wants_loopback = settings.addressing is Addressing.LOOPBACK
+    if not wants_loopback or pool.loopback_available(_PROBED_ADDRESS):
+        return settings
+    if settings.address_pool is not None:
+        raise CannotStart(
+            f"--address-pool {settings.address_pool}: only 127.0.0.1 can be listened on here; "
+            "leave the option out, and nodes differ by port"
+        )
+    say("only 127.0.0.1 can be listened on here: nodes share it and differ by port")
+    return dataclasses.replace(settings, addressing=Addressing.PORTS)
 
 
 async def _serve(settings: Settings, ending: Ending) -> int:
