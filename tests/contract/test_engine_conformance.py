@@ -153,7 +153,10 @@ def test_an_address_that_cannot_be_bound_changes_nothing(lab: Lab) -> None:
     engine = lab.started()
     engine.admit()
     own, taken = engine.launch.address, free_address()
-    with socket.create_server((taken, PORT)), pytest.raises(EngineRefused, match="taken by another process"):
+    with (
+        socket.create_server((taken, PORT)),
+        pytest.raises(EngineRefused, match="taken by another process"),
+    ):
         engine.call(lambda admin: engine.adapter.bind(admin, (own, taken)))
     assert engine.observe().bind == (own,)
     assert engine.client()("PING") == b"PONG"
