@@ -7,12 +7,14 @@ command is idempotent and has a deadline; a failure is returned, never hidden.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from cachewright.control.installs import Installs
 from cachewright.kit import ids
 from cachewright.kit.clock import Clock
 from cachewright.kit.failpoints import passing
+from cachewright.kit.tasks import Supervised
 from cachewright.model.arns import Arns
 from cachewright.model.commands import (
     Command,
@@ -31,16 +33,14 @@ from cachewright.rpc.agent import Agent, CommandFailed
 from cachewright.store import records
 from cachewright.store.base import Conflict
 
-#: Commands of one host under way at the same time: starting an engine keeps a core busy for some
-#: ten milliseconds, waiting for one costs nothing.
-COMMANDS_AT_ONCE = 16
+#: Engines of one host that start at the same time: each keeps a core busy for some ten
+#: milliseconds. Other commands cost next to nothing and wait for nobody.
+STARTS_AT_ONCE = 16
 #: A start waits 10 s for the engine's first answer; loading a snapshot takes longer. Seconds.
 _START_DEADLINE_S = 120.0
 #: A save writes about 100 MB a second at the worst; 30 GB take five minutes. Seconds.
 _STOP_DEADLINE_S = 300.0
 _COMMAND_DEADLINE_S = 10.0
-#: Downloading and unpacking a build takes seconds; a slow line some minutes. Seconds.
-_INSTALL_DEADLINE_S = 280.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,7 +71,12 @@ class Executor:
         self._arns = arns
         self._pool = pool
         self._epoch = epoch
-        self._at_once = asyncio.Semaphore(COMMANDS_AT_ONCE)
+        self._starts = asyncio.Semaphore(STARTS_AT_ONCE)
+        self._installs: Installs | None = None
+
+    def begin(self, tasks: Supervised, wake: Callable[[str], None]) -> None:
+        """Allow work that outlives a step, as a task of `tasks`; its end wakes who waits."""
+        self._installs = Installs(self._agent, tasks, wake)
 
     async def execute(self, group: Group, steps: tuple[Step, ...]) -> tuple[Failure, ...]:
         """Carry out all `steps` at the same time and return the ones that failed."""
@@ -81,7 +86,7 @@ class Executor:
     async def _attempt(self, group: Group, step: Step) -> Failure | None:
         deadline_s = _deadline_s(step.command)
         try:
-            async with self._at_once, asyncio.timeout(deadline_s):
+            async with asyncio.timeout(deadline_s):
                 await self._carry_out(group, step.command)
         except (CommandFailed, Conflict) as error:
             return Failure(step=step, reason=str(error))
@@ -101,7 +106,12 @@ class Executor:
             case ReleaseGroup():
                 await self._release(group, command)
             case InstallBuild():
-                await self._agent.install(command.engine, command.engine_version)
+                if self._installs is None:
+                    raise CommandFailed("nothing is installed before the loop runs")
+                self._installs.ask(command, group.spec.uid)
+            case StartNode():
+                async with self._starts:
+                    await self._agent.execute(command, epoch=self._epoch)
             case _:
                 await self._agent.execute(command, epoch=self._epoch)
 
@@ -182,7 +192,5 @@ def _deadline_s(command: Command) -> float:
             return _START_DEADLINE_S
         case StopNode():
             return _STOP_DEADLINE_S
-        case InstallBuild():
-            return _INSTALL_DEADLINE_S
         case _:
             return _COMMAND_DEADLINE_S

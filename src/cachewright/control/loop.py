@@ -24,7 +24,7 @@ from cachewright.model.groups import Group
 from cachewright.model.settings import Limits
 from cachewright.model.status import GroupStatus
 from cachewright.plan.group import plan_group
-from cachewright.plan.plan import LOOK_AGAIN_REST_S, Plan
+from cachewright.plan.plan import Plan
 from cachewright.plan.shutdown import plan_stop
 from cachewright.store import records
 from cachewright.store.base import Conflict, StoreUnavailable
@@ -32,17 +32,19 @@ from cachewright.store.base import Conflict, StoreUnavailable
 _log = logging.getLogger(__name__)
 
 #: Groups worked on at the same time; a worker mostly waits for engines.
-WORKERS = 16
-#: After a step that failed: the first and the longest pause, seconds.
+WORKERS = 64
+#: After a step that failed: the first and the longest pause, seconds. A try costs milliseconds, and
+#: what stood in its way may be gone at any moment.
 _RETRY_FIRST_S = 0.2
-_RETRY_LAST_S = 30.0
+_RETRY_LAST_S = 5.0
 #: While the store cannot be written, seconds: a disk that was full has room again at any moment.
 _STORE_RETRY_S = 1.0
-#: Tries in a row until a failure counts as an obstacle that people are told, and that ends a
-#: create: for what stands before every start (a build, an address), and for all other commands,
-#: which a busy machine may fail for some seconds.
-_OBSTACLE_TRIES_BEFORE_START = 3
-_OBSTACLE_TRIES = 6
+#: Failures in a row until people are told (after 1.4 s of quick ones), and until a create is given
+#: up (after 16 s: a busy machine may fail a command for some seconds).
+_TRIES_UNTIL_TOLD = 4
+_TRIES_UNTIL_HOPELESS = 8
+#: The same for what stands before every start: a build, an address.
+_TRIES_BEFORE_START = 3
 #: How often events past their retention are swept out, seconds.
 _SWEEP_EVERY_S = 3600.0
 
@@ -102,6 +104,7 @@ class Controller:
 
     def start(self, tasks: Supervised) -> None:
         """Begin to look after every group, until `tasks` ends."""
+        self._executor.begin(tasks, self.wake)
         for uid in self._records.uids():
             self._queue.add(uid)
         for number in range(WORKERS):
@@ -218,7 +221,7 @@ class Controller:
                 self._note_obstacle(uid, failure, count)
             return delay_after(count - 1, first_s=_RETRY_FIRST_S, last_s=_RETRY_LAST_S)
         self._failures.pop(uid, None)
-        self._observer.set_obstacle(uid, "")
+        self._observer.clear_obstacle(uid)
         repeats = plan.steps == self._last_steps.get(uid)
         self._last_steps[uid] = plan.steps
         if plan.steps and not repeats:
@@ -227,9 +230,10 @@ class Controller:
 
     def _note_obstacle(self, uid: str, failure: Failure, count: int) -> None:
         is_before_start = isinstance(failure.step.command, InstallBuild | PlaceGroup)
-        tries = _OBSTACLE_TRIES_BEFORE_START if is_before_start else _OBSTACLE_TRIES
-        if failure.is_final or count >= tries:
-            self._observer.set_obstacle(uid, failure.reason)
+        tries = _TRIES_BEFORE_START if is_before_start else _TRIES_UNTIL_HOPELESS
+        is_hopeless = failure.is_final or count >= tries
+        if is_hopeless or count >= _TRIES_UNTIL_TOLD:
+            self._observer.set_obstacle(uid, failure.reason, is_hopeless=is_hopeless)
 
     def _forget(self, uid: str) -> None:
         self._observer.forget(uid)
@@ -245,6 +249,3 @@ async def sweep_events(store: records.Records, clock: Clock) -> float:
     if not changes.is_empty():
         await store.commit(changes)
     return _SWEEP_EVERY_S
-
-
-assert LOOK_AGAIN_REST_S < _RETRY_LAST_S, "a group at rest is looked at more often than a stuck one"

@@ -27,14 +27,16 @@ class Observer:
         self._clock = clock
         #: Monotonic second at which each node last answered, or was first found silent.
         self._answered_s: dict[str, float] = {}
-        self._obstacles: dict[str, str] = {}
+        #: What fails again and again for a group, and whether it is hopeless.
+        self._obstacles: dict[str, tuple[str, bool]] = {}
 
-    def set_obstacle(self, uid: str, reason: str) -> None:
-        """Remember what has failed again and again for a group; empty: nothing does any more."""
-        if reason:
-            self._obstacles[uid] = reason
-        else:
-            self._obstacles.pop(uid, None)
+    def set_obstacle(self, uid: str, reason: str, *, is_hopeless: bool) -> None:
+        """Remember what has failed again and again for a group."""
+        self._obstacles[uid] = (reason, is_hopeless)
+
+    def clear_obstacle(self, uid: str) -> None:
+        """Nothing fails any more for a group."""
+        self._obstacles.pop(uid, None)
 
     def forget(self, uid: str) -> None:
         """Drop what is remembered of a group."""
@@ -57,11 +59,13 @@ class Observer:
             None,
         )
         nodes = await self._nodes(spec.uid, placement) if placement else {}
+        obstacle, is_hopeless = self._obstacles.get(spec.uid, ("", False))
         return Observed(
             nodes=nodes,
             silence_s=self._silence(spec.uid, nodes),
             build_version=build_version,
-            obstacle=self._obstacles.get(spec.uid, ""),
+            obstacle=obstacle,
+            is_hopeless=is_hopeless,
         )
 
     async def _nodes(self, uid: str, placement: GroupPlacement) -> Mapping[str, NodeFact]:

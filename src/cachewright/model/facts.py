@@ -128,6 +128,8 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
     #: What has failed again and again (no build to be had, no free address, an address that
     #: somebody else took); empty when nothing does.
     obstacle: str = ""
+    #: It has failed so often that a create is given up.
+    is_hopeless: bool = False
 
     def of(self, node_id: str) -> NodeFact:
         """Return what is known of a node."""

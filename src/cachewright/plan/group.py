@@ -29,6 +29,7 @@ from cachewright.plan import events, status
 from cachewright.plan.nodes import World, steps_for_nodes
 from cachewright.plan.plan import (
     LOOK_AGAIN_FAILED_S,
+    LOOK_AGAIN_INSTALLING_S,
     LOOK_AGAIN_REST_S,
     Plan,
     busy_look_again_s,
@@ -189,7 +190,7 @@ def _plan_placement(
         steps=(step,),
         status=current,
         events=events.of_change(group, previous, current, observed, now),
-        look_again_s=busy_look_again_s(1),
+        look_again_s=LOOK_AGAIN_INSTALLING_S,
     )
 
 
@@ -215,7 +216,7 @@ def _create_failure(
     """Return why a create is given up, empty while it is not."""
     if previous is not None and previous.was_available:
         return ""
-    if observed.obstacle:
+    if observed.is_hopeless:
         return observed.obstacle
     for node in group.spec.nodes():
         fact = observed.of(node.node_id)

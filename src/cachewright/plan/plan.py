@@ -19,6 +19,8 @@ LOOK_AGAIN_BUSY_S = 0.1
 LOOK_AGAIN_BUSY_S_PER_NODE = 0.005
 #: Between two looks at a group at rest, seconds. Exits of processes wake it at once.
 LOOK_AGAIN_REST_S = 5.0
+#: While a build is installed, seconds: its end wakes the group anyway.
+LOOK_AGAIN_INSTALLING_S = 1.0
 #: A group whose create failed only waits for its delete.
 LOOK_AGAIN_FAILED_S = 60.0
 
