@@ -23,6 +23,8 @@ class KeyedQueue:
         self._due: dict[str, float] = {}
         self._heap: list[tuple[float, str]] = []
         self._changed = asyncio.Event()
+        #: One taker watches the clock; the others wait for their turn without being woken.
+        self._turn = asyncio.Lock()
 
     def add(self, key: str) -> None:
         """Ask for `key` to be looked at as soon as possible."""
@@ -50,6 +52,10 @@ class KeyedQueue:
 
     async def take(self) -> str:
         """Wait for the next key; it is the caller's alone until `done(key)`."""
+        async with self._turn:
+            return await self._next()
+
+    async def _next(self) -> str:
         while True:
             self._promote_due()
             if self._ready:
