@@ -48,8 +48,10 @@ class NodeStatus:
     role: Role | None
     #: Full version that runs, `None` while none does.
     engine_version: str | None = None
-    #: It was admitted and has not ended since: a copy of its shard's data.
+    #: It was admitted and has not ended since: a living copy of its shard's data.
     has_copy: bool = False
+    #: The snapshot of a graceful stop lies ready for its next start.
+    has_saved_data: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,7 +10,7 @@ import datetime
 from collections.abc import Iterator
 
 from cachewright.model.facts import Observed
-from cachewright.model.groups import Group, ShardSpec
+from cachewright.model.groups import Group
 from cachewright.model.status import (
     Event,
     GroupState,
@@ -37,7 +37,8 @@ def of_change(
         *_group_texts(group, previous, current),
         *_obstacle_texts(group, previous, current, observed),
         *_failover_texts(group, previous, current),
-        *_node_texts(group, previous, current, observed),
+        *_node_texts(previous, current),
+        *_fate_texts(group, previous, current),
     ]
     return tuple(
         Event(source_type=source_type, source_id=source_id, message=message, at=now)
@@ -130,9 +131,7 @@ def _reason(status: GroupStatus | None) -> str:
     return status.reason if status else ""
 
 
-def _node_texts(
-    group: Group, previous: GroupStatus | None, current: GroupStatus, observed: Observed
-) -> Iterator[_Text]:
+def _node_texts(previous: GroupStatus | None, current: GroupStatus) -> Iterator[_Text]:
     if previous is None or current.state in {GroupState.DELETING, GroupState.CREATE_FAILED}:
         return
     for node in current.nodes:
@@ -144,34 +143,45 @@ def _node_texts(
         if before.state is NodeState.MODIFYING and node.state is NodeState.AVAILABLE:
             text = f"Finished recovery for cache nodes {_NODE}"
             yield SourceType.CACHE_CLUSTER, node.node_id, text
-    if current.was_available:
-        for shard in shards_to_run(group):
-            yield from _loss_text(group.spec.name, shard, previous, current, observed)
 
 
-def _loss_text(
-    name: str,
-    shard: ShardSpec,
-    previous: GroupStatus,
-    current: GroupStatus,
-    observed: Observed,
+def _fate_texts(
+    group: Group, previous: GroupStatus | None, current: GroupStatus
 ) -> Iterator[_Text]:
-    """Say what becomes of a shard's data when the last node that had it is gone."""
-    ids = [node.node_id for node in shard.nodes]
-    if not _has_copy(ids, previous) or _has_copy(ids, current):
+    """Say what becomes of the data of shards whose last living copy is gone."""
+    if previous is None or not previous.was_available or current.state is GroupState.DELETING:
         return
-    if any(observed.of(node_id).has_saved_data for node_id in ids):
-        text = f"Shard {shard.shard_id} is restored from the snapshot of the last graceful stop"
-    else:
-        text = (
-            f"Shard {shard.shard_id} comes back empty: all its nodes ended without a graceful "
-            "stop, its data is lost"
-        )
-    yield SourceType.REPLICATION_GROUP, name, text
+    restored: list[str] = []
+    lost: list[str] = []
+    shards = shards_to_run(group)
+    for shard in shards:
+        ids = {node.node_id for node in shard.nodes}
+        before = [node for node in previous.nodes if node.node_id in ids]
+        now = [node for node in current.nodes if node.node_id in ids]
+        had_copy = any(node.has_copy for node in before)
+        had_data = had_copy or any(node.has_saved_data for node in before)
+        if any(node.has_copy for node in now):
+            continue
+        if any(node.has_saved_data for node in now):
+            restored += [shard.shard_id] if had_copy else []
+        elif had_data:
+            lost.append(shard.shard_id)
+    for shard_ids, fate in ((restored, _RESTORED), (lost, _LOST)):
+        if shard_ids:
+            text = f"{_named(shard_ids, len(shards))} {fate}"
+            yield SourceType.REPLICATION_GROUP, group.spec.name, text
 
 
-def _has_copy(ids: list[str], status: GroupStatus) -> bool:
-    return any(node.has_copy for node in status.nodes if node.node_id in ids)
+_RESTORED = "back from the snapshot of the last graceful stop"
+_LOST = "back empty: all nodes ended without a graceful stop, the data is lost"
+
+
+def _named(shard_ids: list[str], count: int) -> str:
+    if len(shard_ids) == 1:
+        return f"Shard {shard_ids[0]} comes"
+    if len(shard_ids) == count:
+        return f"All {count} shards come"
+    return f"Shards {', '.join(shard_ids)} come"
 
 
 def _failover_texts(

@@ -40,6 +40,7 @@ def node_status(
             role=None if before is None or is_replaced(before, view) else before.role,
             engine_version=before.engine_version if before else None,
             has_copy=before is not None and before.has_copy and not is_down(fact),
+            has_saved_data=fact.has_saved_data,
         )
     state = NodeState.AVAILABLE if _serves(group, engine) else _waiting_state(before)
     return NodeStatus(
@@ -48,6 +49,7 @@ def node_status(
         role=engine.role,
         engine_version=engine.version,
         has_copy=not engine.is_held,
+        has_saved_data=fact.has_saved_data,
     )
 
 

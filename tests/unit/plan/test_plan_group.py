@@ -298,3 +298,29 @@ def test_nodes_that_share_an_address_all_listen_on_it() -> None:
     world.engines["demo-002"].life = Life.ABSENT
     (step,) = look(world, status).steps
     assert step.command == AdmitNode(key="abcdefgh.demo-001", bind=("127.0.0.1",))
+
+
+def test_a_snapshot_that_was_used_up_and_lost_is_told() -> None:
+    world, status = settled(make_group(shards=1, replicas=0, cluster_enabled=False))
+    for stage in plan_stop(world.group, status, world.observe()):
+        for step in stage:
+            world.execute(step.command)
+    back = look(world, status)
+    assert [e.message for e in back.events if e.message.startswith("Shard")] == [
+        "Shard 0001 comes back from the snapshot of the last graceful stop"
+    ]
+    for step in back.steps:
+        world.execute(step.command)
+    world.kill("demo-001")
+    gone = look(world, back.status)
+    assert [e.message for e in gone.events if "comes back empty" in e.message]
+
+
+def test_shards_that_share_a_fate_are_told_of_together() -> None:
+    world, status = settled(make_group(shards=4, replicas=1, cluster_enabled=True))
+    for node_id in world.engines:
+        world.kill(node_id)
+    told = [e.message for e in look(world, status).events if "empty" in e.message]
+    assert told == [
+        "All 4 shards come back empty: all nodes ended without a graceful stop, the data is lost"
+    ]
