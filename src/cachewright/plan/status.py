@@ -1,8 +1,9 @@
 """How is the group doing? The status that the facts allow, never a better one.
 
 `available` means: every slot is served and every endpoint is listened on; for the first time
-also: every replica is in sync. A node that does not answer keeps its last state for a short
-grace, because a busy engine misses a probe now and then; silence beyond it shows.
+also: every replica is in sync, and every node has answered. Later a node that does not answer
+keeps its last state for a short grace, because a busy engine misses a probe now and then; silence
+beyond it shows.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ def node_status(
     engine = engine_of(fact)
     if engine is None:
         silent = not is_down(fact) and observed.silence_s.get(node_id, 0.0) < SILENCE_GRACE_S
-        if silent and before is not None:
+        if silent and before is not None and previous is not None and previous.was_available:
             return before
         return NodeStatus(
             node_id=node_id,

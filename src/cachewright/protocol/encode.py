@@ -133,7 +133,35 @@ def _compile_list(tag: str, shape: ListShape) -> _Writer:
     return write
 
 
+class Kept(dict[str, Any]):
+    """A structure that is written into many answers: encoded once, never changed after that."""
+
+    __slots__ = ("encoded",)
+
+    def __init__(self, structure: Mapping[str, Any]) -> None:
+        super().__init__(structure)
+        #: What was written for it, by the name of the element and of its shape.
+        self.encoded: dict[tuple[str, str], str] = {}
+
+
 def _compile_structure(tag: str, shape: StructureShape) -> _Writer:
+    write_anew = _compile_fresh_structure(tag, shape)
+    key = (tag, shape.name)
+
+    def write(value: Any, emit: _Emit) -> None:
+        if type(value) is not Kept:
+            write_anew(value, emit)
+            return
+        if key not in value.encoded:
+            parts: list[str] = []
+            write_anew(value, parts.append)
+            value.encoded[key] = "".join(parts)
+        emit(value.encoded[key])
+
+    return write
+
+
+def _compile_fresh_structure(tag: str, shape: StructureShape) -> _Writer:
     writers = {name: _compile(m.wire_name, m.shape) for name, m in shape.members.items()}
     empty, opening, closing = f"<{tag}/>", f"<{tag}>", f"</{tag}>"
 

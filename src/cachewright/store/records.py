@@ -12,7 +12,7 @@ Keys: `spec/UID`, `secret/UID`, `placement/UID`, `status/UID`, `group-name/NAME`
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -35,6 +35,8 @@ ADDRESS = "address/"
 TAGS = "tags/"
 EVENT = "event/"
 
+#: Derived values kept: as many as there can be nodes, so at least one a group.
+_DERIVED_MAX = 3_000
 #: ElastiCache keeps events for 14 days.
 EVENT_RETENTION = datetime.timedelta(days=14)
 
@@ -92,6 +94,7 @@ class Records:
     def __init__(self, store: Store) -> None:
         self.store = store
         self._decoded: dict[str, tuple[int, object]] = {}
+        self._derived: dict[str, tuple[tuple[int, ...], object]] = {}
 
     @property
     def revision(self) -> int:
@@ -126,6 +129,21 @@ class Records:
             secret=secret.value,
             placement=None if placement is None else placement.value,
         )
+
+    def derived(self, uid: str, make: Callable[[], T]) -> T:
+        """Return what `make` makes of a group's spec, placement and status, and of nothing else.
+
+        It is made anew only when one of them has changed. One value is kept for each group: there
+        is one caller, the description of groups.
+        """
+        found = (self.store.get(prefix + uid) for prefix in (SPEC, PLACEMENT, STATUS))
+        revisions = tuple(0 if entry is None else entry.mod_revision for entry in found)
+        kept = self._derived.get(uid)
+        if kept is None or kept[0] != revisions:
+            kept = self._derived[uid] = (revisions, make())
+            if len(self._derived) > _DERIVED_MAX:
+                del self._derived[next(iter(self._derived))]
+        return kept[1]  # type: ignore[return-value] # one caller, one type
 
     def uids(self) -> tuple[str, ...]:
         """Return the uid of every group."""

@@ -101,7 +101,9 @@ class World:
     def observe(self) -> Observed:
         """Report what an agent would report."""
         if self.host_is_silent:
-            return Observed(build_version="9.1.2")
+            silence = Unknown(reason="the host did not answer")
+            silent = NodeFact(process=silence, engine=silence)
+            return Observed(nodes=dict.fromkeys(self.engines, silent), build_version="9.1.2")
         return Observed(
             nodes={node_id: self._fact(engine) for node_id, engine in self.engines.items()},
             silence_s={

@@ -324,3 +324,11 @@ def test_shards_that_share_a_fate_are_told_of_together() -> None:
     assert told == [
         "All 4 shards come back empty: all nodes ended without a graceful stop, the data is lost"
     ]
+
+
+def test_a_first_available_needs_an_answer_of_every_node() -> None:
+    world, status = settled(make_group(shards=1, replicas=0, cluster_enabled=False))
+    never = dataclasses.replace(status, state=GroupState.CREATING, was_available=False)
+    world.host_is_silent = True
+    assert look(world, never).status.state is GroupState.CREATING
+    assert look(world, status).status.state is GroupState.AVAILABLE

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cachewright.api import render
 from cachewright.api.render import Output
-from cachewright.protocol import pagination
+from cachewright.protocol import encode, pagination
 from cachewright.protocol.decode import Params
 from cachewright.service import inputs, replication_groups, views
 from cachewright.service.context import Service
@@ -42,13 +42,22 @@ async def describe(service: Service, params: Params) -> Output:
         marker=wanted.marker or None,
         size=size,
     )
-    groups = [views.view(service.records, uid) for _, uid in page.items]
+    rows = (_row(service, uid) for _, uid in page.items)
     return {
         "Marker": page.next_marker,
-        "ReplicationGroups": [
-            render.replication_group(service.arns, group) for group in groups if group is not None
-        ],
+        "ReplicationGroups": [row for row in rows if row is not None],
     }
+
+
+def _row(service: Service, uid: str) -> Output | None:
+    """Return a group of a page, rendered and encoded only when it has changed."""
+
+    def make() -> encode.Kept | None:
+        group = views.view(service.records, uid)
+        shown = None if group is None else render.replication_group(service.arns, group)
+        return None if shown is None else encode.Kept(shown)
+
+    return service.records.derived(uid, make)
 
 
 def _shown(service: Service, group: views.GroupView) -> Output:

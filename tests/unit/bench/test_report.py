@@ -1,0 +1,86 @@
+"""Do rounds become the right figure, and does the table keep what it must keep?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+from bench import report
+from bench.measure import Comparison, Figure, Skipped, Target, sample
+
+
+def _figure(key: str, *ours: float, note: str = "") -> Figure:
+    return Figure(
+        key=key,
+        what=f"what {key}",
+        ours=sample("s", ours),
+        baseline_name="by hand",
+        baseline=sample("s", [2.0] * len(ours)),
+        comparison=Comparison.RATIO,
+        target=Target(bound=1.0, is_minimum=False),
+        note=note,
+    )
+
+
+def test_a_ratio_pairs_the_values_of_a_round() -> None:
+    figure = Figure(
+        key="k",
+        what="w",
+        ours=sample("s", (1.0, 9.0)),
+        baseline=sample("s", (2.0, 3.0)),
+        comparison=Comparison.RATIO,
+        target=None,
+    )
+    assert figure.compared().values == (0.5, 3.0)
+    assert figure.is_met() is None
+
+
+def test_rounds_of_different_number_are_refused() -> None:
+    figure = Figure(
+        key="k",
+        what="w",
+        ours=sample("s", (1.0, 9.0)),
+        baseline=sample("s", (2.0,)),
+        comparison=Comparison.DIFFERENCE,
+        target=None,
+    )
+    with pytest.raises(ValueError, match="zip"):
+        figure.compared()
+
+
+@pytest.mark.parametrize(
+    ("value", "is_minimum", "is_met"),
+    [(0.98, True, True), (0.97, True, False), (0.98, False, True), (0.99, False, False)],
+)
+def test_a_target_holds_at_its_bound(value: float, is_minimum: bool, is_met: bool) -> None:
+    assert Target(bound=0.98, is_minimum=is_minimum).is_met_by(value) is is_met
+
+
+def test_the_median_decides() -> None:
+    assert _figure("k", 1.0, 1.0, 100.0).is_met()
+    assert not _figure("k", 1.0, 100.0, 100.0).is_met()
+
+
+def test_a_run_replaces_its_rows_and_leaves_the_others_and_the_prose(tmp_path: Path) -> None:
+    results, page = tmp_path / "b.json", tmp_path / "b.md"
+    page.write_text("before\n<!-- figures: begin -->\nold\n<!-- figures: end -->\nafter\n")
+    report.merge(_figure("one", 1.0), results, page)
+    report.merge(_figure("two", 1.0), results, page)
+    report.merge(_figure("one", 4.0), results, page)
+    report.merge(Skipped(key="three", what="what three", reason="no network"), results, page)
+    text = page.read_text()
+    assert text.startswith("before\n")
+    assert text.endswith("\nafter\n")
+    assert "old" not in text
+    rows = [line for line in text.splitlines() if line.startswith("| what ")]
+    assert [row.split(" | ")[0] for row in rows[1:]] == ["| what one", "| what two", "| what three"]
+    assert "**no**" in rows[1]
+    assert "**no**" not in rows[2]
+    assert "no network" in rows[3]
+    kept = msgspec.json.decode(results.read_bytes(), type=report.Results)
+    assert [(row.key, row.met) for row in kept.figures] == [
+        ("one", False),
+        ("two", True),
+        ("three", None),
+    ]
