@@ -146,3 +146,19 @@ def test_errors(status: int, fault: str) -> None:
     assert found.findtext(f"{NAMESPACE}Error/{NAMESPACE}Code") == "SomeCode"
     assert found.findtext(f"{NAMESPACE}Error/{NAMESPACE}Message") == "no <such> thing \ufffd"
     assert found.findtext(f"{NAMESPACE}RequestId") == "r-1"
+
+
+def test_a_kept_structure_is_written_as_any_other_and_only_once() -> None:
+    plain = {"ReplicationGroupId": "demo", "Status": "creating", "MemberClusters": ["demo-001"]}
+    kept = encode.Kept(plain)
+    assert result("CreateReplicationGroup", {"ReplicationGroup": kept}) == result(
+        "CreateReplicationGroup", {"ReplicationGroup": plain}
+    )
+    (written,) = kept.encoded.values()
+    page = result("DescribeReplicationGroups", {"ReplicationGroups": [kept, kept]})
+    assert f"<ReplicationGroups>{written}{written}</ReplicationGroups>" in page
+
+
+def test_a_kept_structure_is_checked_when_it_is_written() -> None:
+    with pytest.raises(Bug):
+        result("CreateReplicationGroup", {"ReplicationGroup": encode.Kept({"Nope": "x"})})
