@@ -62,6 +62,14 @@ def test_the_median_decides() -> None:
     assert not _figure("k", 1.0, 100.0, 100.0).is_met()
 
 
+def test_rounds_that_scatter_around_the_target_are_within_noise() -> None:
+    scattered = _figure("k", *([1.9] * 6 + [2.1] * 4))
+    assert scattered.is_met()
+    assert not scattered.is_certain()
+    assert report.cells(scattered)[5] == "yes, within noise"
+    assert _figure("k", *([1.9] * 16 + [2.1] * 4)).is_certain()
+
+
 def test_a_run_replaces_its_rows_and_leaves_the_others_and_the_prose(tmp_path: Path) -> None:
     results, page = tmp_path / "b.json", tmp_path / "b.md"
     page.write_text("before\n<!-- figures: begin -->\nold\n<!-- figures: end -->\nafter\n")
