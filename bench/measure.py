@@ -1,0 +1,120 @@
+"""How do several rounds become one figure?
+
+Values of all rounds are kept: the median is the figure, the quartiles are its spread. A ratio is
+computed round by round, because both sides of a round ran next to each other and share whatever
+else the machine did at that time. May not run anything.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+import statistics
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sample:
+    """The values of all rounds of one thing that was measured; made by `sample`."""
+
+    unit: str
+    median: float
+    low: float
+    high: float
+    #: Half of all rounds are between these two.
+    lower_quartile: float
+    upper_quartile: float
+    #: Where the true median is, 95 times in 100; lowest and highest where there are few rounds.
+    median_low: float
+    median_high: float
+    values: tuple[float, ...]
+
+
+def sample(unit: str, values: Iterable[float]) -> Sample:
+    """Return a sample of these values; there is at least one."""
+    # Nothing here is more exact than five digits.
+    kept = tuple(float(f"{value:.5g}") for value in values)
+    # Of one round alone there is no spread to tell.
+    lower, median, upper = (
+        statistics.quantiles(kept, n=4, method="inclusive") if len(kept) > 1 else kept * 3
+    )
+    ordered = sorted(kept)
+    # How many of n values are below their median is binomial: about n / 2 +- 0.98 * sqrt(n).
+    rank = max(0, math.floor((len(kept) - 1.96 * math.sqrt(len(kept))) / 2))
+    return Sample(
+        unit=unit,
+        median=median,
+        low=min(kept),
+        high=max(kept),
+        lower_quartile=lower,
+        upper_quartile=upper,
+        median_low=ordered[rank],
+        median_high=ordered[-1 - rank],
+        values=kept,
+    )
+
+
+class Comparison(enum.Enum):
+    """How our value and the baseline's become the number that the target is about."""
+
+    RATIO = "ours / baseline"
+    DIFFERENCE = "ours - baseline"
+    ALONE = "ours"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Target:
+    """What the compared number shall be."""
+
+    bound: float
+    is_minimum: bool
+
+    def is_met_by(self, value: float) -> bool:
+        """Tell whether a value is good enough."""
+        return value >= self.bound if self.is_minimum else value <= self.bound
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Figure:
+    """One row of the table."""
+
+    key: str
+    what: str
+    ours: Sample
+    target: Target | None
+    comparison: Comparison = Comparison.ALONE
+    baseline_name: str = ""
+    baseline: Sample | None = None
+    #: What a reader must know to judge the number.
+    note: str = ""
+    #: Further numbers that belong to this figure, by name.
+    details: dict[str, float] = field(default_factory=dict)
+
+    def compared(self) -> Sample:
+        """Return the number that the target is about, round by round."""
+        if self.comparison is Comparison.ALONE or self.baseline is None:
+            return self.ours
+        pairs = tuple(zip(self.ours.values, self.baseline.values, strict=True))
+        if self.comparison is Comparison.RATIO:
+            return sample("x", (ours / theirs for ours, theirs in pairs))
+        return sample(self.ours.unit, (ours - theirs for ours, theirs in pairs))
+
+    def is_met(self) -> bool | None:
+        """Tell whether the median meets the target; `None` where there is no target."""
+        return None if self.target is None else self.target.is_met_by(self.compared().median)
+
+    def is_certain(self) -> bool:
+        """Tell whether all that the median may be says the same about the target."""
+        compared = self.compared()
+        ends = (compared.median_low, compared.median_high)
+        return self.target is None or len({self.target.is_met_by(end) for end in ends}) == 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Skipped:
+    """A figure that could not be measured here, and why."""
+
+    key: str
+    what: str
+    reason: str

@@ -1,0 +1,165 @@
+"""Where do the figures go? Into JSON for programs and a table for people.
+
+`docs/benchmarks.json` keeps every figure under its key, so that a run of some families replaces
+theirs and leaves the others. The table between the markers of `docs/benchmarks.md` is made from it;
+the prose around them is not touched.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+from bench.measure import Comparison, Figure, Sample, Skipped, Target
+
+_DOCS = Path(__file__).resolve().parent.parent / "docs"
+RESULTS = _DOCS / "benchmarks.json"
+PAGE = _DOCS / "benchmarks.md"
+_BEGIN, _END = "<!-- figures: begin -->", "<!-- figures: end -->"
+#: Beginnings of keys, in the order of the table.
+_ORDER = ("create", "engine", "describe", "up", "idle", "restart", "rest")
+HEADINGS = ("what", "Cachewright", "baseline", "compared", "target", "met", "note")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Machine:
+    """What the figures were measured on."""
+
+    cpu: str
+    cores: int
+    kernel: str
+    python: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Row:
+    """One figure as it is kept in JSON; one of `figure` and `skipped` is there."""
+
+    key: str
+    measured_at: str
+    #: The benchmark's own load included; far above the number of cores means a disturbed run.
+    load_average_1min: float
+    figure: Figure | None = None
+    compared: Sample | None = None
+    met: bool | None = None
+    skipped: Skipped | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Results:
+    """The whole file."""
+
+    machine: Machine
+    figures: tuple[Row, ...]
+
+
+def row_of(outcome: Figure | Skipped) -> Row:
+    """Return a figure as it is kept, measured now."""
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    load = round(os.getloadavg()[0], 2)
+    if isinstance(outcome, Skipped):
+        return Row(key=outcome.key, measured_at=now, load_average_1min=load, skipped=outcome)
+    return Row(
+        key=outcome.key,
+        measured_at=now,
+        load_average_1min=load,
+        figure=outcome,
+        compared=outcome.compared(),
+        met=outcome.is_met(),
+    )
+
+
+def merge(outcome: Figure | Skipped, results: Path = RESULTS, page: Path = PAGE) -> None:
+    """Replace this figure's row in the JSON file, keep the others, and make the table anew."""
+    rows: dict[str, Row] = {}
+    if results.is_file():
+        found = msgspec.json.decode(results.read_bytes(), type=Results)
+        rows = {row.key: row for row in found.figures}
+    rows[outcome.key] = row_of(outcome)
+    document = Results(machine=machine(), figures=tuple(sorted(rows.values(), key=_place)))
+    content = msgspec.json.format(msgspec.json.encode(document), indent=2)
+    results.write_bytes(content + b"\n")
+    before, _, rest = page.read_text(encoding="utf-8").partition(_BEGIN)
+    _, _, after = rest.partition(_END)
+    page.write_text(f"{before}{_BEGIN}\n{_table(document)}\n{_END}{after}", encoding="utf-8")
+
+
+def cells(outcome: Figure | Skipped) -> tuple[str, ...]:
+    """Return the cells of a figure's row in the table."""
+    if isinstance(outcome, Skipped):
+        return (outcome.what, "-", "-", "-", "-", "not measured", outcome.reason)
+    compared, baseline = outcome.compared(), "-"
+    if outcome.baseline is not None:
+        baseline = f"{outcome.baseline_name}: {_text(outcome.baseline)}"
+    is_alone = outcome.comparison is Comparison.ALONE
+    return (
+        outcome.what,
+        _text(outcome.ours),
+        baseline,
+        "-" if is_alone else _text(compared, signed=outcome.comparison is Comparison.DIFFERENCE),
+        _target_text(outcome.target, compared.unit),
+        _verdict(outcome),
+        outcome.note,
+    )
+
+
+def machine() -> Machine:
+    """Return what this machine is."""
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return Machine(
+        cpu=names[0] if names else platform.machine(),
+        cores=os.cpu_count() or 1,
+        kernel=platform.release(),
+        python=platform.python_version(),
+    )
+
+
+def _table(results: Results) -> str:
+    here = results.machine
+    lines = [
+        "",
+        f"{here.cores} cores ({here.cpu}), Linux {here.kernel}, Python {here.python}. "
+        "Median of all rounds, in brackets the quartiles (half of the rounds are between them).",
+        "",
+        _line(HEADINGS),
+        _line("---" for _ in HEADINGS),
+    ]
+    outcomes = (row.figure or row.skipped for row in results.figures)
+    lines += [_line(cells(outcome)) for outcome in outcomes if outcome is not None]
+    return "\n".join([*lines, ""])
+
+
+def _place(row: Row) -> int:
+    """Return where a row stands, whichever family was measured last."""
+    places = [place for place, prefix in enumerate(_ORDER) if row.key.startswith(prefix)]
+    return places[0] if places else len(_ORDER)
+
+
+def _line(words: Iterable[str]) -> str:
+    return f"| {' | '.join(words)} |"
+
+
+def _verdict(figure: Figure) -> str:
+    said = {True: "yes", False: "**no**", None: "-"}[figure.is_met()]
+    return said if figure.is_certain() else f"{said}, within noise"
+
+
+def _target_text(target: Target | None, unit: str) -> str:
+    if target is None:
+        return "-"
+    return f"{'≥' if target.is_minimum else '≤'} {target.bound:g} {unit}"
+
+
+def _text(sample: Sample, *, signed: bool = False) -> str:
+    def one(value: float) -> str:
+        digits = 0 if abs(value) >= 100 else 1 if abs(value) >= 20 else 2
+        return f"{value:{'+' if signed else ''},.{digits}f}"
+
+    spread = f"{one(sample.lower_quartile)} … {one(sample.upper_quartile)}"
+    return f"{one(sample.median)} {sample.unit} ({spread})"
