@@ -16,12 +16,13 @@ import sys
 from collections.abc import Callable, Iterator
 from types import FrameType
 
+from rich.console import Console
+from rich.table import Table
+
 from bench import create, describe, fleet, report, startup, throughput
 from bench.measure import Figure, Skipped
 from bench.processes import BenchFailed
 from bench.world import Server, World, open_world, say
-from rich.console import Console
-from rich.table import Table
 
 _ALONE: dict[str, Callable[[World], Iterator[Figure | Skipped]]] = {
     "startup": startup.measure_startup,

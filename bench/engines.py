@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import hiredis
+
 from bench import processes
 from bench.processes import BenchFailed
 from bench.world import World

@@ -16,11 +16,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import uvloop
-from bench.processes import BenchFailed
-from bench.world import REGION
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
+
+from bench.processes import BenchFailed
+from bench.world import REGION
 
 #: Requests that are sent in turn. Each has a signature of its own, so that nobody can remember the
 #: outcome of one; more than a server that remembers answers (ours: 256) would keep.

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
+
 from bench.measure import Comparison, Figure, Sample, Skipped, Target
 
 _DOCS = Path(__file__).resolve().parent.parent / "docs"

@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import boto3
-from bench import processes
-from bench.processes import BenchFailed
 from botocore.config import Config
 
+from bench import processes
+from bench.processes import BenchFailed
 from cachewright.engines.catalogue import Catalogue
 from cachewright.model.builds import Build, InstallFailed
 from cachewright.model.engines import EngineName

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from cachewright.model.builds import Build
 from tests.contract.engine_lab import (
     BUILDS,
     Engine,
@@ -17,8 +19,6 @@ from tests.contract.engine_lab import (
     build_named,
     miss,
 )
-
-from cachewright.model.builds import Build
 
 
 @pytest.fixture(params=list(BUILDS), scope="module")

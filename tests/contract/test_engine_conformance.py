@@ -13,17 +13,6 @@ from pathlib import Path
 
 import hiredis
 import pytest
-from tests.contract.engine_lab import (
-    ADMIN_PASSWORD,
-    CALL_TIMEOUT_S,
-    PORT,
-    REPLICATION_PASSWORD,
-    SETTLE_TIMEOUT_S,
-    Engine,
-    Lab,
-    free_address,
-    wait_until,
-)
 
 from cachewright.engines import acl
 from cachewright.engines.adapter import (
@@ -36,6 +25,17 @@ from cachewright.model.engines import capabilities_of
 from cachewright.model.facts import EngineFact
 from cachewright.model.slots import SLOT_COUNT, SlotRange, covers_all
 from cachewright.model.status import Role
+from tests.contract.engine_lab import (
+    ADMIN_PASSWORD,
+    CALL_TIMEOUT_S,
+    PORT,
+    REPLICATION_PASSWORD,
+    SETTLE_TIMEOUT_S,
+    Engine,
+    Lab,
+    free_address,
+    wait_until,
+)
 
 # --- held and admitted ----------------------------------------------------------------------
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import re
 
 import hiredis
+
+from cachewright.engines import acl
+from cachewright.model.builds import Build
+from cachewright.model.engines import capabilities_of
 from tests.contract.engine_lab import (
     ADMIN_PASSWORD,
     REPLICATION_PASSWORD,
     Engine,
 )
-
-from cachewright.engines import acl
-from cachewright.model.builds import Build
-from cachewright.model.engines import capabilities_of
 
 #: ElastiCache user guide, "Restricted commands"; and what belongs to the same families.
 # fmt: off

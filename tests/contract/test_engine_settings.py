@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from tests.contract.engine_lab import (
-    Lab,
-)
 
 from cachewright.engines.adapter import (
     AdminConnection,
 )
 from cachewright.model.node_types import node_type_of
 from cachewright.model.parameters import default_settings
+from tests.contract.engine_lab import (
+    Lab,
+)
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,8 @@ import asyncio
 import sys
 from pathlib import Path
 
-from tests.fault import agent_world
-
 from cachewright.model.commands import RemoveNode, StopNode
+from tests.fault import agent_world
 
 
 async def main(folder: Path, address: str, deed: str) -> None:

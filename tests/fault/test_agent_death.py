@@ -13,6 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from cachewright.agent import process
+from cachewright.model.commands import RemoveNode, StopNode
+from cachewright.model.facts import NO_NODE, Running, Stopped
 from tests.fault.agent_world import (
     KEY,
     fact_of,
@@ -25,10 +29,6 @@ from tests.fault.agent_world import (
     start_serving,
     until,
 )
-
-from cachewright.agent import process
-from cachewright.model.commands import RemoveNode, StopNode
-from cachewright.model.facts import NO_NODE, Running, Stopped
 
 CHILD = Path(__file__).with_name("agent_child.py")
 ROOT = CHILD.parents[2]

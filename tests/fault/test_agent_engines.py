@@ -16,6 +16,16 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
+
+from cachewright.agent import process
+from cachewright.agent.supervisor import LocalAgent
+from cachewright.engines.catalogue import Catalogue
+from cachewright.kit import failpoints
+from cachewright.kit.clock import SystemClock
+from cachewright.model.commands import AdmitNode, HostCommand, RemoveNode, StartNode, StopNode
+from cachewright.model.engines import EngineName
+from cachewright.model.facts import Absent, NodeFact, Running, Stopped, Unknown
+from cachewright.rpc.agent import CommandFailed
 from tests.fault.agent_world import (
     KEY,
     PASSWORD,
@@ -30,16 +40,6 @@ from tests.fault.agent_world import (
     start_serving,
     until,
 )
-
-from cachewright.agent import process
-from cachewright.agent.supervisor import LocalAgent
-from cachewright.engines.catalogue import Catalogue
-from cachewright.kit import failpoints
-from cachewright.kit.clock import SystemClock
-from cachewright.model.commands import AdmitNode, HostCommand, RemoveNode, StartNode, StopNode
-from cachewright.model.engines import EngineName
-from cachewright.model.facts import Absent, NodeFact, Running, Stopped, Unknown
-from cachewright.rpc.agent import CommandFailed
 
 #: A program that is taken for the best build there is, and never answers.
 SILENT_BUILD = """#!/bin/sh

@@ -18,9 +18,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests import service_kit as kit
 
 from cachewright.engines.embedded import embedded_server
+from tests import service_kit as kit
 
 CHILD = Path(__file__).with_name("service_disk_child.py")
 _CRASHING = """#!/bin/sh

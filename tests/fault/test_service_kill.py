@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import BotoCoreError, ClientError
-from tests import service_kit as kit
 
 from cachewright.kit import failpoints
+from tests import service_kit as kit
 
 #: 14 addresses: an address that leaks is missed at the end.
 _POOL_PREFIX = 28

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from tests import service_kit as kit
 from tests.fault import service_filled as filled
 

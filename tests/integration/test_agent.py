@@ -11,20 +11,6 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
-from tests.fault.agent_world import (
-    KEY,
-    PASSWORD,
-    PORT,
-    fact_of,
-    free_address,
-    hosting,
-    launch_of,
-    new_agent,
-    pid_of,
-    say,
-    start_serving,
-    until,
-)
 
 from cachewright.agent.supervisor import LocalAgent
 from cachewright.model.commands import (
@@ -41,6 +27,20 @@ from cachewright.model.errors import Terminal
 from cachewright.model.facts import NO_NODE, Absent, EngineFact, NodeFact, Running, Stopped, Unknown
 from cachewright.model.status import Role
 from cachewright.rpc.agent import CommandFailed, StaleEpoch
+from tests.fault.agent_world import (
+    KEY,
+    PASSWORD,
+    PORT,
+    fact_of,
+    free_address,
+    hosting,
+    launch_of,
+    new_agent,
+    pid_of,
+    say,
+    start_serving,
+    until,
+)
 
 #: Enough to notice a cost for each node, few enough for two cores.
 NODES = 10

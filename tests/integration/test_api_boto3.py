@@ -17,7 +17,6 @@ import botocore.config
 import botocore.exceptions
 import pytest
 import uvicorn
-from tests.unit.service.service_world import OFFERS, World
 
 from cachewright.api.app import make_app
 from cachewright.control.loop import Explanation
@@ -31,6 +30,7 @@ from cachewright.rpc.agent import CommandFailed, EngineOffer
 from cachewright.service.context import Service
 from cachewright.store.records import Records
 from cachewright.store.sqlite import SqliteStore
+from tests.unit.service.service_world import OFFERS, World
 
 T = TypeVar("T")
 

@@ -18,9 +18,9 @@ from botocore.awsrequest import AWSRequest
 from botocore.config import Config
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
-from tests import service_kit as kit
 
 from cachewright import testing
+from tests import service_kit as kit
 
 _FORM = "application/x-www-form-urlencoded; charset=utf-8"
 _VERSION = "Version=2015-02-02"

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
-from tests import service_kit as kit
 
 from cachewright import testing
+from tests import service_kit as kit
 
 
 def code_of(call: Callable[[], object]) -> str:

@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 import valkey
 from botocore.exceptions import ClientError
-from tests import service_kit as kit
 
 from cachewright import testing
 from cachewright.engines.catalogue import APT_FOLDER
 from cachewright.engines.debian import usable_archive
+from tests import service_kit as kit
 
 #: A download and an unpacking may come in between.
 _INSTALL_S = 100.0

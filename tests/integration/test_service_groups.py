@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 import valkey
-from tests import service_kit as kit
 from valkey.crc import key_slot
 
 from cachewright import testing
+from tests import service_kit as kit
 
 _SLOTS = 16_384
 

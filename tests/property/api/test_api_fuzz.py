@@ -17,8 +17,6 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.unit.api.api_caller import FORM, Answer, app_of, ask_signed
-from tests.unit.service.service_world import OFFERS, World
 
 from cachewright.api import faults, operations
 from cachewright.api.app import App
@@ -36,6 +34,8 @@ from cachewright.service import unoffered
 from cachewright.service.context import Service
 from cachewright.store.records import Records
 from cachewright.store.sqlite import SqliteStore
+from tests.unit.api.api_caller import FORM, Answer, app_of, ask_signed
+from tests.unit.service.service_world import OFFERS, World
 
 MODEL = load_service_model()
 NAMESPACE = f"{{http://elasticache.amazonaws.com/doc/{API_VERSION}/}}"

@@ -15,8 +15,6 @@ from hypothesis.stateful import (
     precondition,
     rule,
 )
-from tests.property.plan.groups import CREATED_AT, groups
-from tests.property.plan.world import Life, Refused, World
 
 from cachewright.model.groups import Deletion
 from cachewright.model.settings import Limits
@@ -25,6 +23,8 @@ from cachewright.plan.group import plan_group
 from cachewright.plan.invariants import violations
 from cachewright.plan.plan import LOOK_AGAIN_REST_S, Plan
 from cachewright.plan.shutdown import plan_stop
+from tests.property.plan.groups import CREATED_AT, groups
+from tests.property.plan.world import Life, Refused, World
 
 #: Rounds within which a group of at most 12 nodes settles once faults stop: install, place, start,
 #: admit, start replicas, follow, sync, admit, move endpoints, and as many again after a failure.

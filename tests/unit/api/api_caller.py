@@ -9,8 +9,6 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from tests.unit.service.service_world import World, run
-
 from cachewright.api.app import App, make_app
 from cachewright.control.loop import Explanation
 from cachewright.kit.clock import SystemClock
@@ -18,6 +16,7 @@ from cachewright.kit.secret import Secret
 from cachewright.model.engines import EngineName
 from cachewright.protocol import sign
 from cachewright.rpc.agent import CommandFailed, EngineOffer
+from tests.unit.service.service_world import World, run
 
 FORM = "application/x-www-form-urlencoded; charset=utf-8"
 SECRET = Secret("test")

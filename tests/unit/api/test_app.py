@@ -8,16 +8,6 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests.unit.api.api_caller import (
-    SECRET,
-    app_of,
-    ask,
-    ask_signed,
-    no_explanation,
-    no_install,
-    serve,
-)
-from tests.unit.service.service_world import OFFERS, World, status_of
 
 from cachewright.api import stages
 from cachewright.api.app import App, make_app
@@ -29,6 +19,16 @@ from cachewright.model.status import GroupState
 from cachewright.plan.plan import Plan
 from cachewright.rpc.agent import EngineOffer
 from cachewright.store.base import Reason, StoreUnavailable
+from tests.unit.api.api_caller import (
+    SECRET,
+    app_of,
+    ask,
+    ask_signed,
+    no_explanation,
+    no_install,
+    serve,
+)
+from tests.unit.service.service_world import OFFERS, World, status_of
 
 
 def test_health_needs_no_signature(tmp_path: Path) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.unit.api.api_caller import FORM, Answer, ask_signed, serve
-from tests.unit.service.service_world import World
 
 from cachewright.api.app import App
 from cachewright.store import records
+from tests.unit.api.api_caller import FORM, Answer, ask_signed, serve
+from tests.unit.service.service_world import World
 
 VERSION = "Version=2015-02-02"
 CREATE = (

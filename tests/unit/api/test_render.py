@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.unit.service.service_world import World, placement_of, run, status_of, wanted
 
 from cachewright.api import render
 from cachewright.model.arns import Arns
@@ -18,6 +17,7 @@ from cachewright.protocol.service_model import load_service_model
 from cachewright.service import new_group
 from cachewright.service.inputs import CreateReplicationGroup
 from cachewright.service.views import ClusterView, GroupView
+from tests.unit.service.service_world import World, placement_of, run, status_of, wanted
 
 ARNS = Arns(region="us-east-1", account_id="000000000000")
 MODEL = load_service_model()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+
 from bench import report
 from bench.measure import Comparison, Figure, Skipped, Target, sample
 

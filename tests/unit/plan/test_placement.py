@@ -6,7 +6,6 @@ import dataclasses
 import ipaddress
 
 import pytest
-from tests.property.plan.groups import make_group
 
 from cachewright.kit import ids
 from cachewright.model.errors import Terminal
@@ -18,6 +17,7 @@ from cachewright.plan.placement import (
     addresses_needed,
     place_group,
 )
+from tests.property.plan.groups import make_group
 
 POOL = OwnAddresses(network=ipaddress.IPv4Network("127.70.0.0/24"))
 

@@ -6,8 +6,6 @@ import dataclasses
 import datetime
 
 import pytest
-from tests.property.plan.groups import CREATED_AT, make_group
-from tests.property.plan.world import Life, World
 
 from cachewright.model.commands import (
     AdmitNode,
@@ -27,6 +25,8 @@ from cachewright.model.status import GroupState, GroupStatus, NodeState, Role
 from cachewright.plan.group import plan_group
 from cachewright.plan.plan import LOOK_AGAIN_REST_S, Plan
 from cachewright.plan.shutdown import plan_stop
+from tests.property.plan.groups import CREATED_AT, make_group
+from tests.property.plan.world import Life, World
 
 NOW = CREATED_AT + datetime.timedelta(seconds=1)
 

@@ -6,7 +6,6 @@ import datetime
 from pathlib import Path
 
 import pytest
-from tests.unit.service.service_world import NOW, World, run
 
 from cachewright.model.errors import ClientFault
 from cachewright.model.status import Event, GroupState, SourceType
@@ -21,6 +20,7 @@ from cachewright.service import (
     views,
 )
 from cachewright.store.records import ChangeSet
+from tests.unit.service.service_world import NOW, World, run
 
 MINUTE = datetime.timedelta(minutes=1)
 

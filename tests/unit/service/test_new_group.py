@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-from tests.unit.service.service_world import OFFERS, World, offer, run, wanted
 
 from cachewright.model.engines import EngineName
 from cachewright.model.errors import ClientFault
@@ -13,6 +12,7 @@ from cachewright.model.settings import Addressing, Limits
 from cachewright.service import new_group
 from cachewright.service.context import Service
 from cachewright.service.inputs import CreateReplicationGroup, NodeGroup
+from tests.unit.service.service_world import OFFERS, World, offer, run, wanted
 
 IPC = "InvalidParameterCombination"
 IPV = "InvalidParameterValue"

@@ -6,7 +6,6 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from tests.unit.service.service_world import World, run, wanted
 
 from cachewright.kit import failpoints
 from cachewright.model.errors import ClientFault
@@ -15,6 +14,7 @@ from cachewright.model.settings import Limits
 from cachewright.model.status import GroupState
 from cachewright.service import inputs, replication_groups, views
 from cachewright.store import records
+from tests.unit.service.service_world import World, run, wanted
 
 
 async def refusal(awaitable: object) -> tuple[str, str]:

@@ -6,11 +6,11 @@ from collections.abc import Awaitable
 from pathlib import Path
 
 import pytest
-from tests.unit.service.service_world import World, run
 
 from cachewright.model.errors import ClientFault
 from cachewright.model.settings import Settings
 from cachewright.service import inputs, replication_groups, tags
+from tests.unit.service.service_world import World, run
 
 
 def tag(key: str | None, value: str | None = "") -> inputs.Tag:
