@@ -41,8 +41,6 @@ class Capabilities:
     dual_channel_replication: bool
     #: Settings say `primaryuser`, `primaryauth` (Valkey 8) instead of `masteruser` (Redis).
     primary_spelling: bool
-    #: Numbered databases in cluster mode through `cluster-databases` (Valkey 9.0).
-    cluster_databases: bool
 
 
 #: Every line that can be offered; whether it is depends on the builds of the host.
@@ -80,5 +78,4 @@ def capabilities_of(engine: EngineName, version: str) -> Capabilities:
         atomic_slot_migration=is_valkey and major >= 9,  # noqa: PLR2004 a version number
         dual_channel_replication=is_valkey and major >= 8,  # noqa: PLR2004 a version number
         primary_spelling=is_valkey and major >= 8,  # noqa: PLR2004 a version number
-        cluster_databases=is_valkey and major >= 9,  # noqa: PLR2004 a version number
     )

@@ -8,7 +8,6 @@ the parts: who is primary (`shard`), what to start with (`launch`), who listens 
 from __future__ import annotations
 
 import datetime
-import itertools
 
 from cachewright.model.commands import (
     BindNode,
@@ -263,14 +262,12 @@ def _plan_failed(group: Group, previous: GroupStatus, observed: Observed) -> Pla
 
 
 def _stop_all(group: Group, observed: Observed) -> tuple[Step, ...]:
-    node_ids = [node.node_id for node in group.spec.nodes()]
-    steps = (
+    return tuple(
         Step(
-            command=StopNode(key=node_key(group.spec.uid, node_id)),
+            command=StopNode(key=node_key(group.spec.uid, node.node_id)),
             reason="the create of its group was given up",
-            node_id=node_id,
+            node_id=node.node_id,
         )
-        for node_id in node_ids
-        if isinstance(observed.of(node_id).process, Running)
+        for node in group.spec.nodes()
+        if isinstance(observed.of(node.node_id).process, Running)
     )
-    return tuple(itertools.islice(steps, len(node_ids)))

@@ -30,7 +30,7 @@ class Plan:
     """What to do for one group, in one round."""
 
     steps: tuple[Step, ...]
-    #: What to write down; `None` where the group's records are about to vanish.
+    #: What to write down before the steps are carried out.
     status: GroupStatus
     events: tuple[Event, ...]
     look_again_s: float

@@ -63,9 +63,7 @@ def is_replaced(before: NodeStatus, view: ShardView) -> bool:
     )
 
 
-def shard_problem(
-    view: ShardView, placement: GroupPlacement, nodes: Sequence[NodeStatus], observed: Observed
-) -> str:
+def shard_problem(view: ShardView, nodes: Sequence[NodeStatus], observed: Observed) -> str:
     """Return why a shard does not serve, empty when it does."""
     if view.phase is Phase.SPLIT:
         return view.reason
@@ -146,7 +144,7 @@ def _first_problem(
     for view in views:
         ids = {node.node_id for node in view.shard.nodes}
         shard_nodes = [n for n in nodes if n.node_id in ids]
-        problem = shard_problem(view, placement, shard_nodes, observed)
+        problem = shard_problem(view, shard_nodes, observed)
         if problem:
             return problem
     problem = endpoint_problem(placement, observed)

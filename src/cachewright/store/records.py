@@ -1,7 +1,7 @@
 """How is each noun written down? Typed records on top of a `Store`, and the changes to them.
 
 One key a record; `service` writes spec, secret, tags and names, `control` writes placement,
-status and addresses, both add events. Reads are decoded once a revision. A `Change set` collects
+status and addresses, both add events. Reads are decoded once a revision. A `ChangeSet` collects
 compares and writes and is committed whole or not at all.
 
 Keys: `spec/UID`, `secret/UID`, `placement/UID`, `status/UID`, `group-name/NAME` and
