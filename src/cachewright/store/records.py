@@ -6,7 +6,7 @@ compares and writes and is committed whole or not at all.
 
 Keys: `spec/UID`, `secret/UID`, `placement/UID`, `status/UID`, `group-name/NAME` and
 `node-name/NODE` (hold the uid), `address/ADDRESS:PORT` (holds the uid), `tags/ARN`,
-`event/TIME-RANDOM`.
+`event/TIME-RANDOM`, `parameter-group/NAME`.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import msgspec
 
 from cachewright.kit import ids
 from cachewright.model.groups import Group, GroupPlacement, GroupSecret, GroupSpec
+from cachewright.model.parameters import ParameterGroup
 from cachewright.model.status import Event, GroupStatus
 from cachewright.store.base import Compare, Delete, Entry, Put, Store, list_all
 
@@ -34,6 +35,7 @@ NODE_NAME = "node-name/"
 ADDRESS = "address/"
 TAGS = "tags/"
 EVENT = "event/"
+PARAMETER_GROUP = "parameter-group/"
 
 #: Derived values kept: as many as there can be nodes, so at least one a group.
 _DERIVED_MAX = 3_000
@@ -174,6 +176,16 @@ class Records:
     def tags(self, arn: str) -> Versioned[dict[str, str]]:
         """Return the tags of a resource; revision 0 where it never had any."""
         return self._get(TAGS + arn, dict[str, str]) or Versioned({}, 0)
+
+    def parameter_group(self, name: str) -> Versioned[ParameterGroup] | None:
+        """Return the parameter group that a caller made under this name."""
+        return self._get(PARAMETER_GROUP + name, ParameterGroup)
+
+    def parameter_groups(self) -> tuple[Versioned[ParameterGroup], ...]:
+        """Return every parameter group that a caller made, sorted by name."""
+        return tuple(
+            self._decode(entry, ParameterGroup) for entry in list_all(self.store, PARAMETER_GROUP)
+        )
 
     def events(
         self, *, since: datetime.datetime, until: datetime.datetime

@@ -6,6 +6,7 @@ import asyncio
 import datetime
 from pathlib import Path
 
+from cachewright.model.parameters import ParameterGroup
 from cachewright.model.status import Event, GroupState, GroupStatus, SourceType
 from cachewright.store import records
 from cachewright.store.sqlite import SqliteStore
@@ -69,6 +70,34 @@ def test_events_come_back_in_order_and_by_time(tmp_path: Path) -> None:
         assert both == [str(number) for number in range(20)]
         late = AT + records.EVENT_RETENTION + minute
         assert len(known.expired_events(late)) == 10
+        await store.close()
+
+    asyncio.run(scenario())
+
+
+def test_parameter_groups_come_back_whole_and_by_name(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        store = await SqliteStore.open(tmp_path / "state" / "store.db")
+        known = records.Records(store)
+        assert known.parameter_group("mine") is None
+        groups = [
+            ParameterGroup(
+                name=name,
+                family="valkey9",
+                description="of a test",
+                values={"timeout": "20"},
+                created_at=AT,
+            )
+            for name in ("yours", "mine")
+        ]
+        changes = records.ChangeSet()
+        for group in groups:
+            changes.create(records.PARAMETER_GROUP + group.name, group)
+        await known.commit(changes)
+        found = known.parameter_group("mine")
+        assert found is not None
+        assert found.value == groups[1]
+        assert [each.value.name for each in known.parameter_groups()] == ["mine", "yours"]
         await store.close()
 
     asyncio.run(scenario())

@@ -14,6 +14,22 @@ from typing import NamedTuple
 
 from cachewright.model.engines import ENGINE_LINES, EngineName, line_of, version_key
 from cachewright.model.node_types import NodeType
+from cachewright.model.parameters.groups import ParameterGroup
+
+__all__ = [
+    "BY_NODE_TYPE",
+    "ENGINE_SETTINGS",
+    "PARAMETERS",
+    "RESERVED_MEMORY_PERCENT",
+    "DefaultGroup",
+    "Parameter",
+    "ParameterGroup",
+    "Reach",
+    "default_group_name",
+    "default_settings",
+    "parameters_of",
+    "parse_default_group",
+]
 
 #: Default of `reserved-memory-percent`: the share of a node's memory that is not for data.
 RESERVED_MEMORY_PERCENT = 25
