@@ -27,6 +27,12 @@ class Limits:
     nodes_per_region: int = 300
     #: Nodes of one group with cluster mode enabled; at most 500.
     nodes_per_cluster: int = 90
+    nodes_per_memcached_cluster: int = 60
+    parameter_groups: int = 300
+    subnet_groups: int = 300
+    subnets_per_subnet_group: int = 20
+    security_groups: int = 50
+    reserved_nodes: int = 300
     tags_per_resource: int = 50
     #: A group that is still `creating` after this long ends in `create-failed`.
     create_deadline_s: float = 300.0

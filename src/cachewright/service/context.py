@@ -51,8 +51,8 @@ class Service:
 class Decision(Generic[T]):
     """A change that keeps the rules."""
 
-    #: The group it concerns.
-    uid: str
+    #: The group that the loop shall look at, `None` where no group changes.
+    uid: str | None
     changes: ChangeSet
     #: What the caller gets to see once it is durable.
     result: T
@@ -72,7 +72,8 @@ async def change(service: Service, decide: Callable[[], Decision[T]]) -> T:
             continue
         finally:
             # Also when the outcome is unknown or nobody waits for it: looking costs nothing.
-            service.wake(decision.uid)
+            if decision.uid is not None:
+                service.wake(decision.uid)
         failpoints.passing("service.after_commit")
         return decision.result
     raise ClientFault("Throttling", "Rate exceeded: too many callers change this resource at once")
