@@ -7,6 +7,7 @@ command is idempotent and has a deadline; a failure is returned, never hidden.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -17,17 +18,19 @@ from cachewright.kit.failpoints import passing
 from cachewright.kit.tasks import Supervised
 from cachewright.model.arns import Arns
 from cachewright.model.commands import (
+    ChangeMembership,
     Command,
     ForgetGroup,
     InstallBuild,
     PlaceGroup,
     ReleaseGroup,
+    ReleaseNodes,
     StartNode,
     Step,
     StopNode,
 )
 from cachewright.model.errors import Terminal
-from cachewright.model.groups import Endpoints, Group, GroupPlacement
+from cachewright.model.groups import Endpoints, Group, GroupKind, Membership
 from cachewright.plan import events, placement
 from cachewright.rpc.agent import Agent, CommandFailed
 from cachewright.store import records
@@ -105,6 +108,10 @@ class Executor:
                 await self._forget(group)
             case ReleaseGroup():
                 await self._release(group, command)
+            case ReleaseNodes():
+                await self._release_nodes(group, command)
+            case ChangeMembership():
+                await self._change_membership(group, command)
             case InstallBuild():
                 if self._installs is None:
                     raise CommandFailed("nothing is installed before the loop runs")
@@ -117,18 +124,24 @@ class Executor:
 
     async def _place(self, group: Group, command: PlaceGroup) -> None:
         spec = group.spec
+        written = self._records.placement(spec.uid)
+        before = written.value if written else None
         placed = placement.place_group(
             spec,
+            before,
             pool=self._pool,
             taken=self._records.taken_addresses(),
             host=self._agent.host,
-            engine_ids=[ids.new_engine_id() for _ in spec.nodes()],
+            new_engine_id=ids.new_engine_id,
             build_version=command.build_version,
         )
+        known = set(records.address_keys(before)) if before else set()
         changes = records.ChangeSet()
-        changes.create(records.PLACEMENT + spec.uid, placed)
+        revision = written.mod_revision if written else 0
+        changes.replace(records.PLACEMENT + spec.uid, placed, revision)
         for key in records.address_keys(placed):
-            changes.create(key, spec.uid)
+            if key not in known:
+                changes.create(key, spec.uid)
         await self._records.commit(changes)
 
     async def _forget(self, group: Group) -> None:
@@ -138,7 +151,7 @@ class Executor:
             return
         changes = records.ChangeSet()
         changes.expect(records.SPEC + spec.uid, written.mod_revision)
-        for prefix in (records.SPEC, records.SECRET, records.PLACEMENT, records.STATUS):
+        for prefix in records.OF_GROUP:
             changes.delete(prefix + spec.uid)
         if group.placement is not None:
             _free(changes, records.address_keys(group.placement))
@@ -146,13 +159,54 @@ class Executor:
         if had_name:
             changes.delete(records.GROUP_NAME + spec.name)
             changes.delete(records.TAGS + self._arns.of_group(spec.name))
-        for node in spec.nodes():
-            if self._records.uid_of_node(node.node_id) == spec.uid:
-                changes.delete(records.NODE_NAME + node.node_id)
-                changes.delete(records.TAGS + self._arns.of_node(node.node_id))
+        for cluster_id in _cluster_ids(group):
+            if self._records.uid_of_node(cluster_id) == spec.uid:
+                self._free_cluster(changes, cluster_id)
         for event in events.of_removal(group, self._clock.now(), had_name=had_name):
             changes.add_event(event)
         await self._records.commit(changes)
+
+    async def _release_nodes(self, group: Group, command: ReleaseNodes) -> None:
+        """Free what nodes had that left a group which stays."""
+        spec = group.spec
+        written = self._records.placement(spec.uid)
+        if written is None:
+            return
+        before = written.value
+        kept = tuple(node for node in before.nodes if node.node_id not in command.node_ids)
+        after = dataclasses.replace(before, nodes=kept)
+        changes = records.ChangeSet()
+        changes.replace(records.PLACEMENT + spec.uid, after, written.mod_revision)
+        _free(changes, set(records.address_keys(before)) - set(records.address_keys(after)))
+        if spec.kind is not GroupKind.MEMCACHED:
+            for node_id in command.node_ids:
+                self._free_cluster(changes, node_id)
+        for event in events.of_leaving(group, command.node_ids, self._clock.now()):
+            changes.add_event(event)
+        await self._records.commit(changes)
+
+    async def _change_membership(self, group: Group, command: ChangeMembership) -> None:
+        uid = group.spec.uid
+        written = self._records.membership(uid)
+        if written is not None and written.value.node_ids == command.node_ids:
+            return
+        version = written.value.version + 1 if written else 1
+        changes = records.ChangeSet()
+        changes.expect(records.SPEC + uid, self._spec_revision(uid))
+        changes.replace(
+            records.MEMBERSHIP + uid,
+            Membership(version=version, node_ids=command.node_ids),
+            written.mod_revision if written else 0,
+        )
+        await self._records.commit(changes)
+
+    def _spec_revision(self, uid: str) -> int:
+        written = self._records.spec(uid)
+        return written.mod_revision if written else 0
+
+    def _free_cluster(self, changes: records.ChangeSet, cluster_id: str) -> None:
+        changes.delete(records.NODE_NAME + cluster_id)
+        changes.delete(records.TAGS + self._arns.of_node(cluster_id))
 
     async def _release(self, group: Group, command: ReleaseGroup) -> None:
         spec = group.spec
@@ -161,12 +215,7 @@ class Executor:
             return
         before = written.value
         kept = tuple(n for n in before.nodes if n.node_id == command.retained_node_id)
-        after = GroupPlacement(
-            nodes=kept,
-            endpoints=Endpoints(),
-            build_version=before.build_version,
-            shares_address=before.shares_address,
-        )
+        after = dataclasses.replace(before, nodes=kept, endpoints=Endpoints())
         changes = records.ChangeSet()
         changes.replace(records.PLACEMENT + spec.uid, after, written.mod_revision)
         _free(changes, set(records.address_keys(before)) - set(records.address_keys(after)))
@@ -174,11 +223,18 @@ class Executor:
         changes.delete(records.TAGS + self._arns.of_group(spec.name))
         for node in spec.nodes():
             if node.node_id != command.retained_node_id:
-                changes.delete(records.NODE_NAME + node.node_id)
-                changes.delete(records.TAGS + self._arns.of_node(node.node_id))
+                self._free_cluster(changes, node.node_id)
         for event in events.of_release(group, command.retained_node_id, self._clock.now()):
             changes.add_event(event)
         await self._records.commit(changes)
+
+
+def _cluster_ids(group: Group) -> set[str]:
+    """Return every cache cluster of a group, also those that are about to leave it."""
+    ids = set(group.spec.cluster_ids())
+    if group.placement is not None and group.spec.kind is not GroupKind.MEMCACHED:
+        ids |= group.placement.node_ids()
+    return ids
 
 
 def _free(changes: records.ChangeSet, keys: Iterable[str]) -> None:

@@ -40,6 +40,23 @@ class Peer:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Member:
+    """One node of a Memcached cluster, as the configuration endpoint tells clients of it."""
+
+    name: str
+    address: str
+    port: int
+
+
+class Part(enum.Enum):
+    """What a process is to its group."""
+
+    ENGINE = "engine"
+    #: The configuration endpoint of a Memcached cluster.
+    DISCOVERY = "discovery"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Launch:
     """Everything that a host needs to start one node. Contains secrets: `repr` hides them."""
 
@@ -60,6 +77,13 @@ class Launch:
     engine_id: str = ""
     #: Load the snapshot of the last graceful stop.
     loads_saved_data: bool = False
+    #: See `NodeSpec.restarts`.
+    restarts: int = 0
+    part: Part = Part.ENGINE
+    #: Of a configuration endpoint: the first list of nodes, and its version.
+    members: tuple[Member, ...] = ()
+    config_version: int = 0
+    transit_encryption: bool = False
 
 
 class StartNode(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,6 +132,26 @@ class PromoteNode(msgspec.Struct, frozen=True, kw_only=True):
     how: Promotion
 
 
+class ApplySettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Bring a running engine to exactly these settings; what it refuses stays as it was.
+
+    Only settings that differ from what the node runs with are told to the engine. Refusals are
+    facts (`LaunchFact.refused`), not failures.
+    """
+
+    key: str
+    settings: tuple[tuple[str, str], ...]
+    maxmemory_bytes: int
+
+
+class TellMembers(msgspec.Struct, frozen=True, kw_only=True):
+    """Make a configuration endpoint tell clients of these nodes."""
+
+    key: str
+    config_version: int
+    members: tuple[Member, ...]
+
+
 class StopNode(msgspec.Struct, frozen=True, kw_only=True):
     """End the process and prove it. `saves`: keep the data in a snapshot for the next start."""
 
@@ -121,7 +165,17 @@ class RemoveNode(msgspec.Struct, frozen=True, kw_only=True):
     key: str
 
 
-HostCommand = StartNode | AdmitNode | BindNode | FollowPrimary | PromoteNode | StopNode | RemoveNode
+HostCommand = (
+    StartNode
+    | AdmitNode
+    | BindNode
+    | FollowPrimary
+    | PromoteNode
+    | ApplySettings
+    | TellMembers
+    | StopNode
+    | RemoveNode
+)
 
 
 class InstallBuild(msgspec.Struct, frozen=True, kw_only=True):
@@ -132,9 +186,21 @@ class InstallBuild(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PlaceGroup(msgspec.Struct, frozen=True, kw_only=True):
-    """Choose addresses for the group and write them down."""
+    """Choose addresses for what has none yet in the group, and write them down."""
 
     build_version: str
+
+
+class ReleaseNodes(msgspec.Struct, frozen=True, kw_only=True):
+    """These nodes are gone for good: free their names and addresses."""
+
+    node_ids: tuple[str, ...]
+
+
+class ChangeMembership(msgspec.Struct, frozen=True, kw_only=True):
+    """Write down the nodes that a Memcached cluster tells its clients of, as a new version."""
+
+    node_ids: tuple[str, ...]
 
 
 class ForgetGroup(msgspec.Struct, frozen=True, kw_only=True):
@@ -147,7 +213,7 @@ class ReleaseGroup(msgspec.Struct, frozen=True, kw_only=True):
     retained_node_id: str
 
 
-StoreCommand = PlaceGroup | ForgetGroup | ReleaseGroup
+StoreCommand = PlaceGroup | ForgetGroup | ReleaseGroup | ReleaseNodes | ChangeMembership
 Command = HostCommand | InstallBuild | StoreCommand
 
 

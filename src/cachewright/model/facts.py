@@ -78,26 +78,49 @@ class ClusterFact(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EngineFact(msgspec.Struct, frozen=True, kw_only=True):
-    """What one engine said of itself."""
+    """What one engine said of itself. Engines without replication leave the defaults."""
 
     version: str
+    #: A node without replication is the primary of what it holds.
     role: Role
     #: Clients cannot use it and replicas cannot follow it yet (safety law 2).
     is_held: bool
     is_loading: bool
     #: On a replica: the link to its primary is up and the first sync is over.
-    is_in_sync: bool
+    is_in_sync: bool = False
     #: On a replica: address and port of the primary it follows.
-    primary: tuple[str, int] | None
-    replication_id: str
+    primary: tuple[str, int] | None = None
+    replication_id: str = ""
     #: The lineage before the last promotion, valid up to `second_offset`.
-    second_replication_id: str
-    second_offset: int
-    offset: int
+    second_replication_id: str = ""
+    second_offset: int = -1
+    offset: int = 0
     used_memory_bytes: int
     #: Addresses it listens on.
     bind: tuple[str, ...]
-    cluster: ClusterFact | None
+    cluster: ClusterFact | None = None
+    #: Of a configuration endpoint: the version of the list of nodes that it tells clients.
+    config_version: int | None = None
+
+
+class RefusedSetting(msgspec.Struct, frozen=True, kw_only=True):
+    """A value that the engine did not take, in its own words."""
+
+    name: str
+    value: str
+    reason: str
+
+
+class LaunchFact(msgspec.Struct, frozen=True, kw_only=True):
+    """With what the process of a node runs, as its host wrote it down."""
+
+    engine_version: str
+    #: Settings by the engine's names, as they were last accepted.
+    settings: tuple[tuple[str, str], ...]
+    maxmemory_bytes: int
+    #: Planned restarts that this process has seen; see `NodeSpec.restarts`.
+    restarts: int
+    refused: tuple[RefusedSetting, ...] = ()
 
 
 class NodeFact(msgspec.Struct, frozen=True, kw_only=True):
@@ -111,6 +134,10 @@ class NodeFact(msgspec.Struct, frozen=True, kw_only=True):
     failed_starts: int = 0
     #: Why the last start failed; empty when it did not.
     failure: str = ""
+    #: Of the last launch, whether its process lives or not; `None` before the first.
+    launched: LaunchFact | None = None
+    #: Why a planned restart could not keep what the run before held; empty when it could.
+    cold_start_reason: str = ""
 
 
 NO_NODE = NodeFact(process=Absent(), engine=Unknown(reason="not started"))

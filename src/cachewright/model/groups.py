@@ -1,29 +1,47 @@
 """What did a caller ask for? The desired state of one group, and where it was placed.
 
-A group is what the loop works on: a replication group, or a single node that stays behind when a
-group is deleted with its primary retained. `GroupSpec` is written by `service` alone,
-`GroupPlacement` by `control` alone. Both live under the group's `uid`, which is never used again,
+A group is what the loop works on: a replication group, a single node of Valkey or Redis, or a
+Memcached cluster. `GroupSpec` is written by `service` alone, `GroupPlacement` and `Membership` by
+`control` alone. Both live under the group's `uid`, which is never used again,
 so that a name can be given away at once after a delete.
 """
 
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator
+import enum
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from cachewright.model.engines import EngineName
 from cachewright.model.slots import SlotRanges
 
 DEFAULT_PORT = 6379
+DEFAULT_MEMCACHED_PORT = 11211
+#: Among the places of a Memcached cluster: the process of its configuration endpoint.
+DISCOVERY_ID = "discovery"
+
+
+class GroupKind(enum.Enum):
+    """What callers know a group as."""
+
+    #: Shards with endpoints that follow roles; its nodes are cache clusters of their own.
+    REPLICATION_GROUP = "replication-group"
+    #: One node of Valkey or Redis alone; the group's name, the node and the cache cluster are one.
+    SINGLE_NODE = "single-node"
+    #: Nodes side by side without roles. The group's name is the cache cluster, its one shard
+    #: holds the cache nodes by their numbers.
+    MEMCACHED = "memcached"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NodeSpec:
-    """One node: its id is a cache cluster id, unique in the account."""
+    """One node: a cache cluster id, unique in the account; in a Memcached cluster a number."""
 
     node_id: str
     zone: str
+    #: Planned restarts that were asked for; a node that was started with fewer is restarted.
+    restarts: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,11 +76,23 @@ class Notification:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class PendingChanges:
+    """Accepted changes that wait for the maintenance window; nodes go or come, never both."""
+
+    #: Memcached: the zone of each node to add.
+    zones_to_add: tuple[str, ...] = ()
+    #: Memcached: the nodes to remove.
+    node_ids_to_remove: tuple[str, ...] = ()
+    parameter_group: str | None = None
+    engine_version: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class GroupSpec:
     """The desired state of a group."""
 
     uid: str
-    #: `ReplicationGroupId`, lower case.
+    #: `ReplicationGroupId`, lower case; without a replication group, `CacheClusterId`.
     name: str
     description: str
     engine: EngineName
@@ -84,6 +114,10 @@ class GroupSpec:
     notification: Notification | None
     auto_minor_version_upgrade: bool
     created_at: datetime.datetime
+    kind: GroupKind = GroupKind.REPLICATION_GROUP
+    #: Clients speak TLS with the nodes.
+    transit_encryption: bool = False
+    pending: PendingChanges | None = None
     #: Grows by one with each accepted change.
     generation: int = 1
     deletion: Deletion | None = None
@@ -99,6 +133,12 @@ class GroupSpec:
         """Yield every node, shard by shard."""
         for shard in self.shards:
             yield from shard.nodes
+
+    def cluster_ids(self) -> tuple[str, ...]:
+        """Return what its cache clusters are called: all of Memcached is one, else each node."""
+        if self.kind is GroupKind.MEMCACHED:
+            return (self.name,)
+        return tuple(node.node_id for node in self.nodes())
 
     def shard_of(self, node_id: str) -> ShardSpec:
         """Return the shard that `node_id` belongs to; `KeyError` when there is none."""
@@ -126,6 +166,8 @@ class NodePlacement:
     port: int
     #: The 40-character id of the node in the engine's own cluster.
     engine_id: str
+    #: Kept here too, for nodes that are no longer in the spec and not gone yet.
+    zone: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -159,6 +201,19 @@ class GroupPlacement:
                 return node
         raise KeyError(node_id)
 
+    def node_ids(self) -> frozenset[str]:
+        """Return everything that has a place."""
+        return frozenset(node.node_id for node in self.nodes)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Membership:
+    """The nodes that a Memcached cluster tells its clients of; made anew at each change."""
+
+    #: Starts at 1 and grows by one with each change of the list.
+    version: int
+    node_ids: tuple[str, ...]
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Group:
@@ -167,3 +222,7 @@ class Group:
     spec: GroupSpec
     secret: GroupSecret
     placement: GroupPlacement | None
+    #: What the group's parameter group sets, by the API's names; defaults are not in it.
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    #: Of a Memcached cluster that has served once.
+    membership: Membership | None = None

@@ -27,6 +27,7 @@ class NodeState(enum.Enum):
     AVAILABLE = "available"
     MODIFYING = "modifying"
     DELETING = "deleting"
+    REBOOTING = "rebooting cluster nodes"
     #: The API has no word for a create that failed: this one is its end state for a cluster.
     INCOMPATIBLE_NETWORK = "incompatible-network"
 
@@ -36,6 +37,14 @@ class Role(enum.Enum):
 
     PRIMARY = "primary"
     REPLICA = "replica"
+
+
+class ParameterState(enum.Enum):
+    """How far the values of its parameter group have reached a node, by the words of the API."""
+
+    IN_SYNC = "in-sync"
+    APPLYING = "applying"
+    PENDING_REBOOT = "pending-reboot"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,6 +61,19 @@ class NodeStatus:
     has_copy: bool = False
     #: The snapshot of a graceful stop lies ready for its next start.
     has_saved_data: bool = False
+    #: Settings that the engine is about to be told, with their values.
+    applying: tuple[tuple[str, str], ...] = ()
+    #: Names of settings that take effect at its next planned restart.
+    awaiting_reboot: tuple[str, ...] = ()
+    #: Settings that the engine did not take, each with value and reason.
+    refused: tuple[tuple[str, str, str], ...] = ()
+
+    @property
+    def parameter_state(self) -> ParameterState:
+        """How far the values of its parameter group have got."""
+        if self.applying or self.refused:
+            return ParameterState.APPLYING
+        return ParameterState.PENDING_REBOOT if self.awaiting_reboot else ParameterState.IN_SYNC
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

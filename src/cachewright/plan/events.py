@@ -7,10 +7,10 @@ repeats one. Texts are ElastiCache's where it has one.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from cachewright.model.facts import Observed
-from cachewright.model.groups import Group
+from cachewright.model.groups import Group, GroupKind
 from cachewright.model.status import (
     Event,
     GroupState,
@@ -49,9 +49,20 @@ def of_change(
 def of_removal(group: Group, now: datetime.datetime, *, had_name: bool) -> tuple[Event, ...]:
     """Return the events for a group that is gone; `had_name`: it was a replication group still."""
     spec = group.spec
-    placed = group.placement.nodes if group.placement else tuple(spec.nodes())
-    nodes = tuple(_deleted_node(node.node_id, now) for node in placed)
-    return (*nodes, _deleted_group(spec.name, now)) if had_name else nodes
+    clusters: tuple[str, ...] = spec.cluster_ids()
+    if group.placement is not None and spec.kind is not GroupKind.MEMCACHED:
+        clusters = tuple(node.node_id for node in group.placement.nodes)
+    gone = tuple(_deleted_node(cluster_id, now) for cluster_id in clusters)
+    return (*gone, _deleted_group(spec.name, now)) if had_name else gone
+
+
+def of_leaving(group: Group, node_ids: Sequence[str], now: datetime.datetime) -> tuple[Event, ...]:
+    """Return the events for nodes that have left a group which stays."""
+    if group.spec.kind is not GroupKind.MEMCACHED:
+        return tuple(_deleted_node(node_id, now) for node_id in node_ids)
+    text = f"Removed cache nodes {', '.join(node_ids)}"
+    source = SourceType.CACHE_CLUSTER
+    return (Event(source_type=source, source_id=group.spec.name, message=text, at=now),)
 
 
 def of_release(group: Group, retained: str, now: datetime.datetime) -> tuple[Event, ...]:

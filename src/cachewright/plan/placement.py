@@ -1,20 +1,29 @@
-"""Where does a group get its addresses? Chosen once, kept for the life of the group.
+"""Where does a group get its addresses? Chosen once, kept for the life of the node.
 
 With own addresses each node gets one loopback address and the standard port, each endpoint one
-more. With shared addresses nodes differ by port and endpoints are answered from the roles.
-The search starts at a place that the group's uid decides, so that the addresses of a deleted
-group are not given to the next one at once: clients that linger would talk to a stranger.
+more; the configuration endpoint of a Memcached cluster is a process and has a place like a node.
+With shared addresses nodes differ by port and endpoints are answered from the roles. The search
+starts at a place that the group's uid decides, so that the addresses of a deleted group are not
+given to the next one at once: clients that linger would talk to a stranger.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import ipaddress
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from cachewright.model.errors import Terminal
-from cachewright.model.groups import Endpoints, GroupPlacement, GroupSpec, NodePlacement
+from cachewright.model.groups import (
+    DISCOVERY_ID,
+    Endpoints,
+    GroupKind,
+    GroupPlacement,
+    GroupSpec,
+    NodePlacement,
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,55 +53,79 @@ class SharedAddress:
 AddressPool = OwnAddresses | SharedAddress
 
 
-def addresses_needed(spec: GroupSpec, pool: AddressPool) -> int:
-    """Return how many places of the pool a group takes."""
-    nodes = sum(1 for _ in spec.nodes())
-    if isinstance(pool, SharedAddress):
-        return nodes
-    return nodes + (1 if spec.cluster_enabled else 2)
+def endpoints_of(spec: GroupSpec) -> int:
+    """Return how many addresses the endpoints take that follow roles."""
+    if spec.kind is not GroupKind.REPLICATION_GROUP:
+        return 0
+    return 1 if spec.cluster_enabled else 2
+
+
+def places_of(spec: GroupSpec) -> tuple[tuple[str, str], ...]:
+    """Return id and zone of every process of a group, its configuration endpoint included."""
+    nodes = tuple((node.node_id, node.zone) for node in spec.nodes())
+    if spec.kind is GroupKind.MEMCACHED:
+        return (*nodes, (DISCOVERY_ID, spec.shards[0].nodes[0].zone))
+    return nodes
+
+
+def addresses_needed(spec: GroupSpec, *, is_shared: bool) -> int:
+    """Return how many places of the pool a group takes; `is_shared`: all have one address."""
+    return len(places_of(spec)) + (0 if is_shared else endpoints_of(spec))
 
 
 def place_group(
     spec: GroupSpec,
+    before: GroupPlacement | None,
     *,
     pool: AddressPool,
     taken: frozenset[str],
     host: str,
-    engine_ids: Sequence[str],
+    new_engine_id: Callable[[], str],
     build_version: str,
 ) -> GroupPlacement:
-    """Choose addresses for every node and endpoint of `spec`.
+    """Choose addresses for every node and endpoint of `spec` that has none in `before`.
 
     Args:
         spec: the group to place.
+        before: the places that it has already, which stay as they are.
         pool: where addresses come from.
         taken: every `ADDRESS:PORT` in use.
         host: the host on which all nodes run.
-        engine_ids: one fresh engine id for each node.
+        new_engine_id: makes a fresh engine id.
         build_version: full version of the build that will run.
 
     Raises:
         Terminal: the pool has not enough free addresses.
     """
-    needed = addresses_needed(spec, pool)
+    known = before.node_ids() if before else frozenset()
+    missing = [(node_id, zone) for node_id, zone in places_of(spec) if node_id not in known]
+    is_shared = isinstance(pool, SharedAddress)
+    spare_count = 0 if before or is_shared else endpoints_of(spec)
+    needed = len(missing) + spare_count
     found = _free_places(pool, spec, taken, needed)
     if len(found) < needed:
         raise Terminal(
             f"the address pool is exhausted: {needed} addresses needed, {len(found)} are free",
             hint="delete a group, or start with a larger --address-pool",
         )
-    nodes = tuple(
+    added = tuple(
         NodePlacement(
-            node_id=node.node_id, host=host, address=address, port=port, engine_id=engine_id
+            node_id=node_id,
+            host=host,
+            address=address,
+            port=port,
+            engine_id=new_engine_id(),
+            zone=zone,
         )
-        for node, (address, port), engine_id in zip(spec.nodes(), found, engine_ids, strict=False)
+        for (node_id, zone), (address, port) in zip(missing, found, strict=False)
     )
-    spare = [address for address, _ in found[len(nodes) :]]
+    if before is not None:
+        return dataclasses.replace(before, nodes=before.nodes + added)
     return GroupPlacement(
-        nodes=nodes,
-        endpoints=_endpoints(spec, spare),
+        nodes=added,
+        endpoints=_endpoints(spec, [address for address, _ in found[len(added) :]]),
         build_version=build_version,
-        shares_address=isinstance(pool, SharedAddress),
+        shares_address=is_shared,
     )
 
 

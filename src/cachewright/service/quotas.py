@@ -9,6 +9,7 @@ from __future__ import annotations
 from cachewright.model.errors import ClientFault
 from cachewright.model.groups import GroupSpec
 from cachewright.model.settings import Addressing
+from cachewright.plan import placement
 from cachewright.service.context import Service
 
 
@@ -44,8 +45,5 @@ def _promised(service: Service) -> int:
 
 
 def _addresses(service: Service, spec: GroupSpec) -> int:
-    nodes = sum(1 for _ in spec.nodes())
-    if service.settings.addressing is Addressing.PORTS:
-        return nodes
-    # Endpoints: configuration, or primary and reader.
-    return nodes + (1 if spec.cluster_enabled else 2)
+    is_shared = service.settings.addressing is Addressing.PORTS
+    return placement.addresses_needed(spec, is_shared=is_shared)

@@ -1,11 +1,11 @@
 """How is each noun written down? Typed records on top of a `Store`, and the changes to them.
 
 One key a record; `service` writes spec, secret, tags and names, `control` writes placement,
-status and addresses, both add events. Reads are decoded once a revision. A `ChangeSet` collects
-compares and writes and is committed whole or not at all.
+membership, status and addresses, both add events. Reads are decoded once a revision. A `ChangeSet`
+collects compares and writes and is committed whole or not at all.
 
-Keys: `spec/UID`, `secret/UID`, `placement/UID`, `status/UID`, `group-name/NAME` and
-`node-name/NODE` (hold the uid), `address/ADDRESS:PORT` (holds the uid), `tags/ARN`,
+Keys: `spec/UID`, `secret/UID`, `placement/UID`, `membership/UID`, `status/UID`, `group-name/NAME`
+and `node-name/CLUSTER` (hold the uid), `address/ADDRESS:PORT` (holds the uid), `tags/ARN`,
 `event/TIME-RANDOM`, `parameter-group/NAME`.
 """
 
@@ -19,7 +19,14 @@ from typing import Generic, TypeVar
 import msgspec
 
 from cachewright.kit import ids
-from cachewright.model.groups import Group, GroupPlacement, GroupSecret, GroupSpec
+from cachewright.model.groups import (
+    Group,
+    GroupKind,
+    GroupPlacement,
+    GroupSecret,
+    GroupSpec,
+    Membership,
+)
 from cachewright.model.parameters import ParameterGroup
 from cachewright.model.status import Event, GroupStatus
 from cachewright.store.base import Compare, Delete, Entry, Put, Store, list_all
@@ -29,7 +36,10 @@ T = TypeVar("T")
 SPEC = "spec/"
 SECRET = "secret/"  # noqa: S105 a prefix of keys
 PLACEMENT = "placement/"
+MEMBERSHIP = "membership/"
 STATUS = "status/"
+#: What is written under the uid of a group, and goes with it.
+OF_GROUP = (SPEC, SECRET, PLACEMENT, MEMBERSHIP, STATUS)
 GROUP_NAME = "group-name/"
 NODE_NAME = "node-name/"
 ADDRESS = "address/"
@@ -115,21 +125,28 @@ class Records:
         """Return where a group runs, `None` before it was placed."""
         return self._get(PLACEMENT + uid, GroupPlacement)
 
+    def membership(self, uid: str) -> Versioned[Membership] | None:
+        """Return the nodes that a Memcached cluster tells its clients of."""
+        return self._get(MEMBERSHIP + uid, Membership)
+
     def status(self, uid: str) -> Versioned[GroupStatus] | None:
         """Return how a group was last seen, `None` before its first round."""
         return self._get(STATUS + uid, GroupStatus)
 
     def group(self, uid: str) -> Group | None:
-        """Return spec, secret and placement of a group, `None` when there is no such group."""
+        """Return what is written down about a group, `None` when there is no such group."""
         spec = self.spec(uid)
         secret = self._get(SECRET + uid, GroupSecret)
         if spec is None or secret is None:
             return None
-        placement = self.placement(uid)
+        placement, membership = self.placement(uid), self.membership(uid)
+        parameters = self.parameter_group(spec.value.parameter_group)
         return Group(
             spec=spec.value,
             secret=secret.value,
             placement=None if placement is None else placement.value,
+            parameters={} if parameters is None else parameters.value.values,
+            membership=None if membership is None else membership.value,
         )
 
     def derived(self, uid: str, make: Callable[[], T]) -> T:
@@ -229,9 +246,10 @@ class Records:
 
 
 def names_of(spec: GroupSpec) -> Mapping[str, str]:
-    """Return the name keys that a group holds, each with the uid as its value."""
-    keys = {GROUP_NAME + spec.name: spec.uid}
-    keys.update({NODE_NAME + node.node_id: spec.uid for node in spec.nodes()})
+    """Return the name keys that a new group holds, each with the uid as its value."""
+    keys = {NODE_NAME + cluster_id: spec.uid for cluster_id in spec.cluster_ids()}
+    if spec.kind is GroupKind.REPLICATION_GROUP:
+        keys[GROUP_NAME + spec.name] = spec.uid
     return keys
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from cachewright.kit import ids
 from cachewright.model.errors import Terminal
-from cachewright.model.groups import Group, GroupPlacement
+from cachewright.model.groups import DISCOVERY_ID, Group, GroupKind, GroupPlacement, NodeSpec
 from cachewright.plan.placement import (
     AddressPool,
     OwnAddresses,
@@ -27,10 +27,11 @@ def place(
 ) -> GroupPlacement:
     return place_group(
         group.spec,
+        group.placement,
         pool=pool,
         taken=taken,
         host="local",
-        engine_ids=[ids.new_engine_id() for _ in group.spec.nodes()],
+        new_engine_id=ids.new_engine_id,
         build_version="9.1.2",
     )
 
@@ -81,4 +82,32 @@ def test_a_shared_address_gives_each_node_a_port_and_no_endpoints() -> None:
     assert len({node.port for node in placed.nodes}) == 4
     assert placed.shares_address
     assert placed.endpoints.addresses() == ()
-    assert addresses_needed(group.spec, pool) == 4
+    assert addresses_needed(group.spec, is_shared=isinstance(pool, SharedAddress)) == 4
+
+
+def test_a_node_that_is_added_gets_a_place_and_the_others_keep_theirs() -> None:
+    group = make_group(shards=1, replicas=1, cluster_enabled=False)
+    first = place(group)
+    shard = group.spec.shards[0]
+    grown = (*shard.nodes, NodeSpec(node_id="late", zone="us-east-1c"))
+    spec = dataclasses.replace(group.spec, shards=(dataclasses.replace(shard, nodes=grown),))
+    second = place(dataclasses.replace(group, spec=spec, placement=first))
+    assert second.nodes[:2] == first.nodes
+    assert second.endpoints == first.endpoints
+    assert second.of("late").zone == "us-east-1c"
+
+
+def test_a_memcached_cluster_has_a_place_for_its_configuration_endpoint() -> None:
+    group = make_group(shards=1, replicas=1, cluster_enabled=False)
+    spec = dataclasses.replace(group.spec, kind=GroupKind.MEMCACHED)
+    placed = place(dataclasses.replace(group, spec=spec))
+    assert placed.node_ids() == {node.node_id for node in spec.nodes()} | {DISCOVERY_ID}
+    assert not placed.endpoints.addresses()
+
+
+def test_a_single_node_has_no_endpoint_but_its_own() -> None:
+    group = make_group(shards=1, replicas=0, cluster_enabled=False)
+    spec = dataclasses.replace(group.spec, kind=GroupKind.SINGLE_NODE)
+    placed = place(dataclasses.replace(group, spec=spec))
+    assert len(placed.nodes) == addresses_needed(spec, is_shared=False) == 1
+    assert not placed.endpoints.addresses()
