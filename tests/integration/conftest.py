@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import secrets
+import uuid
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from cachewright import testing
+from tests.integration.api_server import Client, Server, make_client, running
 
 
 @pytest.fixture(scope="session")
@@ -30,3 +32,24 @@ def group_id(api: Any) -> Iterator[str]:
     fresh = f"t-{secrets.token_hex(4)}"
     yield fresh
     testing.ReplicationGroup(api, fresh).delete()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Give the API without engines; the tests of a module share it."""
+    with running(tmp_path_factory.mktemp("api")) as running_server:
+        yield running_server
+
+
+@pytest.fixture(scope="module")
+def client(server: Server) -> Iterator[Client]:
+    """Give a boto3 client of `server`."""
+    made = make_client(server.port)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def name() -> str:
+    """Return an id that no other test uses."""
+    return f"g{uuid.uuid4().hex[:12]}"

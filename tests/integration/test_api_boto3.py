@@ -2,148 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import concurrent.futures
 import contextlib
 import socket
-import threading
-import uuid
-from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import boto3
 import botocore.config
 import botocore.exceptions
 import pytest
-import uvicorn
 
-from cachewright.api.app import make_app
-from cachewright.control.loop import Explanation
-from cachewright.kit.clock import SystemClock
-from cachewright.kit.secret import Secret
-from cachewright.model.engines import EngineName
 from cachewright.model.groups import GroupSpec
-from cachewright.model.settings import Limits, Settings
 from cachewright.model.status import GroupState
-from cachewright.rpc.agent import CommandFailed, EngineOffer
-from cachewright.service.context import Service
-from cachewright.store.records import Records
-from cachewright.store.sqlite import SqliteStore
-from tests.unit.service.service_world import OFFERS, World
-
-T = TypeVar("T")
-
-#: Starting and stopping takes milliseconds; a machine under load gets this long, seconds.
-_DEADLINE_S = 30.0
-Client = Any
-
-
-async def _no_explanation(uid: str) -> Explanation | None:
-    return None
-
-
-async def _no_install(engine: EngineName, version: str) -> EngineOffer:
-    raise CommandFailed("nothing is installed in this test")
-
-
-class Server:
-    """The API over a store in `folder`, served by a thread on a free port."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
-        self.port: int = self._listener.getsockname()[1]
-        self._is_up = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
-        self._loop: asyncio.AbstractEventLoop
-        self._server: uvicorn.Server
-        self.world: World
-
-    def start(self) -> None:
-        self._thread.start()
-        assert self._is_up.wait(_DEADLINE_S)
-
-    def stop(self) -> None:
-        self._server.should_exit = True
-        self._thread.join(_DEADLINE_S)
-        assert not self._thread.is_alive()
-
-    def do(self, scenario: Callable[[World], Awaitable[T]]) -> T:
-        """Run `scenario` where the service runs: the tests play the loop this way."""
-
-        async def within() -> T:
-            return await scenario(self.world)
-
-        return asyncio.run_coroutine_threadsafe(within(), self._loop).result(_DEADLINE_S)
-
-    async def _serve(self) -> None:
-        store = await SqliteStore.open(self._folder / "state" / "store.db")
-        service = Service(
-            records=Records(store),
-            settings=Settings(state_dir=self._folder, limits=Limits(nodes_per_region=5_000)),
-            clock=SystemClock(),
-            offers=lambda: OFFERS,
-            address_capacity=lambda: 100_000,
-            wake=lambda uid: None,
-        )
-        self.world = World(service=service, clock=service.clock, woken=[])
-        app = make_app(
-            service,
-            lookup={"test": Secret("test")}.get,
-            explain=_no_explanation,
-            install=_no_install,
-        )
-        config = uvicorn.Config(
-            app, http="httptools", ws="none", lifespan="off", log_config=None, access_log=False
-        )
-        self._loop = asyncio.get_running_loop()
-        self._server = uvicorn.Server(config)
-        self._loop.call_soon(self._is_up.set)
-        await self._server.serve(sockets=[self._listener])
-        await store.close()
-
-
-def make_client(port: int, **changes: Any) -> Client:
-    options: dict[str, Any] = {
-        "endpoint_url": f"http://127.0.0.1:{port}",
-        "region_name": "us-east-1",
-        "aws_access_key_id": "test",
-        "aws_secret_access_key": "test",
-        "config": botocore.config.Config(
-            retries={"total_max_attempts": 1}, max_pool_connections=32, parameter_validation=False
-        ),
-    }
-    return boto3.session.Session().client("elasticache", **{**options, **changes})
-
-
-@contextlib.contextmanager
-def running(folder: Path) -> Iterator[Server]:
-    server = Server(folder)
-    server.start()
-    try:
-        yield server
-    finally:
-        server.stop()
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with running(tmp_path_factory.mktemp("api")) as running_server:
-        yield running_server
-
-
-@pytest.fixture(scope="module")
-def client(server: Server) -> Iterator[Client]:
-    made = make_client(server.port)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def name() -> str:
-    """Return an id that no other test uses."""
-    return f"g{uuid.uuid4().hex[:12]}"
+from tests.integration.api_server import DEADLINE_S, Client, Server, make_client, running
+from tests.unit.service.service_world import World
 
 
 def create(client: Client, name: str, **changes: Any) -> dict[str, Any]:
@@ -429,7 +301,7 @@ def test_callers_who_do_not_prove_who_they_are_are_turned_away(
 def test_a_presigned_url_works_as_it_is(server: Server, client: Client) -> None:
     url = client.generate_presigned_url("describe_cache_engine_versions", HttpMethod="GET")
     path = url.removeprefix(f"http://127.0.0.1:{server.port}")
-    with socket.create_connection(("127.0.0.1", server.port), timeout=_DEADLINE_S) as link:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=DEADLINE_S) as link:
         link.sendall(
             f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\n"
             "Connection: close\r\n\r\n".encode()

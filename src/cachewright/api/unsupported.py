@@ -11,7 +11,6 @@ from types import MappingProxyType
 
 _CLUSTERS = "cache clusters outside of replication groups, among them Memcached, come later"
 _PARAMETERS = "parameter groups of one's own come later; the default groups exist by name"
-_SUBNETS = "there is no network to divide; the subnet group 'default' is accepted by name"
 _CLASSIC = "cache security groups belong to EC2-Classic, which AWS has retired"
 _SCALING = "changing the number of shards and replicas comes later"
 _FAILOVER = "failover on request comes later"
@@ -32,12 +31,6 @@ _BY_REASON: Mapping[str, tuple[str, ...]] = {
         "DescribeEngineDefaultParameters",
         "ModifyCacheParameterGroup",
         "ResetCacheParameterGroup",
-    ),
-    _SUBNETS: (
-        "CreateCacheSubnetGroup",
-        "DeleteCacheSubnetGroup",
-        "DescribeCacheSubnetGroups",
-        "ModifyCacheSubnetGroup",
     ),
     _CLASSIC: (
         "AuthorizeCacheSecurityGroupIngress",

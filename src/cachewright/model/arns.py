@@ -24,5 +24,17 @@ class Arns:
         """Return the ARN of a parameter group."""
         return self._of("parametergroup", name)
 
+    def of_subnet_group(self, name: str) -> str:
+        """Return the ARN of a subnet group."""
+        return self._of("subnetgroup", name)
+
+    def of_security_group(self, name: str) -> str:
+        """Return the ARN of a cache security group."""
+        return self._of("securitygroup", name)
+
+    def of_reserved_node(self, reservation_id: str) -> str:
+        """Return the ARN of a reserved node."""
+        return self._of("reserved-instance", reservation_id)
+
     def _of(self, kind: str, name: str) -> str:
         return f"arn:aws:elasticache:{self.region}:{self.account_id}:{kind}:{name}"

@@ -33,28 +33,23 @@ def describe(service: Service, wanted: DescribeEvents) -> tuple[tuple[str, Event
     return tuple(sorted(found, key=lambda keyed: keyed[0]))
 
 
+def about(
+    service: Service, changes: ChangeSet, source_type: SourceType, source_id: str, message: str
+) -> None:
+    """Add an event of now to a change."""
+    changes.add_event(
+        Event(source_type=source_type, source_id=source_id, message=message, at=service.clock.now())
+    )
+
+
 def about_group(service: Service, changes: ChangeSet, name: str, message: str) -> None:
     """Add an event about the replication group `name` to a change."""
-    changes.add_event(
-        Event(
-            source_type=SourceType.REPLICATION_GROUP,
-            source_id=name,
-            message=message,
-            at=service.clock.now(),
-        )
-    )
+    about(service, changes, SourceType.REPLICATION_GROUP, name, message)
 
 
 def about_cluster(service: Service, changes: ChangeSet, cluster_id: str, message: str) -> None:
     """Add an event about a cache cluster to a change."""
-    changes.add_event(
-        Event(
-            source_type=SourceType.CACHE_CLUSTER,
-            source_id=cluster_id,
-            message=message,
-            at=service.clock.now(),
-        )
-    )
+    about(service, changes, SourceType.CACHE_CLUSTER, cluster_id, message)
 
 
 def _span(

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from cachewright.kit import ids
 from cachewright.model.engines import EngineLine
-from cachewright.model.errors import ClientFault, invalid_combination
+from cachewright.model.errors import invalid_combination
 from cachewright.model.groups import DEFAULT_PORT, GroupSpec, Notification, ShardSpec
 from cachewright.model.settings import Addressing, Settings
+from cachewright.model.subnet_groups import DEFAULT_SUBNET_GROUP
 from cachewright.service import (
     engine_versions,
     node_types,
     parameter_groups,
     rules,
     sizing,
+    subnet_groups,
     windows,
 )
 from cachewright.service.context import Service
@@ -24,7 +26,6 @@ from cachewright.service.inputs import CreateReplicationGroup
 
 NODES_FOR_FAILOVER = 2
 TOPIC_ACTIVE = "active"
-_SUBNET_GROUP = "default"
 
 
 def new_spec(service: Service, wanted: CreateReplicationGroup) -> GroupSpec:
@@ -33,11 +34,15 @@ def new_spec(service: Service, wanted: CreateReplicationGroup) -> GroupSpec:
     name = rules.group_name(wanted.replication_group_id)
     line = engine_versions.choose(service, wanted.engine, wanted.engine_version)
     cluster_enabled = _cluster_enabled(wanted)
+    subnet_group = subnet_groups.find(
+        service, wanted.cache_subnet_group_name or DEFAULT_SUBNET_GROUP
+    )
     shards = sizing.make_shards(
         wanted,
         name=name,
         cluster_enabled=cluster_enabled,
         zones=rules.zones(settings),
+        default_zones=subnet_group.zones(),
         limits=settings.limits,
     )
     failover = _automatic_failover(wanted, cluster_enabled, shards)
@@ -61,7 +66,7 @@ def new_spec(service: Service, wanted: CreateReplicationGroup) -> GroupSpec:
         parameter_group=_parameter_group(wanted, line, cluster_enabled),
         automatic_failover=failover,
         multi_az=_multi_az(wanted, failover, shards),
-        subnet_group=_subnet_group(wanted.cache_subnet_group_name),
+        subnet_group=subnet_group.name,
         security_group_ids=rules.security_group_ids(wanted.security_group_ids),
         maintenance_window=maintenance_window,
         snapshot_window=snapshot_window,
@@ -163,15 +168,6 @@ def _port(settings: Settings, asked: int | None, *, cluster_enabled: bool) -> in
             "each."
         )
     return rules.port(port, cluster_enabled=cluster_enabled)
-
-
-def _subnet_group(name: str | None) -> str:
-    if name and name.lower() != _SUBNET_GROUP:
-        raise ClientFault(
-            "CacheSubnetGroupNotFoundFault",
-            f"Cache Subnet Group {rules.shown(name)} does not exist.",
-        )
-    return _SUBNET_GROUP
 
 
 def _snapshotting_node(shards: tuple[ShardSpec, ...], cluster_enabled: bool) -> str | None:

@@ -19,6 +19,7 @@ from cachewright.service import (
     new_group,
     quotas,
     rules,
+    subnet_groups,
     tags,
     views,
     windows,
@@ -50,6 +51,7 @@ async def create(service: Service, wanted: CreateReplicationGroup) -> views.Grou
             records.SECRET + spec.uid,
             GroupSecret(admin_password=ids.new_password(), replication_password=ids.new_password()),
         )
+        subnet_groups.use(service, changes, spec.subnet_group)
         for key, uid in records.names_of(spec).items():
             changes.create(key, uid)
         given = tags.checked(wanted.tags, service.settings)

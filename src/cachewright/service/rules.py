@@ -85,16 +85,14 @@ def group_name(text: str) -> str:
     return text.lower()
 
 
-def description(text: str) -> str:
-    """Return a group's description, or raise what is wrong with it."""
+def description(text: str, *, member: str = "ReplicationGroupDescription") -> str:
+    """Return the description that stands in `member`, or raise what is wrong with it."""
     if not text.strip():
-        raise invalid_value(
-            "The parameter ReplicationGroupDescription must be provided and must not be blank."
-        )
+        raise invalid_value(f"The parameter {member} must be provided and must not be blank.")
     if len(text) > DESCRIPTION_CHARS_MAX:
         raise invalid_value(
-            "The parameter ReplicationGroupDescription must have at most "
-            f"{DESCRIPTION_CHARS_MAX} characters, not {len(text)}."
+            f"The parameter {member} must have at most {DESCRIPTION_CHARS_MAX} characters, "
+            f"not {len(text)}."
         )
     return text
 

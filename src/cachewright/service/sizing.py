@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -77,9 +78,12 @@ def make_shards(
     name: str,
     cluster_enabled: bool,
     zones: tuple[str, ...],
+    default_zones: tuple[str, ...],
     limits: Limits,
 ) -> tuple[ShardSpec, ...]:
     """Return the shards of the new group `name`, with every node in a zone.
+
+    `zones` are those a caller may name, `default_zones` those that nodes get otherwise.
 
     Raises:
         ClientFault: too many, too few, or contradictory.
@@ -102,7 +106,7 @@ def make_shards(
             slots=owned,
             nodes=_nodes(
                 f"{name}-{shard_id}" if cluster_enabled else name,
-                _fill_zones(sketch.zones, zones, turn=index),
+                _fill_zones(sketch.zones, default_zones, turn=index),
             ),
         )
         for index, (sketch, shard_id, owned) in enumerate(
@@ -195,7 +199,7 @@ def _fill_zones(
     Among equals the shards take turns, so that the primaries of a group spread as well.
     """
     in_turn = [zones[(turn + step) % len(zones)] for step in range(len(zones))]
-    taken = {zone: chosen.count(zone) for zone in in_turn}
+    taken = Counter(zone for zone in chosen if zone is not None)
     filled: list[str] = []
     for zone in chosen:
         picked = min(in_turn, key=lambda candidate: taken[candidate]) if zone is None else zone

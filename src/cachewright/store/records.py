@@ -204,6 +204,14 @@ class Records:
             self._decode(entry, ParameterGroup) for entry in list_all(self.store, PARAMETER_GROUP)
         )
 
+    def find(self, key: str, kind: type[T]) -> Versioned[T] | None:
+        """Return the record under `key`, which is always written as `kind`."""
+        return self._get(key, kind)
+
+    def find_all(self, prefix: str, kind: type[T]) -> tuple[T, ...]:
+        """Return every record under `prefix`, sorted by key."""
+        return tuple(self._decode(entry, kind).value for entry in list_all(self.store, prefix))
+
     def events(
         self, *, since: datetime.datetime, until: datetime.datetime
     ) -> tuple[tuple[str, Event], ...]:

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
+
 import msgspec
 import pytest
 
+import cachewright.service
 from cachewright.api import operations
 from cachewright.model.errors import ClientFault
 from cachewright.protocol.service_model import ListShape, StructureShape, load_service_model
 from cachewright.service import inputs, unoffered
 
+#: `inputs` itself and what stands beside it, a file for each resource.
+MODULES = [
+    importlib.import_module(f"cachewright.service.{module.name}")
+    for module in pkgutil.iter_modules(cachewright.service.__path__)
+    if module.name.startswith("inputs")
+]
 KINDS = {
     name: kind
-    for name, kind in vars(inputs).items()
+    for module in MODULES
+    for name, kind in vars(module).items()
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct) and name in operations.HANDLERS
 }
 

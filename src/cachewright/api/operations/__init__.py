@@ -11,6 +11,7 @@ from cachewright.api.operations import (
     catalogue,
     events,
     replication_groups,
+    subnet_groups,
     tags,
 )
 from cachewright.api.render import Output
@@ -22,16 +23,20 @@ Handler: TypeAlias = Callable[[Service, Params], Awaitable[Output]]
 HANDLERS: Mapping[str, Handler] = MappingProxyType(
     {
         "AddTagsToResource": tags.add,
+        "CreateCacheSubnetGroup": subnet_groups.create,
         "CreateReplicationGroup": replication_groups.create,
         "DeleteCacheCluster": cache_clusters.delete,
+        "DeleteCacheSubnetGroup": subnet_groups.delete,
         "DeleteReplicationGroup": replication_groups.delete,
         "DescribeCacheClusters": cache_clusters.describe,
         "DescribeCacheEngineVersions": catalogue.describe_engine_versions,
         "DescribeCacheParameterGroups": catalogue.describe_parameter_groups,
+        "DescribeCacheSubnetGroups": subnet_groups.describe,
         "DescribeEvents": events.describe,
         "DescribeReplicationGroups": replication_groups.describe,
         "ListAllowedNodeTypeModifications": catalogue.list_allowed_node_types,
         "ListTagsForResource": tags.list_all,
+        "ModifyCacheSubnetGroup": subnet_groups.modify,
         "ModifyReplicationGroup": replication_groups.modify,
         "RemoveTagsFromResource": tags.remove,
     }
