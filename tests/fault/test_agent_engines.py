@@ -22,7 +22,14 @@ from cachewright.agent.supervisor import LocalAgent
 from cachewright.engines.catalogue import Catalogue
 from cachewright.kit import failpoints
 from cachewright.kit.clock import SystemClock
-from cachewright.model.commands import AdmitNode, HostCommand, RemoveNode, StartNode, StopNode
+from cachewright.model.commands import (
+    AdmitNode,
+    ApplySettings,
+    HostCommand,
+    RemoveNode,
+    StartNode,
+    StopNode,
+)
 from cachewright.model.engines import EngineName
 from cachewright.model.facts import Absent, NodeFact, Running, Stopped, Unknown
 from cachewright.rpc.agent import CommandFailed
@@ -69,6 +76,48 @@ def proven_end(fact: NodeFact) -> Stopped:
     assert isinstance(fact.process, Stopped), fact
     assert fact.process.proof is not None
     return fact.process
+
+
+def test_settings_change_in_the_running_engine_and_what_it_refuses_is_a_fact(
+    tmp_path: Path,
+) -> None:
+    """All that it takes is taken; the process, and what it refuses, stay as they were."""
+
+    async def work(agent: LocalAgent) -> None:
+        launch = dataclasses.replace(
+            launch_of(), settings=(("maxmemory-policy", "noeviction"), ("timeout", "0"))
+        )
+        await start_serving(agent, launch)
+        before = await fact_of(agent)
+        memory_bytes = launch.maxmemory_bytes * 2
+        wanted = (("maxmemory-policy", "no such policy"), ("timeout", "30"))
+        apply = ApplySettings(key=KEY, settings=wanted, maxmemory_bytes=memory_bytes)
+        await agent.execute(apply, epoch=1)
+        fact = await fact_of(agent)
+        assert fact.process == before.process
+        assert fact.launched is not None
+        assert dict(fact.launched.settings) == {"maxmemory-policy": "noeviction", "timeout": "30"}
+        assert fact.launched.maxmemory_bytes == memory_bytes
+        (refused,) = fact.launched.refused
+        assert (refused.name, refused.value) == ("maxmemory-policy", "no such policy")
+        assert "maxmemory-policy" in refused.reason
+        agent.close()
+
+        again = new_agent(tmp_path)
+        await again.open()
+        assert (await fact_of(again)).launched == fact.launched
+        better = (("maxmemory-policy", "allkeys-lru"), ("timeout", "30"))
+        await again.execute(
+            ApplySettings(key=KEY, settings=better, maxmemory_bytes=memory_bytes), epoch=1
+        )
+        fact = await fact_of(again)
+        assert fact.launched is not None
+        assert (fact.launched.settings, fact.launched.refused) == (better, ())
+        await again.execute(StopNode(key=KEY), epoch=1)
+        await fails(again, apply, "does not run")
+        again.close()
+
+    run(tmp_path, work)
 
 
 def test_a_taken_address_is_named_and_counted_until_it_is_free(tmp_path: Path) -> None:

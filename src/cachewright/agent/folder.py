@@ -25,7 +25,7 @@ import msgspec
 from cachewright.agent.machine import State
 from cachewright.kit import files
 from cachewright.model.commands import Launch
-from cachewright.model.facts import ProcessIdentity
+from cachewright.model.facts import ProcessIdentity, RefusedSetting
 from cachewright.rpc.agent import CommandFailed
 
 #: Lines of a log that go into facts and messages.
@@ -50,6 +50,8 @@ class Record:
     identity: ProcessIdentity | None = None
     failed_starts: int = 0
     failure: str = ""
+    #: Settings that the engine did not take since the node was made.
+    refused: tuple[RefusedSetting, ...] = ()
 
 
 #: A folder whose record is missing or unreadable: a process of it may live or not.

@@ -29,6 +29,7 @@ from cachewright.model.commands import Launch
 from cachewright.model.facts import (
     Absent,
     EngineFact,
+    LaunchFact,
     NodeFact,
     ProcessFact,
     ProcessIdentity,
@@ -119,6 +120,7 @@ class Node:
             has_saved_data=self._has_saved_data(),
             failed_starts=self.record.failed_starts,
             failure=self.record.failure,
+            launched=self._launched(),
         )
 
     async def observe_engine(self) -> EngineFact | Unknown:
@@ -253,6 +255,18 @@ class Node:
             return ()
         secrets = (launch.admin_password, launch.replication_password)
         return self.folder.log_tail(self.adapter.log_name, secrets)
+
+    def _launched(self) -> LaunchFact | None:
+        launch = self.record.launch
+        if launch is None:
+            return None
+        return LaunchFact(
+            engine_version=launch.engine_version,
+            settings=launch.settings,
+            maxmemory_bytes=launch.maxmemory_bytes,
+            restarts=launch.restarts,
+            refused=self.record.refused,
+        )
 
     def _has_saved_data(self) -> bool:
         if self.saved is None:

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from cachewright.agent import disk, folder, process, starting, stopping
+from cachewright.agent import disk, folder, process, settings, starting, stopping
 from cachewright.agent.machine import State
 from cachewright.agent.node import Node
 from cachewright.engines import bounded
@@ -25,6 +25,7 @@ from cachewright.kit.clock import Clock
 from cachewright.model.builds import InstallFailed, OfferState
 from cachewright.model.commands import (
     AdmitNode,
+    ApplySettings,
     BindNode,
     FollowPrimary,
     HostCommand,
@@ -192,7 +193,9 @@ class LocalAgent:
                     timeout_s=self._start_timeout_s,
                 )
             case StopNode():
-                await stopping.stop(node, saves=command.saves, now=self._clock.now())
+                await stopping.stop(
+                    node, saves=command.saves, drains=command.drains, now=self._clock.now()
+                )
             case RemoveNode():
                 await stopping.remove(node)
             case AdmitNode():
@@ -205,6 +208,8 @@ class LocalAgent:
                 await node.adapter.promote(await node.admin(), command.how)
             case FollowPrimary():
                 await _follow(node, command)
+            case ApplySettings():
+                await settings.apply(node, command)
 
     # The host
 

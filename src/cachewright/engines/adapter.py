@@ -13,6 +13,7 @@ standard output and error: before it has read its configuration it says nothing 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -23,7 +24,7 @@ from cachewright.model import errors
 from cachewright.model.builds import Build
 from cachewright.model.commands import Launch, Promotion
 from cachewright.model.engines import EngineName
-from cachewright.model.facts import EngineFact
+from cachewright.model.facts import EngineFact, RefusedSetting
 
 __all__ = [
     "AdminConnection",
@@ -77,8 +78,18 @@ class EngineAdapter(Protocol):
     async def promote(self, admin: AdminConnection, how: Promotion) -> None:
         """Make a replica a primary; one that is a primary already is left alone."""
 
-    async def shutdown(self, admin: AdminConnection, *, saves: bool, timeout_s: float) -> None:
+    async def configure(
+        self, admin: AdminConnection, settings: Mapping[str, str]
+    ) -> tuple[RefusedSetting, ...]:
+        """Set these at run time; return what the engine did not take, which stays as it was."""
+
+    async def shutdown(
+        self, admin: AdminConnection, *, saves: bool, drains: bool, timeout_s: float
+    ) -> None:
         """End the engine, with a snapshot in `snapshot_name` if it `saves`.
+
+        With `drains` it stops taking writes and waits, some seconds at most, until its replicas
+        have everything.
 
         Returns when the engine has closed the connection; that its process has ended, and that it
         did so by itself, is for the agent to see. The connection must not be shared: a deadline

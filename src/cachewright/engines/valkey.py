@@ -6,13 +6,14 @@ start from (`render`, `acl`). Decides nothing, keeps no state.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from cachewright.engines import acl, nodes_conf, render, resp
 from cachewright.engines.text import check_address, check_port
 from cachewright.model.builds import Build
 from cachewright.model.commands import Launch, Promotion
-from cachewright.model.facts import ClusterFact, EngineFact
+from cachewright.model.facts import ClusterFact, EngineFact, RefusedSetting
 from cachewright.model.status import Role
 
 _OFF = b"off"
@@ -129,17 +130,44 @@ class ValkeyAdapter:
         else:
             await admin.command("CLUSTER", "FAILOVER", how.value.upper())
 
-    async def shutdown(self, admin: resp.AdminConnection, *, saves: bool, timeout_s: float) -> None:
+    async def configure(
+        self, admin: resp.AdminConnection, settings: Mapping[str, str]
+    ) -> tuple[RefusedSetting, ...]:
+        """Set all at once; where the engine refuses, one by one, to learn which it refuses.
+
+        `CONFIG SET` of several settings takes all or none of them.
+        """
+        flat = [word for pair in settings.items() for word in pair]
+        if not isinstance(await _reply_of(admin, "CONFIG", "SET", *flat), resp.EngineRefused):
+            return ()
+        refused: list[RefusedSetting] = []
+        for name, value in settings.items():
+            reply = await _reply_of(admin, "CONFIG", "SET", name, value)
+            if isinstance(reply, resp.EngineRefused):
+                refused.append(RefusedSetting(name=name, value=value, reason=str(reply)))
+        return tuple(refused)
+
+    async def shutdown(
+        self, admin: resp.AdminConnection, *, saves: bool, drains: bool, timeout_s: float
+    ) -> None:
         """End the engine; with `saves` only after the whole set is in the snapshot.
 
-        Replicas that lag are not waited for: the snapshot has everything. While it loads a
-        snapshot the engine saves nothing and leaves the file as it is.
+        Replicas that lag are waited for only if it `drains`: a snapshot has everything. While it
+        loads a snapshot the engine saves nothing and leaves the file as it is.
         """
-        how = ("SAVE", "NOW") if saves else ("NOSAVE", "NOW", "FORCE")
+        how: tuple[str, ...] = ("SAVE", "NOW") if saves else ("NOSAVE", "NOW", "FORCE")
+        if drains:
+            how = how[:1]
         try:
             await admin.command("SHUTDOWN", *how, timeout_s=timeout_s)
         except resp.EngineClosed:
             return
+
+
+async def _reply_of(admin: resp.AdminConnection, *words: str) -> resp.Reply:
+    """Return the answer to one command, a refusal being one too."""
+    (reply,) = await admin.pipeline([words])
+    return reply
 
 
 _QUESTIONS: tuple[tuple[str, ...], ...] = (

@@ -153,10 +153,15 @@ class TellMembers(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StopNode(msgspec.Struct, frozen=True, kw_only=True):
-    """End the process and prove it. `saves`: keep the data in a snapshot for the next start."""
+    """End the process and prove it.
+
+    `saves`: keep the data for the next start. `drains`: take no more writes, and let the replicas
+    have everything first.
+    """
 
     key: str
     saves: bool = False
+    drains: bool = False
 
 
 class RemoveNode(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,0 +1,54 @@
+"""How does a running engine get other settings, so that the record says what it runs with?
+
+The engine first, then the record: if we die in between, the same command is given again, and
+setting what is set already changes nothing. What the engine refuses stays as it was and is written
+down, so that nobody tries it again and again. Decides nothing about which settings there shall be.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from cachewright.agent.folder import Record
+from cachewright.agent.node import Node
+from cachewright.model.commands import ApplySettings
+from cachewright.model.facts import RefusedSetting
+from cachewright.rpc.agent import CommandFailed
+
+_MEMORY = "maxmemory"
+
+
+async def apply(node: Node, command: ApplySettings) -> None:
+    """Tell the engine what differs from what it runs with."""
+    if node.process is None:
+        raise CommandFailed(f"node {node.name} does not run")
+    launch = node.launch
+    wanted = dict(command.settings)
+    changes = {n: v for n, v in wanted.items() if dict(launch.settings).get(n) != v}
+    if command.maxmemory_bytes != launch.maxmemory_bytes:
+        changes[_MEMORY] = str(command.maxmemory_bytes)
+    if not changes:
+        return
+    refused = await node.adapter.configure(await node.admin(), changes)
+    node.write(_after(node.record, command, changes, refused))
+
+
+def _after(
+    record: Record,
+    command: ApplySettings,
+    changes: dict[str, str],
+    refused: Sequence[RefusedSetting],
+) -> Record:
+    """Return the record of a node whose engine took all `changes` but the `refused`."""
+    assert record.launch is not None
+    names = {setting.name for setting in refused}
+    taken = {name: value for name, value in changes.items() if name not in names}
+    memory_bytes = command.maxmemory_bytes if _MEMORY in taken else record.launch.maxmemory_bytes
+    taken.pop(_MEMORY, None)
+    settings = dict(record.launch.settings) | taken
+    launch = dataclasses.replace(
+        record.launch, settings=tuple(sorted(settings.items())), maxmemory_bytes=memory_bytes
+    )
+    before = [setting for setting in record.refused if setting.name not in changes]
+    return dataclasses.replace(record, launch=launch, refused=(*before, *refused))
