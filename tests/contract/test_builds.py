@@ -44,7 +44,9 @@ INSTALLABLE = {
     "valkey-8.1": (EngineName.VALKEY, "8.1"),
     "valkey-8.0": (EngineName.VALKEY, "8.0"),
     "redis-7.0": (EngineName.REDIS, "7.0"),
-    "memcached-1.6": (EngineName.MEMCACHED, "1.6"),
+    "memcached-1.6.45": (EngineName.MEMCACHED, "1.6.45"),
+    "memcached-1.6.38": (EngineName.MEMCACHED, "1.6.38"),
+    "memcached-1.6.18": (EngineName.MEMCACHED, "1.6.18"),
 }
 
 
@@ -192,7 +194,9 @@ def test_build_says_over_the_wire_what_the_catalogue_says(
 SCRIPT = "return cjson.encode({struct.unpack('B', 'a'), bit.band(6, 3), #cmsgpack.pack(1)})"
 
 
-@pytest.mark.parametrize("name", [EMBEDDED, *list(INSTALLABLE)[:-1]])
+@pytest.mark.parametrize(
+    "name", [EMBEDDED, *(name for name in INSTALLABLE if "memcached" not in name)]
+)
 def test_scripts_have_their_libraries(name: str, address: str, tmp_path: Path) -> None:
     with (
         started(arguments(build_named(name), address), tmp_path) as process,
@@ -280,7 +284,7 @@ from pathlib import Path
 from cachewright.engines import catalogue
 from cachewright.model.engines import EngineName
 progress = lambda line: print(line, flush=True)
-build = catalogue.Catalogue(Path(sys.argv[1])).install(EngineName.MEMCACHED, "1.6", progress)
+build = catalogue.Catalogue(Path(sys.argv[1])).install(EngineName.MEMCACHED, "1.6.38", progress)
 print("installed", build.server)
 """
 
@@ -315,10 +319,10 @@ def test_install_that_was_killed_leaves_no_build_and_is_done_again(tmp_path: Pat
                 break
     assert process.returncode == -signal.SIGKILL
     assert homes(tmp_path) == []
-    assert (tmp_path / ".memcached-1.6.new").exists()
-    again = catalogue.Catalogue(tmp_path).install(EngineName.MEMCACHED, "1.6")
+    assert (tmp_path / ".memcached-1.6.38.new").exists()
+    again = catalogue.Catalogue(tmp_path).install(EngineName.MEMCACHED, "1.6.38")
     assert homes(tmp_path) == [f"memcached-{again.version}"]
-    assert not (tmp_path / ".memcached-1.6.new").exists()
+    assert not (tmp_path / ".memcached-1.6.38.new").exists()
 
 
 def local_archive(folder: Path, release: bytes | None, *, signed_by: str) -> Path:

@@ -39,7 +39,8 @@ def list_engines(state_dir: Path, output: str) -> None:
 def install(engine: str, version: str, state_dir: Path, output: str) -> None:
     """Bring an engine onto this machine, without root and beside what is installed.
 
-    ENGINE is valkey, redis or memcached; VERSION is major.minor, as the API says it.
+    ENGINE is valkey, redis or memcached; VERSION is what the API calls it: major.minor, of
+    Memcached the full version.
     """
     from cachewright.cli import calls
     from cachewright.cli import output as screen

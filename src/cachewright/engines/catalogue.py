@@ -23,7 +23,7 @@ from cachewright.model.builds import (
     Offer,
     OfferState,
 )
-from cachewright.model.engines import ENGINE_LINES, EngineName, version_key
+from cachewright.model.engines import EngineName, line_of, version_key
 
 #: Where apt's sources are on every Debian.
 APT_FOLDER = Path("/etc/apt")
@@ -209,8 +209,7 @@ def _preference(build: Build) -> tuple[bool, bool, tuple[int, ...], int]:
 
 
 def _is_elasticache_version(engine: EngineName, api_version: str) -> bool:
-    lines = {(line.engine, line.api_version) for line in ENGINE_LINES}
-    return (engine, api_version) in lines or debian.row_of(engine, api_version) is not None
+    return line_of(engine, api_version) is not None
 
 
 def _offer(engine: EngineName, api_version: str, source: BuildSource, version: str | None) -> Offer:

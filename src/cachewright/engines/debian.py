@@ -9,6 +9,7 @@ lock that the kernel drops with the process; another waits and finds the result.
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import re
 import shutil
@@ -22,7 +23,7 @@ from cachewright.engines import apt, sources, unpack
 from cachewright.engines.apt import CannotProvide, Package
 from cachewright.kit import files
 from cachewright.model.builds import InstallProblem
-from cachewright.model.engines import EngineName, api_version_of
+from cachewright.model.engines import EngineName, api_version_of, line_of, version_key
 
 #: Another process may be at any step, each of which has a deadline of its own.
 LOCK_WAIT_S = apt.UPDATE_TIMEOUT_S + apt.DOWNLOAD_TIMEOUT_S + 120.0
@@ -49,6 +50,8 @@ class Row:
     #: Executables to keep; the first is the server.
     programs: tuple[str, ...]
     reason: str
+    #: The suite goes on: later versions of the same minor may be asked for.
+    moves: bool = False
 
 
 def _valkey(api_version: str, *suites: str, reason: str) -> Row:
@@ -59,6 +62,18 @@ def _valkey(api_version: str, *suites: str, reason: str) -> Row:
         packages=("valkey-server", "valkey-tools"),
         programs=("valkey-server", "valkey-cli", "valkey-benchmark"),
         reason=reason,
+    )
+
+
+def _memcached(version: str, suite: str, *, reason: str, moves: bool = False) -> Row:
+    return Row(
+        engine=EngineName.MEMCACHED,
+        api_version=version,
+        suites=(suite,),
+        packages=("memcached",),
+        programs=("memcached",),
+        reason=reason,
+        moves=moves,
     )
 
 
@@ -74,14 +89,9 @@ ROWS: tuple[Row, ...] = (
         programs=("redis-server", "redis-cli", "redis-benchmark"),
         reason="the version of Debian 12; ElastiCache's 7.1 speaks the same protocol",
     ),
-    Row(
-        engine=EngineName.MEMCACHED,
-        api_version="1.6",
-        suites=("trixie",),
-        packages=("memcached",),
-        programs=("memcached",),
-        reason="1.6.38, the newest in a released suite",
-    ),
+    _memcached("1.6.45", "forky", reason="the next release of Debian, as of today", moves=True),
+    _memcached("1.6.38", "trixie", reason="the version of Debian 13"),
+    _memcached("1.6.18", "bookworm", reason="the version of Debian 12"),
 )
 
 
@@ -90,7 +100,18 @@ def row_of(engine: EngineName, api_version: str) -> Row | None:
     for row in ROWS:
         if row.engine is engine and row.api_version == api_version:
             return row
+    for row in ROWS:
+        if row.engine is engine and row.moves and _is_later(engine, api_version, row.api_version):
+            return dataclasses.replace(row, api_version=api_version)
     return None
+
+
+def _is_later(engine: EngineName, version: str, than: str) -> bool:
+    """Tell whether a suite that carried `than` may carry `version` by now."""
+    if line_of(engine, version) is None:
+        return False
+    asked, known = version_key(version), version_key(than)
+    return asked[:-1] == known[:-1] and asked > known
 
 
 def usable_archive(apt_folder: Path) -> sources.Source | None:
@@ -210,11 +231,14 @@ def _is_wanted(name: str) -> bool:
 def engine_version(row: Row, package: Package) -> str:
     """Return "7.0.15" for "5:7.0.15-1~deb12u6", refusing what a suite has moved on to."""
     match = re.match(r"(?:\d+:)?(\d+\.\d+\.\d+)", package.version)
-    if match is None or api_version_of(match[1]) != row.api_version:
+    if match is None or api_version_of(row.engine, match[1]) != row.api_version:
+        hint = "choose a version that `cachewright engines list` shows as installed"
+        if match is not None and row.moves:
+            hint = f"ask for {row.engine.value} {api_version_of(row.engine, match[1])}"
         raise CannotProvide(
             InstallProblem.NOT_IN_SUITE,
             f"{row.suites[0]} now carries {package.name} {package.version}",
-            "choose a version that `cachewright engines` lists as installed",
+            hint,
         )
     return match[1]
 

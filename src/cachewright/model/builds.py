@@ -44,8 +44,8 @@ class Build:
 
     @property
     def api_version(self) -> str:
-        """The major.minor that the API calls `EngineVersion`."""
-        return engines.api_version_of(self.version)
+        """What the API calls `EngineVersion`."""
+        return engines.api_version_of(self.engine, self.version)
 
 
 class OfferState(enum.Enum):
@@ -95,7 +95,7 @@ class InstallFailed(errors.Terminal):
     ) -> None:
         super().__init__(f"cannot install {engine.value} {version}: {reason}", hint=hint)
         self.engine = engine
-        #: major.minor, as asked for.
+        #: As asked for: what the API calls `EngineVersion`.
         self.version = version
         self.problem = problem
         self.reason = reason

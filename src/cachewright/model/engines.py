@@ -7,6 +7,7 @@ ElastiCache user guide (families and versions), engine release notes (capabiliti
 from __future__ import annotations
 
 import enum
+import re
 from dataclasses import dataclass
 
 
@@ -23,7 +24,7 @@ class EngineLine:
     """One row of what `engine` and `EngineVersion` may name."""
 
     engine: EngineName
-    #: What the API calls `EngineVersion`: major.minor.
+    #: What the API calls `EngineVersion`: major.minor, of Memcached the full version.
     api_version: str
     #: `CacheParameterGroupFamily`.
     family: str
@@ -43,13 +44,52 @@ class Capabilities:
     primary_spelling: bool
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _OpenLines:
+    """Versions that may be named although no row does, from `since` to before `until`."""
+
+    engine: EngineName
+    since: tuple[int, ...]
+    until: tuple[int, ...]
+    family: str
+    description: str
+
+
+#: Parts of a version that the API's `EngineVersion` has.
+_API_VERSION_PARTS = {EngineName.VALKEY: 2, EngineName.REDIS: 2, EngineName.MEMCACHED: 3}
+
+
+def _memcached(version: str) -> EngineLine:
+    return EngineLine(
+        engine=EngineName.MEMCACHED,
+        api_version=version,
+        family="memcached1.6",
+        description="memcached",
+    )
+
+
 #: Every line that can be offered; whether it is depends on the builds of the host.
 ENGINE_LINES: tuple[EngineLine, ...] = (
     EngineLine(engine=EngineName.REDIS, api_version="7.0", family="redis7", description="Redis"),
     EngineLine(engine=EngineName.VALKEY, api_version="8.0", family="valkey8", description="Valkey"),
     EngineLine(engine=EngineName.VALKEY, api_version="8.1", family="valkey8", description="Valkey"),
     EngineLine(engine=EngineName.VALKEY, api_version="9.1", family="valkey9", description="Valkey"),
+    _memcached("1.6.18"),
+    _memcached("1.6.38"),
+    _memcached("1.6.45"),
 )
+#: With a line for each release, a host's own build is in a version that nobody wrote down. 1.6.12
+#: is the first that ElastiCache runs with TLS.
+_OPEN_LINES = (
+    _OpenLines(
+        engine=EngineName.MEMCACHED,
+        since=(1, 6, 12),
+        until=(1, 7),
+        family="memcached1.6",
+        description="memcached",
+    ),
+)
+_FULL_VERSION = re.compile(r"[0-9]{1,4}\.[0-9]{1,4}\.[0-9]{1,4}", re.ASCII)
 
 
 def version_key(version: str) -> tuple[int, ...]:
@@ -57,16 +97,26 @@ def version_key(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in version.split("."))
 
 
-def api_version_of(version: str) -> str:
-    """Return the major.minor that the API uses for a full version ("9.1.2" becomes "9.1")."""
-    return ".".join(version.split(".")[:2])
+def api_version_of(engine: EngineName, version: str) -> str:
+    """Return what the API calls a full version: Valkey "9.1.2" is "9.1", Memcached stays."""
+    return ".".join(version.split(".")[: _API_VERSION_PARTS[engine]])
 
 
 def line_of(engine: EngineName, api_version: str) -> EngineLine | None:
-    """Return the row for an engine and its major.minor version, `None` when there is none."""
+    """Return the line of an engine that the API calls `api_version`, `None` when there is none."""
     for line in ENGINE_LINES:
         if line.engine is engine and line.api_version == api_version:
             return line
+    if not _FULL_VERSION.fullmatch(api_version):
+        return None
+    for lines in _OPEN_LINES:
+        if lines.engine is engine and lines.since <= version_key(api_version) < lines.until:
+            return EngineLine(
+                engine=engine,
+                api_version=api_version,
+                family=lines.family,
+                description=lines.description,
+            )
     return None
 
 

@@ -21,7 +21,7 @@ class EngineOffer:
     """One engine line that this host can run, now or after an installation."""
 
     engine: EngineName
-    #: major.minor.
+    #: What the API calls `EngineVersion`.
     api_version: str
     #: Full version; for a line that is not installed yet, the version that an installation
     #: would most likely bring, or `None`.

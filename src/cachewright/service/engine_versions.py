@@ -55,7 +55,20 @@ def choose(service: Service, engine: str | None, version: str | None) -> EngineL
     Raises:
         ClientFault: there is no such engine or version here; the text names what there is.
     """
-    name = _engine_name(engine or _ENGINE_DEFAULT)
+    name = _engine_name(engine or _ENGINE_DEFAULT, _GROUP_ENGINES, "A replication group runs")
+    return _choose(service, name, version)
+
+
+def choose_build(service: Service, engine: str, version: str) -> EngineLine:
+    """Return the line of any engine, also of those that no replication group runs.
+
+    Raises:
+        ClientFault: there is no such engine or version here; the text names what there is.
+    """
+    return _choose(service, _engine_name(engine, tuple(EngineName), "An engine is"), version)
+
+
+def _choose(service: Service, name: EngineName, version: str | None) -> EngineLine:
     available = tuple(entry.line for entry in offered(service))
     own = [line for line in available if line.engine is name]
     if not version:
@@ -93,14 +106,12 @@ def _passes(line: EngineLine, wanted: DescribeCacheEngineVersions) -> bool:
     return all(not value or value.lower() == there for value, there in filters)
 
 
-def _engine_name(text: str) -> EngineName:
-    for name in _GROUP_ENGINES:
+def _engine_name(text: str, among: Sequence[EngineName], whose: str) -> EngineName:
+    for name in among:
         if name.value == text.lower():
             return name
-    raise invalid_value(
-        f"Invalid value '{rules.shown(text)}' for Engine. A replication group runs "
-        f"{' or '.join(name.value for name in _GROUP_ENGINES)}"
-    )
+    names = " or ".join(name.value for name in among)
+    raise invalid_value(f"Invalid value '{rules.shown(text)}' for Engine. {whose} {names}")
 
 
 def _not_available(sentence: str, available: Sequence[EngineLine]) -> ClientFault:
@@ -109,5 +120,5 @@ def _not_available(sentence: str, available: Sequence[EngineLine]) -> ClientFaul
 
 
 def _sort_key(line: EngineLine) -> str:
-    major, minor = engines.version_key(line.api_version)
-    return f"{line.engine.value} {major:04}.{minor:04}"
+    version = ".".join(f"{part:04}" for part in engines.version_key(line.api_version))
+    return f"{line.engine.value} {version}"

@@ -16,7 +16,7 @@ from cachewright.model.builds import (
     InstallProblem,
     OfferState,
 )
-from cachewright.model.engines import EngineName
+from cachewright.model.engines import EngineName, version_key
 
 
 def engine(folder: Path, name: str, said: str, *, has_tls: bool = False) -> Path:
@@ -172,8 +172,10 @@ def test_install_into_a_folder_that_cannot_be_written_says_so(tmp_path: Path) ->
 
 
 def test_provide_prefers_what_is_here(tmp_path: Path) -> None:
-    path = engine(tmp_path / "a", "memcached", "memcached 1.6.9")
-    assert here(tmp_path, tmp_path / "a").provide(EngineName.MEMCACHED, "1.6").server == str(path)
+    path = engine(tmp_path / "a", "memcached", "memcached 1.6.18")
+    assert here(tmp_path, tmp_path / "a").provide(EngineName.MEMCACHED, "1.6.18").server == str(
+        path
+    )
 
 
 @pytest.mark.parametrize(
@@ -268,3 +270,35 @@ def test_suite_that_moved_on_is_refused(version: str, expected: str | None) -> N
         return
     with pytest.raises(CannotProvide, match="now carries"):
         debian.engine_version(row, found)
+
+
+def memcached_row(version: str) -> debian.Row:
+    row = debian.row_of(EngineName.MEMCACHED, version)
+    assert row is not None
+    return row
+
+
+def test_a_suite_that_goes_on_is_asked_for_its_later_versions() -> None:
+    newest = max((row.api_version for row in debian.ROWS if row.moves), key=version_key)
+    later = f"{newest}0"
+    row = memcached_row(later)
+    assert (row.api_version, row.suites) == (later, memcached_row(newest).suites)
+    assert debian.engine_version(row, package("memcached", version=f"{later}-1")) == later
+    for stranger in ("1.6.19", "1.7.0", "1.6"):
+        assert debian.row_of(EngineName.MEMCACHED, stranger) is None
+    with pytest.raises(CannotProvide) as refused:
+        debian.engine_version(memcached_row(newest), package("memcached", version=f"{later}-1"))
+    assert refused.value.hint == f"ask for memcached {later}"
+
+
+@pytest.mark.parametrize(("version", "is_offered"), [("1.6.31", True), ("1.6.9", False)])
+def test_a_memcached_of_the_host_is_offered_in_its_own_version(
+    tmp_path: Path, version: str, is_offered: bool
+) -> None:
+    engine(tmp_path / "a", "memcached", f"memcached {version}")
+    found = [
+        (offer.api_version, offer.version, offer.state)
+        for offer in here(tmp_path, tmp_path / "a").offers()
+        if offer.engine is EngineName.MEMCACHED and offer.source is BuildSource.PATH
+    ]
+    assert found == ([(version, version, OfferState.INSTALLED)] if is_offered else [])
