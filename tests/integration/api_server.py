@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 
 import boto3
 import botocore.config
+import botocore.exceptions
+import pytest
 import uvicorn
 
 from cachewright.api.app import make_app
@@ -119,3 +121,11 @@ def running(folder: Path) -> Iterator[Server]:
         yield server
     finally:
         server.stop()
+
+
+def refusal(call: Callable[..., Any], **request: Any) -> tuple[str, int]:
+    """Return code and status with which `call` is refused."""
+    with pytest.raises(botocore.exceptions.ClientError) as caught:
+        call(**request)
+    response = caught.value.response
+    return response["Error"]["Code"], response["ResponseMetadata"]["HTTPStatusCode"]

@@ -4,21 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import botocore.exceptions
-import pytest
-
-from tests.integration.api_server import Client, Server
+from tests.integration.api_server import Client, Server, refusal
 from tests.unit.service.service_world import World
 
 SUBNETS = ["subnet-0123456789abcdef0", "subnet-01234567", "subnet-aaaaaaaaaaaaaaaaa"]
-
-
-def refusal(call: Any, **request: Any) -> tuple[str, int]:
-    """Return code and status with which `call` is refused."""
-    with pytest.raises(botocore.exceptions.ClientError) as caught:
-        call(**request)
-    response = caught.value.response
-    return response["Error"]["Code"], response["ResponseMetadata"]["HTTPStatusCode"]
 
 
 def create(client: Client, name: str, **changes: Any) -> dict[str, Any]:

@@ -11,7 +11,6 @@ from types import MappingProxyType
 
 _CLUSTERS = "cache clusters outside of replication groups, among them Memcached, come later"
 _PARAMETERS = "parameter groups of one's own come later; the default groups exist by name"
-_CLASSIC = "cache security groups belong to EC2-Classic, which AWS has retired"
 _SCALING = "changing the number of shards and replicas comes later"
 _FAILOVER = "failover on request comes later"
 _SNAPSHOTS = "snapshots come later"
@@ -20,7 +19,6 @@ _GLOBAL = "global datastores come later"
 _SERVERLESS = "serverless caches come later"
 _MIGRATION = "online migration comes later"
 _UPDATES = "there are no service updates; the engine of a group is the build on the host"
-_RESERVED = "nothing is billed here, so nothing can be reserved"
 
 _BY_REASON: Mapping[str, tuple[str, ...]] = {
     _CLUSTERS: ("CreateCacheCluster", "ModifyCacheCluster", "RebootCacheCluster"),
@@ -31,13 +29,6 @@ _BY_REASON: Mapping[str, tuple[str, ...]] = {
         "DescribeEngineDefaultParameters",
         "ModifyCacheParameterGroup",
         "ResetCacheParameterGroup",
-    ),
-    _CLASSIC: (
-        "AuthorizeCacheSecurityGroupIngress",
-        "CreateCacheSecurityGroup",
-        "DeleteCacheSecurityGroup",
-        "DescribeCacheSecurityGroups",
-        "RevokeCacheSecurityGroupIngress",
     ),
     _SCALING: (
         "DecreaseReplicaCount",
@@ -90,11 +81,6 @@ _BY_REASON: Mapping[str, tuple[str, ...]] = {
         "BatchStopUpdateAction",
         "DescribeServiceUpdates",
         "DescribeUpdateActions",
-    ),
-    _RESERVED: (
-        "DescribeReservedCacheNodes",
-        "DescribeReservedCacheNodesOfferings",
-        "PurchaseReservedCacheNodesOffering",
     ),
 }
 

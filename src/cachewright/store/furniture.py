@@ -2,14 +2,18 @@
 
 Typed reads on top of `Records`. All of these records are written by `service` alone.
 
-Keys: `subnet-group/NAME`.
+Keys: `subnet-group/NAME`, `security-group/NAME`, `reservation/ID`.
 """
 
 from __future__ import annotations
 
+from cachewright.model.reservations import Reservation
+from cachewright.model.security_groups import SecurityGroup
 from cachewright.model.subnet_groups import SubnetGroup
 from cachewright.store.records import Records, Versioned
 
+RESERVATION = "reservation/"
+SECURITY_GROUP = "security-group/"
 SUBNET_GROUP = "subnet-group/"
 
 
@@ -21,3 +25,23 @@ def subnet_group(records: Records, name: str) -> Versioned[SubnetGroup] | None:
 def subnet_groups(records: Records) -> tuple[SubnetGroup, ...]:
     """Return every subnet group that a caller made, by name."""
     return records.find_all(SUBNET_GROUP, SubnetGroup)
+
+
+def security_group(records: Records, name: str) -> Versioned[SecurityGroup] | None:
+    """Return the cache security group of this name, if a caller made or changed it."""
+    return records.find(SECURITY_GROUP + name, SecurityGroup)
+
+
+def security_groups(records: Records) -> tuple[SecurityGroup, ...]:
+    """Return every cache security group that a caller made or changed, by name."""
+    return records.find_all(SECURITY_GROUP, SecurityGroup)
+
+
+def reservation(records: Records, reservation_id: str) -> Versioned[Reservation] | None:
+    """Return the reservation with this id."""
+    return records.find(RESERVATION + reservation_id, Reservation)
+
+
+def reservations(records: Records) -> tuple[Reservation, ...]:
+    """Return every reservation, by id."""
+    return records.find_all(RESERVATION, Reservation)

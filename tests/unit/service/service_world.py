@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from cachewright.kit.clock import Clock, ManualClock
 from cachewright.model.engines import EngineName
+from cachewright.model.errors import ClientFault
 from cachewright.model.groups import (
     Endpoints,
     GroupPlacement,
@@ -191,6 +192,15 @@ def status_of(
             for node in shard.nodes
         ),
     )
+
+
+async def code_of(awaitable: Awaitable[object]) -> str:
+    """Return the code with which a call is refused, "accepted" if it is not."""
+    try:
+        await awaitable
+    except ClientFault as fault:
+        return fault.code
+    return "accepted"
 
 
 def run(

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
 from pathlib import Path
 
 import pytest
 
-from cachewright.model.errors import ClientFault
 from cachewright.model.settings import Limits
 from cachewright.model.subnet_groups import SubnetGroup, in_zones
 from cachewright.service import inputs_subnet_groups as inputs
 from cachewright.service import replication_groups, subnet_groups
 from cachewright.service.inputs import DeleteReplicationGroup
 from cachewright.store.records import TAGS
-from tests.unit.service.service_world import World, run
+from tests.unit.service.service_world import World, code_of, run
 
 ZONES = ("us-east-1a", "us-east-1b", "us-east-1c")
 
@@ -25,14 +23,6 @@ def subnet(number: int) -> str:
 
 
 SUBNETS = tuple(subnet(number) for number in range(3))
-
-
-async def code_of(awaitable: Awaitable[object]) -> str:
-    try:
-        await awaitable
-    except ClientFault as fault:
-        return fault.code
-    return "accepted"
 
 
 async def create(

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+import asyncio
 from pathlib import Path
 
 import pytest
 
 from cachewright.model.errors import ClientFault
+from cachewright.model.parameters.groups import ParameterGroup
+from cachewright.model.reservations import offerings
 from cachewright.model.settings import Settings
-from cachewright.service import inputs, replication_groups, tags
-from tests.unit.service.service_world import World, run
+from cachewright.service import (
+    inputs,
+    replication_groups,
+    reserved_nodes,
+    security_groups,
+    subnet_groups,
+    tags,
+)
+from cachewright.service.inputs_reserved_nodes import PurchaseReservedCacheNodesOffering as Purchase
+from cachewright.service.inputs_security_groups import CreateCacheSecurityGroup
+from cachewright.service.inputs_subnet_groups import CreateCacheSubnetGroup, DeleteCacheSubnetGroup
+from cachewright.store.records import PARAMETER_GROUP, TAGS, ChangeSet
+from tests.unit.service.service_world import NOW, World, code_of, run
 
 
 def tag(key: str | None, value: str | None = "") -> inputs.Tag:
     return inputs.Tag(key=key, value=value)
-
-
-async def code_of(awaitable: Awaitable[object]) -> str:
-    try:
-        await awaitable
-    except ClientFault as fault:
-        return fault.code
-    return "accepted"
 
 
 @pytest.mark.parametrize(
@@ -130,7 +135,7 @@ OURS = "arn:aws:elasticache:us-east-1:000000000000:"
         (OURS + "cluster:nobody", "CacheClusterNotFound"),
         (OURS + "snapshot:nobody", "SnapshotNotFoundFault"),
         (OURS + "user:nobody", "UserNotFound"),
-        (OURS + "parametergroup:default.valkey9", "CacheParameterGroupNotFound"),
+        (OURS + "parametergroup:mine", "CacheParameterGroupNotFound"),
     ],
 )
 def test_an_arn_without_a_resource_is_refused(tmp_path: Path, arn: str, code: str) -> None:
@@ -169,5 +174,126 @@ def test_more_tags_than_one_transaction_holds_are_refused_before_the_store_is_as
         arn = world.service.arns.of_group("demo")
         code = await code_of(tags.add_tags(world.service, arn, [tag("new")]))
         assert code == "InvalidParameterValue"
+
+    run(tmp_path, scenario)
+
+
+def subnet_group(name: str, tags: tuple[inputs.Tag, ...] = ()) -> CreateCacheSubnetGroup:
+    return CreateCacheSubnetGroup(
+        cache_subnet_group_name=name,
+        cache_subnet_group_description="d",
+        subnet_ids=("subnet-01234567",),
+        tags=tags,
+    )
+
+
+def security_group(name: str, tags: tuple[inputs.Tag, ...] = ()) -> CreateCacheSecurityGroup:
+    return CreateCacheSecurityGroup(cache_security_group_name=name, description="d", tags=tags)
+
+
+def reservation(name: str, tags: tuple[inputs.Tag, ...] = ()) -> Purchase:
+    return Purchase(
+        reserved_cache_nodes_offering_id=next(iter(offerings())),
+        reserved_cache_node_id=name,
+        tags=tags,
+    )
+
+
+async def make(world: World, kind: str, name: str, given: tuple[inputs.Tag, ...] = ()) -> None:
+    """Make a resource that is tagged by ARNs of this kind."""
+    service = world.service
+    match kind:
+        case "subnetgroup":
+            await subnet_groups.create(service, subnet_group(name, given))
+        case "securitygroup":
+            await security_groups.create(service, security_group(name, given))
+        case "reserved-instance":
+            await reserved_nodes.purchase(service, reservation(name, given))
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"),
+    [
+        ("subnetgroup", "CacheSubnetGroupNotFoundFault"),
+        ("securitygroup", "CacheSecurityGroupNotFound"),
+        ("reserved-instance", "ReservedCacheNodeNotFound"),
+    ],
+)
+def test_everything_that_stands_around_groups_has_tags(
+    tmp_path: Path, kind: str, code: str
+) -> None:
+    async def scenario(world: World) -> None:
+        service, arn = world.service, f"{OURS}{kind}:mine"
+        assert await code_of(tags.add_tags(service, arn, [tag("a")])) == code
+        with pytest.raises(ClientFault) as caught:
+            tags.list_tags(service, arn)
+        assert caught.value.code == code
+        many = tuple(tag(f"k{number}") for number in range(51))
+        assert await code_of(make(world, kind, "mine", many)) == "TagQuotaPerResourceExceeded"
+        assert await code_of(make(world, kind, "mine", (tag("aws:x"),))) == "InvalidParameterValue"
+        await make(world, kind, "mine", (tag("a", "1"), tag("b", "1")))
+        assert tags.list_tags(service, arn) == {"a": "1", "b": "1"}
+        assert await tags.add_tags(service, f"{OURS}{kind}:MINE", [tag("a", "2")]) == {
+            "a": "2",
+            "b": "1",
+        }
+        assert await tags.remove_tags(service, arn, ["b"]) == {"a": "2"}
+        assert await code_of(tags.remove_tags(service, arn, ["b"])) == "TagNotFound"
+        full = [tag(f"k{number}") for number in range(50)]
+        assert await code_of(tags.add_tags(service, arn, full)) == "TagQuotaPerResourceExceeded"
+        assert tags.list_tags(service, arn) == {"a": "2"}
+        await make(world, kind, "other")
+        assert tags.list_tags(service, f"{OURS}{kind}:other") == {}
+
+    run(tmp_path, scenario)
+
+
+@pytest.mark.parametrize(
+    ("arn", "code"),
+    [
+        ("parametergroup:default.valkey9", "InvalidARN"),
+        ("parametergroup:default.redis7.cluster.on", "InvalidARN"),
+        ("securitygroup:default", "InvalidARN"),
+        ("subnetgroup:default", "accepted"),
+    ],
+)
+def test_defaults_are_shown_without_tags_and_most_get_none(
+    tmp_path: Path, arn: str, code: str
+) -> None:
+    async def scenario(world: World) -> None:
+        assert tags.list_tags(world.service, OURS + arn) == {}
+        assert await code_of(tags.add_tags(world.service, OURS + arn, [tag("a")])) == code
+        assert len(tags.list_tags(world.service, OURS + arn)) == (code == "accepted")
+
+    run(tmp_path, scenario)
+
+
+def test_tags_of_a_parameter_group_that_somebody_made(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        group = ParameterGroup(
+            name="mine", family="valkey9", description="d", values={}, created_at=NOW
+        )
+        changes = ChangeSet()
+        changes.create(PARAMETER_GROUP + group.name, group)
+        await world.records.commit(changes)
+        arn = OURS + "parametergroup:mine"
+        assert await tags.add_tags(world.service, arn, [tag("a", "1")]) == {"a": "1"}
+        assert tags.list_tags(world.service, arn) == {"a": "1"}
+
+    run(tmp_path, scenario)
+
+
+def test_no_tag_is_left_behind_by_a_delete_at_the_same_moment(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        await make(world, "subnetgroup", "mine")
+        arn = OURS + "subnetgroup:mine"
+        ending = subnet_groups.delete(
+            world.service, DeleteCacheSubnetGroup(cache_subnet_group_name="mine")
+        )
+        ended, tagged = await asyncio.gather(
+            code_of(ending), code_of(tags.add_tags(world.service, arn, [tag("a")]))
+        )
+        assert (ended, tagged) == ("accepted", "CacheSubnetGroupNotFoundFault")
+        assert world.records.store.get(TAGS + arn) is None
 
     run(tmp_path, scenario)

@@ -11,6 +11,8 @@ from cachewright.api.operations import (
     catalogue,
     events,
     replication_groups,
+    reserved_nodes,
+    security_groups,
     subnet_groups,
     tags,
 )
@@ -23,22 +25,30 @@ Handler: TypeAlias = Callable[[Service, Params], Awaitable[Output]]
 HANDLERS: Mapping[str, Handler] = MappingProxyType(
     {
         "AddTagsToResource": tags.add,
+        "AuthorizeCacheSecurityGroupIngress": security_groups.authorize,
+        "CreateCacheSecurityGroup": security_groups.create,
         "CreateCacheSubnetGroup": subnet_groups.create,
         "CreateReplicationGroup": replication_groups.create,
         "DeleteCacheCluster": cache_clusters.delete,
+        "DeleteCacheSecurityGroup": security_groups.delete,
         "DeleteCacheSubnetGroup": subnet_groups.delete,
         "DeleteReplicationGroup": replication_groups.delete,
         "DescribeCacheClusters": cache_clusters.describe,
         "DescribeCacheEngineVersions": catalogue.describe_engine_versions,
         "DescribeCacheParameterGroups": catalogue.describe_parameter_groups,
+        "DescribeCacheSecurityGroups": security_groups.describe,
         "DescribeCacheSubnetGroups": subnet_groups.describe,
         "DescribeEvents": events.describe,
         "DescribeReplicationGroups": replication_groups.describe,
+        "DescribeReservedCacheNodes": reserved_nodes.describe,
+        "DescribeReservedCacheNodesOfferings": reserved_nodes.describe_offerings,
         "ListAllowedNodeTypeModifications": catalogue.list_allowed_node_types,
         "ListTagsForResource": tags.list_all,
         "ModifyCacheSubnetGroup": subnet_groups.modify,
         "ModifyReplicationGroup": replication_groups.modify,
+        "PurchaseReservedCacheNodesOffering": reserved_nodes.purchase,
         "RemoveTagsFromResource": tags.remove,
+        "RevokeCacheSecurityGroupIngress": security_groups.revoke,
     }
 )
 
