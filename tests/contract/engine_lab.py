@@ -24,11 +24,10 @@ import pytest
 
 from cachewright.engines.adapter import (
     AdminConnection,
-    EngineAdapter,
     EngineUnreachable,
-    adapter_of,
 )
 from cachewright.engines.catalogue import Catalogue
+from cachewright.engines.valkey import ValkeyAdapter
 from cachewright.model.builds import Build, BuildSource, InstallFailed
 from cachewright.model.commands import Launch, Peer, Promotion
 from cachewright.model.engines import EngineName
@@ -139,7 +138,7 @@ class Engine:
 
     def start(self, *, loads_saved_data: bool = False) -> None:
         self.launch = replace(self.launch, loads_saved_data=loads_saved_data)
-        adapter = adapter_of(self.launch.engine)
+        adapter = self.adapter
         if not loads_saved_data:
             (self.folder / adapter.snapshot_name).unlink(missing_ok=True)
         for name, content in adapter.files(self.launch).items():
@@ -193,8 +192,8 @@ class Engine:
                 await asyncio.sleep(0.005)
 
     @property
-    def adapter(self) -> EngineAdapter:
-        return adapter_of(self.launch.engine)
+    def adapter(self) -> ValkeyAdapter:
+        return ValkeyAdapter()
 
     def observe(self) -> EngineFact:
         return self.call(self.adapter.observe)

@@ -80,9 +80,13 @@ class NodeFolder:
 
     def write(self, record: Record) -> None:
         """Replace the record; the old one or the new one is there if we die meanwhile."""
-        fresh = self.path / f"{_RECORD}.new"
-        files.write_private(fresh, msgspec.json.encode(record))
-        fresh.replace(self.path / _RECORD)
+        self.replace(_RECORD, msgspec.json.encode(record))
+
+    def replace(self, name: str, content: bytes) -> None:
+        """Replace a file; whoever reads it sees the old one or the new one, never half of it."""
+        fresh = self.path / f"{name}.new"
+        files.write_private(fresh, content)
+        fresh.replace(self.path / name)
 
     def make(self) -> None:
         """Create the folder where it is missing."""

@@ -13,13 +13,14 @@ import dataclasses
 import logging
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from cachewright.agent import disk, machine, process
 from cachewright.agent.folder import NodeFolder, Record
 from cachewright.agent.machine import Event, State
 from cachewright.agent.saved import SavedData
 from cachewright.engines.adapter import (
-    AdminConnection,
+    Connection,
     EngineAdapter,
     EngineRefused,
     EngineUnreachable,
@@ -64,7 +65,7 @@ class Node:
         self._on_exit = on_exit
         self._proof: TerminationProof | None = None
         self._is_invisible = False
-        self._admin: AdminConnection | None = None
+        self._admin: Connection | None = None
         self._connecting = asyncio.Lock()
 
     @property
@@ -80,9 +81,9 @@ class Node:
         return self.record.launch
 
     @property
-    def adapter(self) -> EngineAdapter:
+    def adapter(self) -> EngineAdapter[Any]:
         """How its engine is spoken to."""
-        return adapter_of(self.launch.engine)
+        return adapter_of(self.launch)
 
     @property
     def saved(self) -> SavedData | None:
@@ -138,19 +139,20 @@ class Node:
             _log.exception("event=observe_failed key=%s", self.key)
             return Unknown(reason=f"its answer makes no sense ({type(error).__name__})")
 
-    async def admin(self) -> AdminConnection:
+    async def admin(self) -> Connection:
         """Return the connection of the administrator, which is kept; calls on it may overlap."""
         async with self._connecting:
             if self._admin is None or self._admin.is_closed:
                 self._admin = await self.connect()
             return self._admin
 
-    async def connect(self) -> AdminConnection:
+    async def connect(self) -> Connection:
         """Open a connection of the administrator that belongs to the caller."""
         launch = self.launch
-        return await self.adapter.connect(
+        admin: Connection = await self.adapter.connect(
             launch.address, launch.port, launch.admin_password, timeout_s=ANSWER_TIMEOUT_S
         )
+        return admin
 
     def hang_up(self) -> None:
         """Close the connection that is kept, if there is one."""

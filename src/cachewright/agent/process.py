@@ -121,15 +121,19 @@ class Process:
             pass
         return self.proof
 
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal; nothing happens if the process has ended."""
+        if self.proof is None:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._pidfd, number)
+
     async def kill(self) -> TerminationProof:
         """End the process with SIGKILL, which also a stopped one takes, and see its end.
 
         Raises:
             StillAlive: it does not end; the kernel will end it when it can.
         """
-        if self.proof is None:
-            with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+        self.send(signal.SIGKILL)
         proof = await self.ended(KILL_TIMEOUT_S)
         if proof is None:
             reason = f"process {self.identity.pid} lives {KILL_TIMEOUT_S:g} s after SIGKILL"

@@ -19,9 +19,10 @@ from cachewright.agent.node import Node
 from cachewright.agent.saved import SavedData
 from cachewright.engines.adapter import EngineRefused, EngineUnreachable, adapter_of
 from cachewright.engines.catalogue import Catalogue
+from cachewright.engines.discovery import own_build
 from cachewright.kit import failpoints
 from cachewright.model.builds import Build
-from cachewright.model.commands import Launch
+from cachewright.model.commands import Launch, Part
 from cachewright.model.errors import CachewrightError
 from cachewright.rpc.agent import CommandFailed
 
@@ -69,10 +70,13 @@ def require_free(address: str, port: int) -> None:
 
 
 async def _spawn(node: Node, launch: Launch, catalogue: Catalogue) -> None:
-    build = await asyncio.to_thread(_find_build, catalogue, launch)
+    if launch.part is Part.DISCOVERY:
+        build = own_build()
+    else:
+        build = await asyncio.to_thread(_find_build, catalogue, launch)
     disk.require_room(node.folder.path.parent)
     require_free(launch.address, launch.port)
-    adapter = adapter_of(launch.engine)
+    adapter = adapter_of(launch)
     content = adapter.files(launch)
     saved = SavedData(node.folder.path, adapter.snapshot_name)
     if launch.loads_saved_data and not saved.is_whole():
@@ -149,7 +153,16 @@ def _environment() -> dict[str, str]:
 
 
 def _is_same(running: Launch | None, wanted: Launch) -> bool:
-    """Whether two launches give the same engine; what it has loaded does not matter."""
+    """Whether two launches give the same engine.
+
+    What it has loaded does not matter, nor of which nodes it tells: that changes while it runs.
+    """
     if running is None:
         return False
-    return dataclasses.replace(running, loads_saved_data=wanted.loads_saved_data) == wanted
+    as_running = dataclasses.replace(
+        wanted,
+        loads_saved_data=running.loads_saved_data,
+        members=running.members,
+        config_version=running.config_version,
+    )
+    return as_running == running

@@ -16,6 +16,7 @@ from cachewright.agent.machine import Event
 from cachewright.agent.node import ANSWER_TIMEOUT_S, Node
 from cachewright.engines.adapter import EngineRefused, EngineUnreachable
 from cachewright.kit import failpoints
+from cachewright.model.commands import Part
 from cachewright.model.facts import Unknown
 from cachewright.rpc.agent import CommandFailed
 
@@ -30,7 +31,7 @@ DRAIN_TIMEOUT_S = 12.0
 async def stop(node: Node, *, saves: bool, drains: bool, now: datetime.datetime) -> None:
     """End the process of the node and see its end; nothing happens if there is none."""
     if node.process is not None:
-        if saves:
+        if saves and not _is_discovery(node):
             await _save_and_end(node, node.process, now)
         else:
             await _end(node, node.process, DRAIN_TIMEOUT_S if drains else None)
@@ -45,6 +46,12 @@ async def remove(node: Node) -> None:
     failpoints.passing("agent.before_forget")
     await asyncio.to_thread(node.folder.remove)
     node.record = Record(state=state)
+
+
+def _is_discovery(node: Node) -> bool:
+    """Tell whether it is a configuration endpoint, which has nothing to save."""
+    launch = node.record.launch
+    return launch is not None and launch.part is Part.DISCOVERY
 
 
 async def _save_and_end(node: Node, running: process.Process, now: datetime.datetime) -> None:

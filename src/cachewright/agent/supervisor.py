@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from cachewright.agent import disk, folder, process, settings, starting, stopping
+from cachewright.agent import disk, folder, process, settings, starting, stopping, telling
 from cachewright.agent.machine import State
 from cachewright.agent.node import Node
 from cachewright.engines import bounded
@@ -33,6 +33,7 @@ from cachewright.model.commands import (
     RemoveNode,
     StartNode,
     StopNode,
+    TellMembers,
 )
 from cachewright.model.engines import EngineName
 from cachewright.model.errors import Terminal
@@ -210,6 +211,8 @@ class LocalAgent:
                 await _follow(node, command)
             case ApplySettings():
                 await settings.apply(node, command)
+            case TellMembers():
+                await telling.tell(node, command)
 
     # The host
 

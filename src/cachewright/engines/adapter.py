@@ -15,19 +15,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
+from cachewright.engines.discovery import DiscoveryAdapter
 from cachewright.engines.resp import AdminConnection, EngineClosed, EngineRefused, EngineUnreachable
 from cachewright.engines.text import UnusableLaunch
 from cachewright.engines.valkey import ValkeyAdapter
 from cachewright.model import errors
 from cachewright.model.builds import Build
-from cachewright.model.commands import Launch, Promotion
+from cachewright.model.commands import Launch, Part, Promotion
 from cachewright.model.engines import EngineName
 from cachewright.model.facts import EngineFact, RefusedSetting
 
 __all__ = [
     "AdminConnection",
+    "Connection",
     "EngineAdapter",
     "EngineClosed",
     "EngineRefused",
@@ -37,8 +39,22 @@ __all__ = [
 ]
 
 
-class EngineAdapter(Protocol):
-    """How one kind of engine is prepared, watched and told what to do."""
+class Connection(Protocol):
+    """A connection of the administrator, whatever is spoken on it."""
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether no further call can be made."""
+
+    def close(self) -> None:
+        """Close the connection; calls that wait fail with `EngineUnreachable`."""
+
+
+Admin = TypeVar("Admin", bound=Connection)
+
+
+class EngineAdapter(Protocol[Admin]):
+    """How one kind of engine is prepared, watched and told what to do, on its own connections."""
 
     #: Name of the engine's log in the node's folder.
     log_name: str
@@ -55,37 +71,33 @@ class EngineAdapter(Protocol):
     def argv(self, build: Build, folder: Path) -> tuple[str, ...]:
         """Return the command line; it holds no secret."""
 
-    async def connect(
-        self, address: str, port: int, password: str, *, timeout_s: float
-    ) -> AdminConnection:
+    async def connect(self, address: str, port: int, password: str, *, timeout_s: float) -> Admin:
         """Connect as the administrator; `timeout_s` becomes the deadline of later calls."""
 
-    async def observe(self, admin: AdminConnection) -> EngineFact:
+    async def observe(self, admin: Admin) -> EngineFact:
         """Return what the engine says of itself, in one round trip."""
 
-    async def admit(self, admin: AdminConnection, bind: tuple[str, ...]) -> None:
+    async def admit(self, admin: Admin, bind: tuple[str, ...]) -> None:
         """Let clients and replicas in, then listen on exactly `bind`."""
 
-    async def hold(self, admin: AdminConnection) -> None:
+    async def hold(self, admin: Admin) -> None:
         """Shut clients and replicas out, those that are connected too."""
 
-    async def bind(self, admin: AdminConnection, bind: tuple[str, ...]) -> None:
+    async def bind(self, admin: Admin, bind: tuple[str, ...]) -> None:
         """Listen on exactly `bind`; connections that exist stay."""
 
-    async def follow(self, admin: AdminConnection, address: str, port: int) -> None:
+    async def follow(self, admin: Admin, address: str, port: int) -> None:
         """Replicate from the primary at this address (cluster mode disabled only)."""
 
-    async def promote(self, admin: AdminConnection, how: Promotion) -> None:
+    async def promote(self, admin: Admin, how: Promotion) -> None:
         """Make a replica a primary; one that is a primary already is left alone."""
 
     async def configure(
-        self, admin: AdminConnection, settings: Mapping[str, str]
+        self, admin: Admin, settings: Mapping[str, str]
     ) -> tuple[RefusedSetting, ...]:
         """Set these at run time; return what the engine did not take, which stays as it was."""
 
-    async def shutdown(
-        self, admin: AdminConnection, *, saves: bool, drains: bool, timeout_s: float
-    ) -> None:
+    async def shutdown(self, admin: Admin, *, saves: bool, drains: bool, timeout_s: float) -> None:
         """End the engine, with a snapshot in `snapshot_name` if it `saves`.
 
         With `drains` it stops taking writes and waits, some seconds at most, until its replicas
@@ -101,8 +113,10 @@ class EngineAdapter(Protocol):
         """
 
 
-def adapter_of(engine: EngineName) -> EngineAdapter:
-    """Return the adapter for an engine."""
-    if engine in (EngineName.VALKEY, EngineName.REDIS):
+def adapter_of(launch: Launch) -> EngineAdapter[Any]:
+    """Return the adapter for what is launched."""
+    if launch.part is Part.DISCOVERY:
+        return DiscoveryAdapter()
+    if launch.engine in (EngineName.VALKEY, EngineName.REDIS):
         return ValkeyAdapter()
-    raise errors.Bug(f"no adapter for {engine.value}")
+    raise errors.Bug(f"no adapter for {launch.engine.value}")
