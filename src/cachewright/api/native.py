@@ -152,7 +152,7 @@ def _group(service: Service, group: GroupView) -> Output:
 
 
 def _node(group: GroupView, node: NodeSpec) -> Output:
-    place = None if group.placement is None else group.placement.of(node.node_id)
+    place = group.place_of(node.node_id)
     role = group.role_of(node.node_id)
     return {
         "node_id": node.node_id,

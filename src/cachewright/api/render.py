@@ -17,14 +17,14 @@ from cachewright.model.parameters import DefaultGroup
 from cachewright.model.status import Event, GroupState, NodeState, Role
 from cachewright.service import parameter_groups
 from cachewright.service.engine_versions import OfferedLine
-from cachewright.service.views import ClusterView, GroupView
+from cachewright.service.views import GroupView
 
 Output: TypeAlias = dict[str, object]
 
 #: A cluster of these engines always has exactly one cache node.
-_CACHE_NODE_ID = "0001"
+CACHE_NODE_ID = "0001"
 #: What both groups and clusters are without, and how the API says so.
-_NOT_OFFERED: Mapping[str, object] = {
+NOT_OFFERED: Mapping[str, object] = {
     "AuthTokenEnabled": False,
     "TransitEncryptionEnabled": False,
     "AtRestEncryptionEnabled": False,
@@ -32,10 +32,6 @@ _NOT_OFFERED: Mapping[str, object] = {
     "NetworkType": "ipv4",
     "IpDiscovery": "ipv4",
 }
-#: A cache node has fewer states than its cluster: one that is being mended is made again.
-_NODE_STATUSES = {NodeState.MODIFYING: "creating", NodeState.INCOMPATIBLE_NETWORK: "creating"}
-#: States in which only the fields of the cluster itself are shown.
-_WITHOUT_NODES = frozenset({NodeState.CREATING, NodeState.DELETING})
 
 
 def replication_group(arns: Arns, group: GroupView) -> Output:
@@ -46,7 +42,7 @@ def replication_group(arns: Arns, group: GroupView) -> Output:
         "Description": spec.description,
         "Status": group.state.value,
         "PendingModifiedValues": {},
-        "MemberClusters": [node.node_id for node in spec.nodes()],
+        "MemberClusters": [node.node_id for node in (*spec.nodes(), *group.leaving())],
         "NodeGroups": [_node_group(group, group.placement, shard) for shard in spec.shards]
         if group.placement is not None
         else [],
@@ -66,49 +62,10 @@ def replication_group(arns: Arns, group: GroupView) -> Output:
         "Engine": spec.engine.value,
         "Durability": "disabled",
         "EffectiveDurability": "disabled",
-        **_NOT_OFFERED,
+        **NOT_OFFERED,
     }
-    if spec.cluster_enabled and group.placement is not None and _is_provisioned(group):
-        shown["ConfigurationEndpoint"] = _endpoint(*configuration_endpoint(group.placement))
-    return shown
-
-
-def cache_cluster(arns: Arns, cluster: ClusterView, *, shows_nodes: bool) -> Output:
-    """Return a `CacheCluster`, with its one `CacheNode` if `shows_nodes`."""
-    group, spec, node = cluster.group, cluster.group.spec, cluster.node
-    shown: Output = {
-        "CacheClusterId": node.node_id,
-        "ReplicationGroupId": None if group.is_standalone else spec.name,
-        "CacheNodeType": spec.node_type,
-        "Engine": spec.engine.value,
-        "EngineVersion": engine_version(group, node.node_id),
-        "CacheClusterStatus": cluster.state.value,
-        "NumCacheNodes": 1,
-        "PreferredAvailabilityZone": node.zone,
-        "CacheClusterCreateTime": spec.created_at,
-        "PreferredMaintenanceWindow": spec.maintenance_window,
-        "PendingModifiedValues": {},
-        "NotificationConfiguration": _notification(group),
-        "CacheSecurityGroups": [],
-        "CacheParameterGroup": {
-            "CacheParameterGroupName": spec.parameter_group,
-            "ParameterApplyStatus": "in-sync",
-            "CacheNodeIdsToReboot": [],
-        },
-        "CacheSubnetGroupName": spec.subnet_group,
-        "AutoMinorVersionUpgrade": spec.auto_minor_version_upgrade,
-        "SecurityGroups": [
-            {"SecurityGroupId": group_id, "Status": "active"}
-            for group_id in spec.security_group_ids
-        ],
-        "SnapshotRetentionLimit": spec.snapshot_retention_days,
-        "SnapshotWindow": spec.snapshot_window,
-        "ARN": arns.of_node(node.node_id),
-        "ReplicationGroupLogDeliveryEnabled": False,
-        **_NOT_OFFERED,
-    }
-    if shows_nodes and cluster.state not in _WITHOUT_NODES:
-        shown["CacheNodes"] = [_cache_node(cluster)]
+    if spec.cluster_enabled and group.placement is not None and is_provisioned(group):
+        shown["ConfigurationEndpoint"] = endpoint(*configuration_endpoint(group.placement))
     return shown
 
 
@@ -204,7 +161,8 @@ def _is_serving_replica(group: GroupView, node: NodeSpec) -> bool:
     )
 
 
-def _endpoint(address: str, port: int) -> Output:
+def endpoint(address: str, port: int) -> Output:
+    """Return an `Endpoint`."""
     return {"Address": address, "Port": port}
 
 
@@ -213,50 +171,37 @@ def _endpoint(address: str, port: int) -> Output:
 
 def _node_group(group: GroupView, placement: GroupPlacement, shard: ShardSpec) -> Output:
     spec = group.spec
-    has_endpoints = not spec.cluster_enabled and _is_provisioned(group)
+    has_endpoints = not spec.cluster_enabled and is_provisioned(group)
     shown: Output = {"NodeGroupId": shard.shard_id, "Status": _shard_status(group, shard)}
     if has_endpoints:
-        shown["PrimaryEndpoint"] = _endpoint(*primary_endpoint(group, placement, shard))
-        shown["ReaderEndpoint"] = _endpoint(*reader_endpoint(group, placement, shard))
+        shown["PrimaryEndpoint"] = endpoint(*primary_endpoint(group, placement, shard))
+        shown["ReaderEndpoint"] = endpoint(*reader_endpoint(group, placement, shard))
     if spec.cluster_enabled:
         shown["Slots"] = slots.render_ranges(shard.slots)
+    # With cluster mode disabled there is one shard: what leaves, leaves it.
+    leaving = () if spec.cluster_enabled else group.leaving()
     shown["NodeGroupMembers"] = [
-        _member(group, placement if has_endpoints else None, node) for node in shard.nodes
+        _member(group, node, shows_place=has_endpoints) for node in (*shard.nodes, *leaving)
     ]
     return shown
 
 
-def _member(group: GroupView, placement: GroupPlacement | None, node: NodeSpec) -> Output:
-    """Return a member; `placement` only where its read endpoint and its role are shown."""
+def _member(group: GroupView, node: NodeSpec, *, shows_place: bool) -> Output:
+    """Return a member, with its read endpoint and its role where they are shown and known."""
     shown: Output = {
         "CacheClusterId": node.node_id,
-        "CacheNodeId": _CACHE_NODE_ID,
+        "CacheNodeId": CACHE_NODE_ID,
         "PreferredAvailabilityZone": node.zone,
     }
-    if placement is not None:
-        place = placement.of(node.node_id)
+    place = group.place_of(node.node_id) if shows_place else None
+    if place is not None and group.node_state(node.node_id) is not NodeState.DELETING:
         role = group.role_of(node.node_id)
-        shown["ReadEndpoint"] = _endpoint(place.address, place.port)
+        shown["ReadEndpoint"] = endpoint(place.address, place.port)
         shown["CurrentRole"] = None if role is None else role.value
     return shown
 
 
-def _cache_node(cluster: ClusterView) -> Output:
-    shown: Output = {
-        "CacheNodeId": _CACHE_NODE_ID,
-        "CacheNodeStatus": _NODE_STATUSES.get(cluster.state, cluster.state.value),
-        "CacheNodeCreateTime": cluster.group.spec.created_at,
-        "ParameterGroupStatus": "in-sync",
-        "CustomerAvailabilityZone": cluster.node.zone,
-    }
-    placement = cluster.group.placement
-    if placement is not None:
-        place = placement.of(cluster.node.node_id)
-        shown["Endpoint"] = _endpoint(place.address, place.port)
-    return shown
-
-
-def _is_provisioned(group: GroupView) -> bool:
+def is_provisioned(group: GroupView) -> bool:
     """Tell whether the group has served and is not on its way out."""
     return (
         group.status is not None
@@ -283,7 +228,8 @@ def _automatic_failover(group: GroupView) -> str:
     return _enabled(spec.automatic_failover)
 
 
-def _notification(group: GroupView) -> Output | None:
+def notification_target(group: GroupView) -> Output | None:
+    """Return a `NotificationConfiguration`, `None` where nobody is to be told."""
     notification = group.spec.notification
     if notification is None:
         return None

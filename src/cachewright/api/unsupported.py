@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-_CLUSTERS = "cache clusters outside of replication groups, among them Memcached, come later"
 _PARAMETERS = "parameter groups of one's own come later; the default groups exist by name"
 _SCALING = "changing the number of shards and replicas comes later"
 _FAILOVER = "failover on request comes later"
@@ -21,7 +20,6 @@ _MIGRATION = "online migration comes later"
 _UPDATES = "there are no service updates; the engine of a group is the build on the host"
 
 _BY_REASON: Mapping[str, tuple[str, ...]] = {
-    _CLUSTERS: ("CreateCacheCluster", "ModifyCacheCluster", "RebootCacheCluster"),
     _PARAMETERS: (
         "CreateCacheParameterGroup",
         "DeleteCacheParameterGroup",

@@ -40,8 +40,11 @@ class NodeSpec:
 
     node_id: str
     zone: str
-    #: Planned restarts that were asked for; a node that was started with fewer is restarted.
+    #: The generation that last asked for a planned restart, 0 where none did; a node that was
+    #: started with a smaller number is restarted.
     restarts: int = 0
+    #: When it was asked for; `None` for nodes that are as old as their group.
+    created_at: datetime.datetime | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -59,8 +59,10 @@ def choose(service: Service, engine: str | None, version: str | None) -> EngineL
     return _choose(service, name, version)
 
 
-def choose_build(service: Service, engine: str, version: str) -> EngineLine:
+def choose_build(service: Service, engine: str, version: str | None) -> EngineLine:
     """Return the line of any engine, also of those that no replication group runs.
+
+    Without a version it is the newest one of the engine.
 
     Raises:
         ClientFault: there is no such engine or version here; the text names what there is.

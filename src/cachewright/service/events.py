@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 
 from cachewright.model.errors import invalid_combination, invalid_value
+from cachewright.model.groups import GroupKind, GroupSpec
 from cachewright.model.status import Event, SourceType
 from cachewright.service import rules
 from cachewright.service.context import Service
@@ -50,6 +51,13 @@ def about_group(service: Service, changes: ChangeSet, name: str, message: str) -
 def about_cluster(service: Service, changes: ChangeSet, cluster_id: str, message: str) -> None:
     """Add an event about a cache cluster to a change."""
     about(service, changes, SourceType.CACHE_CLUSTER, cluster_id, message)
+
+
+def about_spec(service: Service, changes: ChangeSet, spec: GroupSpec, message: str) -> None:
+    """Add an event about a group of nodes, as callers know it, to a change."""
+    is_group = spec.kind is GroupKind.REPLICATION_GROUP
+    tell = about_group if is_group else about_cluster
+    tell(service, changes, spec.name, message)
 
 
 def _span(

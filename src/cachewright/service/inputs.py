@@ -107,22 +107,6 @@ class DescribeReplicationGroups(msgspec.Struct, frozen=True, kw_only=True, renam
     marker: str | None = None
 
 
-class DescribeCacheClusters(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
-    """A look at one cache cluster, or at all."""
-
-    cache_cluster_id: str | None = None
-    max_records: int | None = None
-    marker: str | None = None
-    show_cache_node_info: bool | None = None
-    show_cache_clusters_not_in_replication_groups: bool | None = None
-
-
-class DeleteCacheCluster(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
-    """The end of a standalone cache cluster."""
-
-    cache_cluster_id: str
-
-
 class DescribeCacheEngineVersions(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
     """Which engines and versions are there?"""
 

@@ -7,13 +7,14 @@ default that AWS documents is applied here. Reads the offers and the clock, writ
 from __future__ import annotations
 
 from cachewright.kit import ids
-from cachewright.model.engines import EngineLine
 from cachewright.model.errors import invalid_combination
-from cachewright.model.groups import DEFAULT_PORT, GroupSpec, Notification, ShardSpec
+from cachewright.model.groups import DEFAULT_PORT, GroupSpec, ShardSpec
 from cachewright.model.settings import Addressing, Settings
 from cachewright.model.subnet_groups import DEFAULT_SUBNET_GROUP
 from cachewright.service import (
+    associations,
     engine_versions,
+    metadata,
     node_types,
     parameter_groups,
     rules,
@@ -25,7 +26,6 @@ from cachewright.service.context import Service
 from cachewright.service.inputs import CreateReplicationGroup
 
 NODES_FOR_FAILOVER = 2
-TOPIC_ACTIVE = "active"
 
 
 def new_spec(service: Service, wanted: CreateReplicationGroup) -> GroupSpec:
@@ -63,7 +63,12 @@ def new_spec(service: Service, wanted: CreateReplicationGroup) -> GroupSpec:
         port=_port(settings, wanted.port, cluster_enabled=cluster_enabled),
         cluster_enabled=cluster_enabled,
         shards=shards,
-        parameter_group=_parameter_group(wanted, line, cluster_enabled),
+        parameter_group=associations.first(
+            service,
+            wanted.cache_parameter_group_name,
+            line,
+            cluster_enabled=cluster_enabled,
+        ),
         automatic_failover=failover,
         multi_az=_multi_az(wanted, failover, shards),
         subnet_group=subnet_group.name,
@@ -72,7 +77,7 @@ def new_spec(service: Service, wanted: CreateReplicationGroup) -> GroupSpec:
         snapshot_window=snapshot_window,
         snapshot_retention_days=0,
         snapshotting_node_id=_snapshotting_node(shards, cluster_enabled),
-        notification=notification(wanted.notification_topic_arn),
+        notification=metadata.new_notification(wanted.notification_topic_arn),
         auto_minor_version_upgrade=wanted.auto_minor_version_upgrade is not False,
         created_at=service.clock.now(),
     )
@@ -109,20 +114,6 @@ def _cluster_mode(mode: str | None) -> bool | None:
             )
         case _:
             return None
-
-
-def _parameter_group(
-    wanted: CreateReplicationGroup, line: EngineLine, cluster_enabled: bool
-) -> str:
-    if not wanted.cache_parameter_group_name:
-        return parameter_groups.default_name(line, cluster_enabled=cluster_enabled)
-    group = parameter_groups.find(wanted.cache_parameter_group_name)
-    if group.family != line.family:
-        raise invalid_combination(
-            f"Expected a parameter group of family {line.family} but found one of family "
-            f"{group.family}"
-        )
-    return group.name
 
 
 def _automatic_failover(
@@ -174,10 +165,3 @@ def _snapshotting_node(shards: tuple[ShardSpec, ...], cluster_enabled: bool) -> 
     """Return the first replica: it is the better source of snapshots."""
     nodes = shards[0].nodes
     return None if cluster_enabled or len(nodes) == 1 else nodes[1].node_id
-
-
-def notification(topic_arn: str | None) -> Notification | None:
-    """Return where events are sent to; a new topic is active."""
-    if not topic_arn:
-        return None
-    return Notification(topic_arn=rules.topic_arn(topic_arn), topic_status=TOPIC_ACTIVE)

@@ -11,18 +11,20 @@ import dataclasses
 
 from cachewright.kit import ids
 from cachewright.model import engines
-from cachewright.model.errors import ClientFault, invalid_combination, invalid_value
-from cachewright.model.groups import Deletion, GroupSecret, GroupSpec, Notification
+from cachewright.model.errors import ClientFault, invalid_combination
+from cachewright.model.groups import Deletion, GroupSecret, GroupSpec, PendingChanges
 from cachewright.model.status import GroupState
 from cachewright.service import (
+    associations,
     events,
+    metadata,
     new_group,
+    pending,
     quotas,
     rules,
     subnet_groups,
     tags,
     views,
-    windows,
 )
 from cachewright.service.context import Decision, Service, change
 from cachewright.service.inputs import (
@@ -31,9 +33,6 @@ from cachewright.service.inputs import (
     ModifyReplicationGroup,
 )
 from cachewright.store import records
-
-_TOPIC_STATUSES = (new_group.TOPIC_ACTIVE, "inactive")
-
 
 # Create
 
@@ -80,7 +79,7 @@ def _refuse_taken_names(service: Service, spec: GroupSpec) -> None:
 
 
 async def modify(service: Service, wanted: ModifyReplicationGroup) -> views.GroupView:
-    """Accept changes of a group's metadata and return the group as it is then."""
+    """Accept changes of a group and return it as it is then."""
 
     def decide() -> Decision[views.GroupView]:
         group = views.find_group(service.records, wanted.replication_group_id)
@@ -90,22 +89,33 @@ async def modify(service: Service, wanted: ModifyReplicationGroup) -> views.Grou
             )
         before = group.spec
         _refuse_other_shape(before, wanted)
-        after = _modified(service, before, wanted)
+        after = pending.decided(
+            group,
+            _modified(service, before, wanted),
+            is_immediate=bool(wanted.apply_immediately),
+            now=service.clock.now(),
+        )
         if after == before:
             raise invalid_combination("No modifications were requested")
         after = dataclasses.replace(after, generation=before.generation + 1)
         changes = records.ChangeSet()
         changes.replace(records.SPEC + before.uid, after, group.spec_revision)
-        text = f"Modification of replication group {before.name} accepted"
-        events.about_group(service, changes, before.name, text)
+        events.about_group(service, changes, before.name, _modify_text(after))
         result = dataclasses.replace(group, spec=after)
         return Decision(uid=before.uid, changes=changes, result=result)
 
     return await change(service, decide)
 
 
+def _modify_text(after: GroupSpec) -> str:
+    text = f"Modification of replication group {after.name} accepted"
+    if after.pending is None:
+        return text
+    return f"{text}; waiting for the maintenance window {after.maintenance_window}"
+
+
 def _refuse_other_shape(spec: GroupSpec, wanted: ModifyReplicationGroup) -> None:
-    """Refuse what would change more than metadata; naming what is there already is harmless."""
+    """Refuse what cannot change; naming what is there already is harmless."""
     if wanted.automatic_failover_enabled is False and spec.cluster_enabled:
         raise invalid_combination(
             "Turning off automatic failover for replication group with cluster mode enabled is "
@@ -122,11 +132,6 @@ def _refuse_other_shape(spec: GroupSpec, wanted: ModifyReplicationGroup) -> None
         ("CacheNodeType", wanted.cache_node_type or None, spec.node_type),
         ("Engine", _lower(wanted.engine), spec.engine.value),
         ("EngineVersion", wanted.engine_version or None, spec.engine_version),
-        (
-            "CacheParameterGroupName",
-            _lower(wanted.cache_parameter_group_name),
-            spec.parameter_group,
-        ),
         ("ClusterMode", wanted.cluster_mode, "enabled" if spec.cluster_enabled else "disabled"),
     )
     _refuse_downgrade(spec, wanted)
@@ -154,25 +159,17 @@ def _lower(text: str | None) -> str | None:
 
 def _modified(service: Service, spec: GroupSpec, wanted: ModifyReplicationGroup) -> GroupSpec:
     description = wanted.replication_group_description
-    upgrade = wanted.auto_minor_version_upgrade
-    maintenance_window, snapshot_window = spec.maintenance_window, spec.snapshot_window
-    if wanted.preferred_maintenance_window or wanted.snapshot_window:
-        maintenance_window, snapshot_window = windows.choose(
-            uid=spec.uid,
-            region=service.settings.region,
-            maintenance=wanted.preferred_maintenance_window or spec.maintenance_window,
-            snapshot=wanted.snapshot_window or spec.snapshot_window,
-        )
+    line = engines.line_of(spec.engine, spec.engine_version)
+    waiting = spec.pending
+    if line is not None:
+        name = wanted.cache_parameter_group_name
+        asked = associations.asked(service, spec, name, line)
+        waiting = pending.waiting(PendingChanges(parameter_group=asked))
     return dataclasses.replace(
-        spec,
+        metadata.modified(spec, wanted, region=service.settings.region),
         description=spec.description if description is None else rules.description(description),
-        security_group_ids=rules.security_group_ids(wanted.security_group_ids)
-        or spec.security_group_ids,
-        maintenance_window=maintenance_window,
-        snapshot_window=snapshot_window,
         snapshotting_node_id=_modified_snapshotting_node(spec, wanted.snapshotting_cluster_id),
-        notification=_modified_notification(spec.notification, wanted),
-        auto_minor_version_upgrade=spec.auto_minor_version_upgrade if upgrade is None else upgrade,
+        pending=waiting,
     )
 
 
@@ -186,26 +183,6 @@ def _modified_snapshotting_node(spec: GroupSpec, cluster_id: str | None) -> str 
     if cluster_id.lower() not in {node.node_id for node in spec.nodes()}:
         raise ClientFault("CacheClusterNotFound", "Specified snapshotting cluster does not exist")
     return cluster_id.lower()
-
-
-def _modified_notification(
-    before: Notification | None, wanted: ModifyReplicationGroup
-) -> Notification | None:
-    """An empty topic takes the notification away, as infrastructure tools ask for it."""
-    status = wanted.notification_topic_status
-    if status and status not in _TOPIC_STATUSES:
-        raise invalid_value(
-            f"Invalid value '{rules.shown(status)}' for NotificationTopicStatus. "
-            f"Valid values are {' and '.join(_TOPIC_STATUSES)}"
-        )
-    if wanted.notification_topic_arn == "":
-        return None
-    after = new_group.notification(wanted.notification_topic_arn) or before
-    if not status:
-        return after
-    if after is None:
-        raise invalid_combination("NotificationTopicStatus needs a NotificationTopicArn.")
-    return dataclasses.replace(after, topic_status=status)
 
 
 # Delete

@@ -12,6 +12,7 @@ from cachewright.model.errors import ClientFault, invalid_value
 from cachewright.model.settings import Settings
 
 GROUP_ID_CHARS_MAX = 40
+CLUSTER_ID_CHARS_MAX = 50
 DESCRIPTION_CHARS_MAX = 255
 #: Ports below belong to the system.
 PORT_MIN = 1024
@@ -67,18 +68,25 @@ def _texts(params: Mapping[str, object]) -> Iterator[tuple[str, str]]:
 
 def group_name(text: str) -> str:
     """Return a new replication group's id in lower case, or raise what is wrong with it."""
+    return _identifier(text, "ReplicationGroupIdentifier", GROUP_ID_CHARS_MAX)
+
+
+def cluster_id(text: str) -> str:
+    """Return a new cache cluster's id in lower case, or raise what is wrong with it."""
+    return _identifier(text, "CacheClusterIdentifier", CLUSTER_ID_CHARS_MAX)
+
+
+def _identifier(text: str, member: str, chars_max: int) -> str:
     if not text:
+        raise invalid_value(f"The parameter {member} must be provided and must not be blank.")
+    if len(text) > chars_max:
         raise invalid_value(
-            "The parameter ReplicationGroupIdentifier must be provided and must not be blank."
-        )
-    if len(text) > GROUP_ID_CHARS_MAX:
-        raise invalid_value(
-            f"The parameter ReplicationGroupIdentifier must have from 1 to {GROUP_ID_CHARS_MAX} "
-            f"characters; '{shown(text)}' has {len(text)}."
+            f"The parameter {member} must have from 1 to {chars_max} characters; "
+            f"'{shown(text)}' has {len(text)}."
         )
     if not is_identifier(text):
         raise invalid_value(
-            "The parameter ReplicationGroupIdentifier is not a valid identifier. Identifiers must "
+            f"The parameter {member} is not a valid identifier. Identifiers must "
             "begin with a letter; must contain only ASCII letters, digits, and hyphens; and must "
             f"not end with a hyphen or contain two consecutive hyphens: '{shown(text)}'."
         )
@@ -115,6 +123,15 @@ def zones(settings: Settings) -> tuple[str, ...]:
     return tuple(settings.region + letter for letter in ZONE_LETTERS)
 
 
+def zone(text: str, known: tuple[str, ...]) -> str:
+    """Return an availability zone of the region."""
+    if text not in known:
+        raise invalid_value(
+            f"Invalid availability zone '{shown(text)}'. Valid zones are {', '.join(known)}"
+        )
+    return text
+
+
 def security_group_ids(ids: tuple[str, ...]) -> tuple[str, ...]:
     """Return VPC security groups, which are kept as a note: nothing filters by them."""
     for group_id in ids:
@@ -145,3 +162,8 @@ def cluster_not_found(cluster_id: str) -> ClientFault:
 def invalid_group_state(message: str) -> ClientFault:
     """Return the error for a group that is not in the state which the request needs."""
     return ClientFault("InvalidReplicationGroupState", message)
+
+
+def invalid_cluster_state(message: str) -> ClientFault:
+    """Return the error for a cache cluster that is not in the state which the request needs."""
+    return ClientFault("InvalidCacheClusterState", message)

@@ -184,11 +184,7 @@ def _sketch_configured(
 
 def _refuse_unknown_zones(named: Sequence[str], zones: tuple[str, ...]) -> None:
     for zone in named:
-        if zone not in zones:
-            raise invalid_value(
-                f"Invalid availability zone '{rules.shown(zone)}'. "
-                f"Valid zones are {', '.join(zones)}"
-            )
+        rules.zone(zone, zones)
 
 
 def _fill_zones(

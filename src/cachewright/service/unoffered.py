@@ -31,13 +31,16 @@ _NO_DURABILITY = "durable writes are not offered yet"
 _NO_CLASSIC = "Use of cache security groups is not permitted in this API version for your account"
 _NO_AUTH = "The AUTH token is only supported when encryption-in-transit is enabled"
 
-_IN_BOTH = (
+_OF_CLUSTERS = (
     Unoffered("AuthToken", f"{_NO_AUTH}, and {_NO_TLS}"),
     Unoffered("CacheSecurityGroupNames", _NO_CLASSIC, (["default"],)),
-    Unoffered("Durability", _NO_DURABILITY, ("default", "disabled")),
     Unoffered("IpDiscovery", _NO_IPV6, ("ipv4",)),
     Unoffered("LogDeliveryConfigurations", _NO_LOGS),
     Unoffered("SnapshotRetentionLimit", _NO_SNAPSHOTS, (0,)),
+)
+_IN_BOTH = (
+    *_OF_CLUSTERS,
+    Unoffered("Durability", _NO_DURABILITY, ("default", "disabled")),
     Unoffered("TransitEncryptionEnabled", _NO_TLS, (False,)),
     Unoffered("TransitEncryptionMode", _NO_TLS),
 )
@@ -63,6 +66,20 @@ UNOFFERED: Mapping[str, tuple[Unoffered, ...]] = {
         Unoffered("RemoveUserGroups", _NO_USERS, (False,)),
         Unoffered("UserGroupIdsToAdd", _NO_USERS),
         Unoffered("UserGroupIdsToRemove", _NO_USERS),
+    ),
+    "CreateCacheCluster": (
+        *_OF_CLUSTERS,
+        Unoffered("NetworkType", _NO_IPV6, ("ipv4",)),
+        Unoffered("OutpostMode", _NO_OUTPOSTS),
+        Unoffered("PreferredOutpostArn", _NO_OUTPOSTS),
+        Unoffered("PreferredOutpostArns", _NO_OUTPOSTS),
+        Unoffered("SnapshotArns", _NO_SNAPSHOTS),
+        Unoffered("SnapshotName", _NO_SNAPSHOTS),
+    ),
+    "ModifyCacheCluster": (
+        *_OF_CLUSTERS,
+        Unoffered("AuthTokenUpdateStrategy", f"{_NO_AUTH}, and {_NO_TLS}"),
+        Unoffered("ScaleConfig", "scaling in steps is not offered"),
     ),
     "DeleteReplicationGroup": (Unoffered("FinalSnapshotIdentifier", _NO_SNAPSHOTS),),
     "DeleteCacheCluster": (Unoffered("FinalSnapshotIdentifier", _NO_SNAPSHOTS),),

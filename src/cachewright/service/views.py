@@ -2,14 +2,25 @@
 
 One uid is a replication group as long as its name leads to it. When a group was deleted with its
 primary retained, the name goes and the uid stays behind as a standalone cache cluster.
+
+What the loop wrote down is as old as its last round. What a spec says that the loop has not looked
+at yet (nodes to come, to go, to restart) shows at once: whoever asks after an accepted call sees
+what it began, never the `available` from before it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cachewright.model.groups import GroupPlacement, GroupSpec, NodeSpec
-from cachewright.model.status import GroupState, GroupStatus, NodeState, Role
+from cachewright.model.groups import (
+    DISCOVERY_ID,
+    GroupKind,
+    GroupPlacement,
+    GroupSpec,
+    NodePlacement,
+    NodeSpec,
+)
+from cachewright.model.status import GroupState, GroupStatus, NodeState, NodeStatus, Role
 from cachewright.service import rules
 from cachewright.store.records import Records
 
@@ -31,19 +42,58 @@ class GroupView:
         """The state that the API shows: an accepted delete is never taken back."""
         if self.spec.deletion is not None:
             return GroupState.DELETING
-        return GroupState.CREATING if self.status is None else self.status.state
+        if self.status is None:
+            return GroupState.CREATING
+        if self.status.state is GroupState.AVAILABLE and self.changes_nodes():
+            return GroupState.MODIFYING
+        return self.status.state
+
+    def changes_nodes(self) -> bool:
+        """Tell whether nodes come or go."""
+        seen = (self.seen(node.node_id) for node in self.spec.nodes())
+        comes = any(one is None or one.state is NodeState.CREATING for one in seen)
+        return comes or bool(self.leaving())
+
+    def leaving(self) -> tuple[NodeSpec, ...]:
+        """Return the nodes that were taken out of the group and are not gone yet."""
+        # Of a deleted group nothing is in the spec but what was there at the delete.
+        if self.placement is None:
+            return ()
+        staying = {DISCOVERY_ID, *(node.node_id for node in self.spec.nodes())}
+        return tuple(
+            NodeSpec(node_id=place.node_id, zone=place.zone)
+            for place in self.placement.nodes
+            if place.node_id not in staying
+        )
+
+    def seen(self, node_id: str) -> NodeStatus | None:
+        """Return how a node was last seen, `None` when it never was."""
+        return None if self.status is None else self.status.of(node_id)
+
+    def place_of(self, node_id: str) -> NodePlacement | None:
+        """Return where a node runs, `None` before it has a place."""
+        if self.placement is None or node_id not in self.placement.node_ids():
+            return None
+        return self.placement.of(node_id)
 
     def node_state(self, node_id: str) -> NodeState:
-        """Return the state of one member."""
+        """Return the state of one node."""
         deletion = self.spec.deletion
         if deletion is not None and deletion.retained_node_id != node_id:
             return NodeState.DELETING
-        seen = None if self.status is None else self.status.of(node_id)
-        return NodeState.CREATING if seen is None else seen.state
+        node = next((one for one in self.spec.nodes() if one.node_id == node_id), None)
+        if node is None:
+            return NodeState.DELETING
+        seen = self.seen(node_id)
+        if seen is None or self.status is None:
+            return NodeState.CREATING
+        if node.restarts > self.status.observed_generation:
+            return NodeState.REBOOTING
+        return seen.state
 
     def role_of(self, node_id: str) -> Role | None:
         """Return the role in which a node was last seen, `None` while nobody knows."""
-        seen = None if self.status is None else self.status.of(node_id)
+        seen = self.seen(node_id)
         return None if seen is None else seen.role
 
     def primary_of(self, nodes: tuple[NodeSpec, ...]) -> str | None:
@@ -53,15 +103,53 @@ class GroupView:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ClusterView:
-    """One cache cluster: a member of a group, or a standalone one."""
+    """One cache cluster: a member of a group, a standalone node, or a whole Memcached cluster."""
 
     group: GroupView
-    node: NodeSpec
+    #: `CacheClusterId`.
+    cluster_id: str
+    #: Its nodes by their numbers, those included that are on their way out.
+    nodes: tuple[NodeSpec, ...]
+
+    @property
+    def is_memcached(self) -> bool:
+        """Its nodes have numbers of their own; else its one node has the id of the cluster."""
+        return self.group.spec.kind is GroupKind.MEMCACHED
+
+    @property
+    def node(self) -> NodeSpec:
+        """The first node; where there are roles, the only one."""
+        return self.nodes[0]
+
+    @property
+    def staying(self) -> tuple[NodeSpec, ...]:
+        """Its nodes without those that are on their way out."""
+        if not self.is_memcached:
+            return self.nodes
+        return tuple(self.group.spec.nodes())
 
     @property
     def state(self) -> NodeState:
         """The state that the API shows."""
-        return self.group.node_state(self.node.node_id)
+        if not self.is_memcached:
+            return self.group.node_state(self.cluster_id)
+        state = _OF_GROUP.get(self.group.state)
+        if state is not None:
+            return state
+        states = {self.group.node_state(node.node_id) for node in self.nodes}
+        if self.group.changes_nodes():
+            return NodeState.MODIFYING
+        if NodeState.REBOOTING in states:
+            return NodeState.REBOOTING
+        return NodeState[self.group.state.name]
+
+
+#: States of a group that say all of a Memcached cluster, whatever its nodes do.
+_OF_GROUP = {
+    GroupState.CREATING: NodeState.CREATING,
+    GroupState.DELETING: NodeState.DELETING,
+    GroupState.CREATE_FAILED: NodeState.INCOMPATIBLE_NETWORK,
+}
 
 
 def of_new(spec: GroupSpec) -> GroupView:
@@ -70,7 +158,7 @@ def of_new(spec: GroupSpec) -> GroupView:
         spec=spec,
         placement=None,
         status=None,
-        is_standalone=False,
+        is_standalone=spec.kind is not GroupKind.REPLICATION_GROUP,
         spec_revision=0,
     )
 
@@ -110,12 +198,17 @@ def find_cluster(records: Records, cluster_id: str) -> ClusterView:
     return found
 
 
-def cluster(records: Records, node_id: str, uid: str) -> ClusterView | None:
-    """Return the cache cluster `node_id` of the group `uid`, `None` when it is gone."""
+def cluster(records: Records, cluster_id: str, uid: str) -> ClusterView | None:
+    """Return the cache cluster `cluster_id` of the group `uid`, `None` when it is gone."""
     group = view(records, uid)
-    if group is None:
-        return None
-    for node in group.spec.nodes():
-        if node.node_id == node_id:
-            return ClusterView(group=group, node=node)
-    return None
+    return None if group is None else cluster_of(group, cluster_id)
+
+
+def cluster_of(group: GroupView, cluster_id: str) -> ClusterView | None:
+    """Return a group's cache cluster, `None` when it has none of this id."""
+    known = (*group.spec.nodes(), *group.leaving())
+    if group.spec.kind is GroupKind.MEMCACHED:
+        nodes = tuple(sorted(known, key=lambda node: node.node_id))
+    else:
+        nodes = tuple(node for node in known if node.node_id == cluster_id)
+    return ClusterView(group=group, cluster_id=cluster_id, nodes=nodes) if nodes else None

@@ -7,6 +7,7 @@ Source: ElastiCache user guide, maintenance windows (format, length, blocks of t
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 import re
 from collections.abc import Iterator
@@ -87,6 +88,15 @@ def choose(
             next(_daily_candidates(uid)),
         )
     return _render_weekly(weekly), _render_daily(daily)
+
+
+def is_open(maintenance: str, now: datetime.datetime) -> bool:
+    """Tell whether `now` (UTC) lies in a weekly window that was checked before."""
+    span = _parse_weekly(maintenance)
+    # Python's weeks begin on Monday, the API's on Sunday.
+    day = (now.weekday() + 1) % len(_DAYS)
+    minute = day * _DAY_MIN + now.hour * _HOUR_MIN + now.minute
+    return (minute - span.start_min) % _WEEK_MIN < span.length_min
 
 
 def _first_fit(candidates: Iterator[_Span], daily: _Span | None) -> _Span:

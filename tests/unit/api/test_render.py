@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from cachewright.api import render
+from cachewright.api import render, render_caches
 from cachewright.model.arns import Arns
 from cachewright.model.groups import Endpoints, GroupSpec, NodeSpec
 from cachewright.model.status import GroupState, NodeState
@@ -163,9 +163,8 @@ def test_a_recovering_shard_is_modifying_and_keeps_its_endpoints(
 
 
 def cluster(group: GroupView, node: NodeSpec, *, shows_nodes: bool = True) -> dict[str, Any]:
-    output = render.cache_cluster(
-        ARNS, ClusterView(group=group, node=node), shows_nodes=shows_nodes
-    )
+    view = ClusterView(group=group, cluster_id=node.node_id, nodes=(node,))
+    output = render_caches.cache_cluster(ARNS, view, shows_nodes=shows_nodes)
     operation = MODEL.operations["DescribeCacheClusters"]
     encode.encode_result(operation, {"CacheClusters": [output]})
     return output

@@ -17,18 +17,21 @@ from cachewright.kit.clock import Clock, ManualClock
 from cachewright.model.engines import EngineName
 from cachewright.model.errors import ClientFault
 from cachewright.model.groups import (
+    DISCOVERY_ID,
     Endpoints,
+    GroupKind,
     GroupPlacement,
     GroupSpec,
     NodePlacement,
+    NodeSpec,
     ShardSpec,
 )
 from cachewright.model.settings import Limits, Settings
 from cachewright.model.status import Event, GroupState, GroupStatus, NodeState, NodeStatus, Role
 from cachewright.rpc.agent import EngineOffer
-from cachewright.service import inputs, replication_groups
+from cachewright.service import cache_clusters, inputs, inputs_cache_clusters, replication_groups
 from cachewright.service.context import Service
-from cachewright.service.views import GroupView
+from cachewright.service.views import ClusterView, GroupView
 from cachewright.store import records
 from cachewright.store.sqlite import SqliteStore
 
@@ -60,6 +63,13 @@ OFFERS = (
     offer(EngineName.VALKEY, "8.1", is_installed=False),
     offer(EngineName.REDIS, "7.0.15"),
 )
+#: What the hosts of tests of cache clusters offer.
+CLUSTER_OFFERS = (
+    *OFFERS,
+    offer(EngineName.MEMCACHED, "1.6.18", is_installed=False),
+    offer(EngineName.MEMCACHED, "1.6.38"),
+    offer(EngineName.MEMCACHED, "1.6.45", is_installed=False),
+)
 
 
 def wanted(**changes: object) -> inputs.CreateReplicationGroup:
@@ -71,6 +81,19 @@ def wanted(**changes: object) -> inputs.CreateReplicationGroup:
         "cache_node_type": "cache.t4g.micro",
     }
     return inputs.CreateReplicationGroup(**{**usual, **changes})  # type: ignore[arg-type] # typed by msgspec at run time
+
+
+def wanted_cluster(**changes: object) -> inputs_cache_clusters.CreateCacheCluster:
+    """Return a request for a Memcached cluster named cache with three nodes, with `changes`."""
+    usual: dict[str, object] = {
+        "cache_cluster_id": "cache",
+        "engine": "memcached",
+        "engine_version": "1.6.38",
+        "num_cache_nodes": 3,
+        "cache_node_type": "cache.t4g.micro",
+    }
+    given = {name: value for name, value in {**usual, **changes}.items() if value is not None}
+    return inputs_cache_clusters.CreateCacheCluster(**given)  # type: ignore[arg-type] # typed by msgspec at run time
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -93,6 +116,16 @@ class World:
     async def create_available(self, **changes: object) -> GroupSpec:
         """Create a group, place it and let it be available."""
         spec = (await self.create(**changes)).spec
+        await self.settle(spec)
+        return spec
+
+    async def create_cluster(self, **changes: object) -> ClusterView:
+        """Create a cache cluster and return it."""
+        return await cache_clusters.create(self.service, wanted_cluster(**changes))
+
+    async def create_available_cluster(self, **changes: object) -> GroupSpec:
+        """Create a cache cluster, place it and let it be available."""
+        spec = (await self.create_cluster(**changes)).group.spec
         await self.settle(spec)
         return spec
 
@@ -145,16 +178,22 @@ class World:
 def placement_of(spec: GroupSpec) -> GroupPlacement:
     """Return addresses of their own for every node and endpoint."""
     first = ipaddress.IPv4Address("127.64.0.1")
+    places = [(node.node_id, node.zone) for node in spec.nodes()]
+    if spec.kind is GroupKind.MEMCACHED:
+        places.append((DISCOVERY_ID, ""))
     nodes = tuple(
         NodePlacement(
-            node_id=node.node_id,
+            node_id=node_id,
             host="local",
             address=str(first + index),
             port=spec.port,
             engine_id=f"{index:040x}",
+            zone=zone,
         )
-        for index, node in enumerate(spec.nodes())
+        for index, (node_id, zone) in enumerate(places)
     )
+    if spec.kind is not GroupKind.REPLICATION_GROUP:
+        return GroupPlacement(nodes=nodes, endpoints=Endpoints(), build_version="9.1.2")
     spare = [str(first + len(nodes) + extra) for extra in range(2)]
     endpoints = (
         Endpoints(configuration=spare[0])
@@ -173,7 +212,9 @@ def status_of(
 ) -> GroupStatus:
     """Return a status in which every node does as the group does."""
 
-    def role(shard: ShardSpec, node_id: str) -> Role:
+    def role(shard: ShardSpec, node_id: str) -> Role | None:
+        if spec.kind is GroupKind.MEMCACHED:
+            return None
         first = primary or shard.nodes[0].node_id
         return Role.PRIMARY if node_id == first else Role.REPLICA
 
@@ -232,3 +273,33 @@ def run(
             await store.close()
 
     return asyncio.run(within())
+
+
+def memcached_spec(**changes: object) -> GroupSpec:
+    """Return the spec of a Memcached cluster with one node, with `changes`, for pure rules."""
+    node = NodeSpec(node_id="0001", zone="us-east-1a")
+    usual: dict[str, object] = {
+        "uid": "uid",
+        "name": "cache",
+        "kind": GroupKind.MEMCACHED,
+        "description": "",
+        "engine": EngineName.MEMCACHED,
+        "engine_version": "1.6.38",
+        "node_type": "cache.t4g.micro",
+        "port": 11211,
+        "cluster_enabled": False,
+        "shards": (ShardSpec(shard_id="0001", slots=(), nodes=(node,)),),
+        "parameter_group": "default.memcached1.6",
+        "automatic_failover": False,
+        "multi_az": False,
+        "subnet_group": "default",
+        "security_group_ids": (),
+        "maintenance_window": "sun:05:00-sun:06:00",
+        "snapshot_window": "",
+        "snapshot_retention_days": 0,
+        "snapshotting_node_id": None,
+        "notification": None,
+        "auto_minor_version_upgrade": True,
+        "created_at": NOW,
+    }
+    return GroupSpec(**{**usual, **changes})  # type: ignore[arg-type] # typed by the dataclass

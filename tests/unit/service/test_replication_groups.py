@@ -255,7 +255,16 @@ NOT_OFFERED = "changing it is not offered yet"
         pytest.param({"multi_az_enabled": True}, IPC, NOT_OFFERED, id="zones"),
         pytest.param({"cluster_mode": "compatible"}, IPC, NOT_OFFERED, id="mode"),
         pytest.param(
-            {"cache_parameter_group_name": "mine"}, IPC, NOT_OFFERED, id="parameter group"
+            {"cache_parameter_group_name": "default.redis7"},
+            IPC,
+            "family valkey9 but found one of family redis7",
+            id="parameter group of another engine",
+        ),
+        pytest.param(
+            {"cache_parameter_group_name": "default.valkey9.cluster.on"},
+            IPC,
+            "has cluster mode enabled",
+            id="parameter group of the other mode",
         ),
         pytest.param(
             {"automatic_failover_enabled": True},

@@ -26,6 +26,7 @@ HANDLERS: Mapping[str, Handler] = MappingProxyType(
     {
         "AddTagsToResource": tags.add,
         "AuthorizeCacheSecurityGroupIngress": security_groups.authorize,
+        "CreateCacheCluster": cache_clusters.create,
         "CreateCacheSecurityGroup": security_groups.create,
         "CreateCacheSubnetGroup": subnet_groups.create,
         "CreateReplicationGroup": replication_groups.create,
@@ -44,9 +45,11 @@ HANDLERS: Mapping[str, Handler] = MappingProxyType(
         "DescribeReservedCacheNodesOfferings": reserved_nodes.describe_offerings,
         "ListAllowedNodeTypeModifications": catalogue.list_allowed_node_types,
         "ListTagsForResource": tags.list_all,
+        "ModifyCacheCluster": cache_clusters.modify,
         "ModifyCacheSubnetGroup": subnet_groups.modify,
         "ModifyReplicationGroup": replication_groups.modify,
         "PurchaseReservedCacheNodesOffering": reserved_nodes.purchase,
+        "RebootCacheCluster": cache_clusters.reboot,
         "RemoveTagsFromResource": tags.remove,
         "RevokeCacheSecurityGroupIngress": security_groups.revoke,
     }

@@ -1,0 +1,214 @@
+"""What may a caller change in a cache cluster, now or in its maintenance window?
+
+Notes change at once. The number of cache nodes, the parameter group and the engine version change
+at once with `ApplyImmediately`, else they wait (`pending`). Members of a replication group are
+changed through their group.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from cachewright.model import engines
+from cachewright.model.engines import EngineLine
+from cachewright.model.errors import invalid_combination, invalid_value
+from cachewright.model.groups import GroupKind, GroupSpec, PendingChanges
+from cachewright.model.status import NodeState
+from cachewright.service import (
+    associations,
+    cache_nodes,
+    engine_versions,
+    events,
+    metadata,
+    new_cluster,
+    pending,
+    quotas,
+    rules,
+    standalone,
+    views,
+)
+from cachewright.service.context import Decision, Service, change
+from cachewright.service.inputs_cache_clusters import ModifyCacheCluster
+from cachewright.store.records import SPEC, ChangeSet
+
+
+async def modify(service: Service, wanted: ModifyCacheCluster) -> views.ClusterView:
+    """Accept changes of a cache cluster and return it as it is then."""
+
+    def decide() -> Decision[views.ClusterView]:
+        cluster = views.find_cluster(service.records, wanted.cache_cluster_id)
+        before = _changeable(cluster)
+        _refuse_other_shape(before, wanted)
+        after = metadata.modified(before, wanted, region=service.settings.region)
+        asked = _asked(service, cluster, before, wanted)
+        after = dataclasses.replace(after, pending=pending.waiting(asked))
+        quotas.refuse_growth(service, before, after)
+        after = pending.decided(
+            cluster.group,
+            after,
+            is_immediate=bool(wanted.apply_immediately),
+            now=service.clock.now(),
+        )
+        if after == before:
+            raise invalid_combination("No modifications were requested")
+        after = dataclasses.replace(after, generation=before.generation + 1)
+        changes = ChangeSet()
+        changes.replace(SPEC + before.uid, after, cluster.group.spec_revision)
+        events.about_cluster(service, changes, cluster.cluster_id, _text(cluster, after))
+        result = standalone.shown(cluster, after)
+        return Decision(uid=before.uid, changes=changes, result=result)
+
+    return await change(service, decide)
+
+
+def _changeable(cluster: views.ClusterView) -> GroupSpec:
+    """Return the spec of a cluster that may be changed now."""
+    cluster_id, group = cluster.cluster_id, cluster.group
+    if not group.is_standalone:
+        raise invalid_combination(
+            f"Cache cluster {cluster_id} is a member of replication group {group.spec.name}; use "
+            "ModifyReplicationGroup."
+        )
+    if cluster.state is not NodeState.AVAILABLE:
+        raise rules.invalid_cluster_state(
+            f"Cache cluster {cluster_id} must be in available state to modify."
+        )
+    return standalone.spec_of(cluster)
+
+
+def _text(cluster: views.ClusterView, after: GroupSpec) -> str:
+    text = f"Modification of cache cluster {cluster.cluster_id} accepted"
+    if after.pending is None:
+        return text
+    return f"{text}; waiting for the maintenance window {after.maintenance_window}"
+
+
+def _refuse_other_shape(spec: GroupSpec, wanted: ModifyCacheCluster) -> None:
+    """Refuse what cannot change; naming what is there already is harmless."""
+    current = [
+        ("CacheNodeType", wanted.cache_node_type, spec.node_type),
+        ("Engine", (wanted.engine or "").lower(), spec.engine.value),
+    ]
+    if spec.kind is not GroupKind.MEMCACHED:
+        current.append(("EngineVersion", wanted.engine_version, spec.engine_version))
+        if wanted.num_cache_nodes is not None:
+            current.append(("NumCacheNodes", str(wanted.num_cache_nodes), "1"))
+    for member, asked, there in current:
+        if asked and asked != there:
+            raise invalid_combination(
+                f"The parameter {member} cannot be used: changing it is not offered yet."
+            )
+    if spec.kind is GroupKind.MEMCACHED:
+        return
+    only_memcached = (
+        ("CacheNodeIdsToRemove", wanted.cache_node_ids_to_remove),
+        ("NewAvailabilityZones", wanted.new_availability_zones),
+        ("AZMode", wanted.az_mode if wanted.az_mode != cache_nodes.SINGLE_AZ else None),
+    )
+    for member, given in only_memcached:
+        if given:
+            raise invalid_combination(
+                f"The parameter {member} can only be used with memcached, not with "
+                f"{spec.engine.value}."
+            )
+
+
+def _asked(
+    service: Service, cluster: views.ClusterView, spec: GroupSpec, wanted: ModifyCacheCluster
+) -> PendingChanges:
+    """Return all that shall come true: what waits already, and what is asked for now."""
+    nodes = PendingChanges()
+    if spec.kind is GroupKind.MEMCACHED:
+        nodes = cache_nodes.changed(
+            spec,
+            wanted,
+            new_cluster.zones_of(service, spec.subnet_group),
+            taken=pending.taken_ids(cluster.group),
+            nodes_max=service.settings.limits.nodes_per_memcached_cluster,
+        )
+    line = _target_line(service, spec, wanted)
+    return dataclasses.replace(
+        nodes,
+        engine_version=None if line.api_version == spec.engine_version else line.api_version,
+        parameter_group=associations.asked(service, spec, wanted.cache_parameter_group_name, line),
+    )
+
+
+def _target_line(service: Service, spec: GroupSpec, wanted: ModifyCacheCluster) -> EngineLine:
+    """Return the engine line of the cluster after everything that waits and is asked for."""
+    waiting = spec.pending.engine_version if spec.pending else None
+    version = wanted.engine_version or waiting or spec.engine_version
+    there = engines.line_of(spec.engine, spec.engine_version)
+    if version == spec.engine_version and there is not None:
+        return there
+    _refuse_downgrade(spec, version)
+    return engine_versions.choose_build(service, spec.engine.value, version)
+
+
+def _refuse_downgrade(spec: GroupSpec, version: str) -> None:
+    line = engines.line_of(spec.engine, version)
+    if line is None:
+        return  # what is not there is refused with the list of what is
+    if engines.version_key(version) < engines.version_key(spec.engine_version):
+        raise invalid_combination(
+            f"Cannot modify {spec.engine.value} from {spec.engine_version} to {version}"
+        )
+
+
+# Reboot
+
+
+async def reboot(service: Service, cluster_id: str, node_ids: tuple[str, ...]) -> views.ClusterView:
+    """Accept a planned restart of exactly the named cache nodes and return the cluster."""
+
+    def decide() -> Decision[views.ClusterView]:
+        cluster = views.find_cluster(service.records, cluster_id)
+        due = _nodes_to_restart(cluster, node_ids)
+        before = standalone.spec_of(cluster)
+        after = _with_restarts(before, due)
+        changes = ChangeSet()
+        changes.replace(SPEC + before.uid, after, cluster.group.spec_revision)
+        shown = ", ".join(sorted(node_ids))
+        text = f"Reboot of cache nodes {shown} of cache cluster {cluster.cluster_id} accepted"
+        events.about_cluster(service, changes, cluster.cluster_id, text)
+        result = standalone.shown(cluster, after)
+        return Decision(uid=before.uid, changes=changes, result=result)
+
+    return await change(service, decide)
+
+
+def _nodes_to_restart(cluster: views.ClusterView, named: tuple[str, ...]) -> frozenset[str]:
+    """Return the nodes that are named, or raise why they cannot be restarted."""
+    cluster_id, group = cluster.cluster_id, cluster.group
+    if cluster.state is not NodeState.AVAILABLE:
+        raise rules.invalid_cluster_state(
+            f"Cache cluster {cluster_id} must be in available state to reboot."
+        )
+    if group.spec.cluster_enabled:
+        raise invalid_combination(
+            f"Cache cluster {cluster_id} is a member of replication group {group.spec.name} with "
+            "cluster mode enabled and cannot be rebooted."
+        )
+    if not named:
+        raise invalid_value("The parameter CacheNodeIdsToReboot must be provided.")
+    if cluster.is_memcached:
+        known = {node.node_id: node.node_id for node in cluster.staying}
+    else:
+        known = {cache_nodes.ONLY_NODE_ID: cluster_id}
+    cache_nodes.refuse_unknown_ids(named, known)
+    return frozenset(known[node_id] for node_id in named)
+
+
+def _with_restarts(spec: GroupSpec, node_ids: frozenset[str]) -> GroupSpec:
+    generation = spec.generation + 1
+    shards = tuple(
+        dataclasses.replace(
+            shard,
+            nodes=tuple(
+                dataclasses.replace(node, restarts=generation) if node.node_id in node_ids else node
+                for node in shard.nodes
+            ),
+        )
+        for shard in spec.shards
+    )
+    return dataclasses.replace(spec, shards=shards, generation=generation)
