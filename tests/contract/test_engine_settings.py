@@ -10,7 +10,7 @@ from cachewright.engines.adapter import (
     AdminConnection,
 )
 from cachewright.model.node_types import node_type_of
-from cachewright.model.parameters import default_settings
+from cachewright.model.parameters import settings_of
 from tests.contract.engine_lab import (
     Lab,
 )
@@ -32,7 +32,7 @@ def test_any_password_arrives_as_it_is(lab: Lab, password: str) -> None:
 def test_default_parameters_arrive_as_they_are(lab: Lab, cluster_enabled: bool) -> None:
     node_type = node_type_of("cache.t4g.micro")
     assert node_type is not None
-    settings = default_settings(lab.build.engine, lab.build.api_version, node_type, cluster_enabled)
+    settings = settings_of(lab.build.engine, lab.build.api_version, node_type, cluster_enabled, {})
     engine = lab.cluster(1, 0)[0] if cluster_enabled else lab.engine()
     engine.launch = replace(engine.launch, settings=settings)
     engine.start()
