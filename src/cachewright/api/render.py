@@ -15,6 +15,7 @@ from cachewright.model.arns import Arns
 from cachewright.model.groups import GroupPlacement, NodeSpec, ShardSpec
 from cachewright.model.parameters import DefaultGroup
 from cachewright.model.status import Event, GroupState, NodeState, Role
+from cachewright.service import parameter_groups
 from cachewright.service.engine_versions import OfferedLine
 from cachewright.service.views import GroupView
 
@@ -99,7 +100,7 @@ def parameter_group(arns: Arns, group: DefaultGroup) -> Output:
     return {
         "CacheParameterGroupName": group.name,
         "CacheParameterGroupFamily": group.family,
-        "Description": group.description,
+        "Description": parameter_groups.description(group),
         "IsGlobal": False,
         "ARN": arns.of_parameter_group(group.name),
     }

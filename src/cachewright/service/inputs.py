@@ -89,6 +89,8 @@ class ModifyReplicationGroup(msgspec.Struct, frozen=True, kw_only=True, rename="
     auto_minor_version_upgrade: bool | None = None
     snapshot_window: str | None = None
     cache_node_type: str | None = None
+    #: Without a token there is nothing to set, rotate or delete; a token is refused.
+    auth_token_update_strategy: str | None = None
     cluster_mode: str | None = None
 
 

@@ -95,6 +95,10 @@ async def modify(service: Service, wanted: ModifyReplicationGroup) -> views.Grou
             is_immediate=bool(wanted.apply_immediately),
             now=service.clock.now(),
         )
+        if after == before and wanted.auth_token_update_strategy:
+            # Terraform asks to rotate the token of every group that it imports, also of one that
+            # has none. ElastiCache refuses that, and the import with it.
+            return Decision(uid=None, changes=records.ChangeSet(), result=group)
         if after == before:
             raise invalid_combination("No modifications were requested")
         after = dataclasses.replace(after, generation=before.generation + 1)

@@ -61,7 +61,6 @@ UNOFFERED: Mapping[str, tuple[Unoffered, ...]] = {
     ),
     "ModifyReplicationGroup": (
         *_IN_BOTH,
-        Unoffered("AuthTokenUpdateStrategy", f"{_NO_AUTH}, and {_NO_TLS}"),
         Unoffered("PrimaryClusterId", "promoting a replica on request is not offered yet"),
         Unoffered("RemoveUserGroups", _NO_USERS, (False,)),
         Unoffered("UserGroupIdsToAdd", _NO_USERS),

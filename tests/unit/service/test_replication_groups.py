@@ -318,6 +318,21 @@ def test_a_modification_is_refused_with_its_reason(
     run(tmp_path, scenario)
 
 
+def test_rotating_the_token_of_a_group_without_one_changes_nothing(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        spec = await world.create_available()
+        events = world.events()
+        view = await modify(world, auth_token_update_strategy="ROTATE", apply_immediately=True)
+        assert view.spec == spec
+        assert world.events() == events
+        with_more = await modify(
+            world, auth_token_update_strategy="ROTATE", replication_group_description="new"
+        )
+        assert with_more.spec.description == "new"
+
+    run(tmp_path, scenario)
+
+
 def test_cluster_mode_keeps_failover_and_has_no_snapshotting_cluster(tmp_path: Path) -> None:
     async def scenario(world: World) -> None:
         await world.create_available(num_node_groups=2)
