@@ -1,0 +1,30 @@
+# Cluster mode disabled: one shard, a primary with a replica behind one endpoint each.
+resource "aws_elasticache_replication_group" "sessions" {
+  replication_group_id       = "sessions"
+  description                = var.description
+  engine                     = "valkey"
+  node_type                  = "cache.t4g.small"
+  num_cache_clusters         = 2
+  automatic_failover_enabled = true
+  maintenance_window         = var.maintenance_window
+  snapshot_window            = var.snapshot_window
+  subnet_group_name          = aws_elasticache_subnet_group.shop.name
+  tags                       = { team = var.team }
+  apply_immediately          = true
+}
+
+# Cluster mode enabled: two shards behind a configuration endpoint.
+resource "aws_elasticache_replication_group" "board" {
+  replication_group_id       = "board"
+  description                = var.description
+  engine                     = "valkey"
+  node_type                  = "cache.t4g.small"
+  num_node_groups            = 2
+  replicas_per_node_group    = 1
+  automatic_failover_enabled = true
+  maintenance_window         = var.maintenance_window
+  snapshot_window            = var.snapshot_window
+  subnet_group_name          = aws_elasticache_subnet_group.shop.name
+  tags                       = { team = var.team }
+  apply_immediately          = true
+}

@@ -1,0 +1,22 @@
+# Everything here can be changed on a running system; nothing is replaced for it.
+
+variable "endpoint" {
+  description = "Where Cachewright listens."
+  default     = "http://127.0.0.1:4510"
+}
+
+variable "description" {
+  default = "Sessions of the shop"
+}
+
+variable "team" {
+  default = "red"
+}
+
+variable "maintenance_window" {
+  default = "sun:05:00-sun:06:00"
+}
+
+variable "snapshot_window" {
+  default = "03:00-04:00"
+}

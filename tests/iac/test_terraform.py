@@ -1,0 +1,60 @@
+"""Does Terraform drive the API as it drives ElastiCache? The examples of this repository, whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cachewright import testing
+from tests import service_kit
+from tests.iac import iac_kit, terraform_kit
+from tests.iac.terraform_kit import Terraform
+
+pytestmark = [
+    pytest.mark.skipif(
+        terraform_kit.why_not() is not None, reason=terraform_kit.why_not() or "it can be used"
+    ),
+    # Three times the provider's own 30 s, and eight starts of a provider of 700 MB.
+    pytest.mark.timeout(600),
+]
+
+CHANGED = {
+    "description": "Sessions of both shops",
+    "team": "blue",
+    "maintenance_window": "tue:22:00-tue:23:30",
+    "snapshot_window": "04:30-06:00",
+}
+
+
+def test_everything_applies_changes_imports_and_goes_without_drift(
+    service: testing.Service, tmp_path: Path
+) -> None:
+    at_rest = iac_kit.processes_at_rest(service)
+    terraform = Terraform(
+        iac_kit.EXAMPLES / "terraform" / "complete",
+        tmp_path,
+        iac_kit.environment(service, tmp_path),
+        endpoint=service.url,
+    )
+    assert " 0 changed, 0 destroyed" in terraform.apply()
+    assert terraform.plan() == ""
+    before = terraform.resources()
+
+    terraform.set(endpoint=service.url, **CHANGED)
+    said = terraform.apply()
+    assert f" 0 added, {len(before)} changed, 0 destroyed" in said
+    assert terraform.plan() == ""
+    assert terraform.resources() == before
+
+    terraform.forget()
+    api, events = service.client(), iac_kit.events(service.client())
+    said = terraform.import_all(before)
+    assert f" {len(before)} imported, 0 added, " in said
+    # What an import changes are arguments of the provider alone: nothing changed on this side.
+    assert iac_kit.events(api) == events
+    assert terraform.plan() == ""
+
+    terraform.destroy()
+    assert iac_kit.left_behind(api) == []
+    service_kit.wait_until("no process is left", lambda: frozenset(service.processes()) == at_rest)
