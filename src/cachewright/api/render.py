@@ -15,7 +15,6 @@ from cachewright.model.arns import Arns
 from cachewright.model.groups import GroupPlacement, NodeSpec, ShardSpec
 from cachewright.model.parameters import DefaultGroup
 from cachewright.model.status import Event, GroupState, NodeState, Role
-from cachewright.service import parameter_groups
 from cachewright.service.engine_versions import OfferedLine
 from cachewright.service.views import GroupView
 
@@ -100,7 +99,7 @@ def parameter_group(arns: Arns, group: DefaultGroup) -> Output:
     return {
         "CacheParameterGroupName": group.name,
         "CacheParameterGroupFamily": group.family,
-        "Description": parameter_groups.description(group),
+        "Description": group.description,
         "IsGlobal": False,
         "ARN": arns.of_parameter_group(group.name),
     }

@@ -125,11 +125,6 @@ def node_type_of(name: str) -> NodeType | None:
     return _BY_NAME.get(name)
 
 
-def maxmemory_bytes(node_type: NodeType, reserved_memory_percent: int) -> int:
-    """Return what the engine may use for data: the node's memory less the reserved share."""
-    return node_type.memory_bytes * (100 - reserved_memory_percent) // 100
-
-
 def maxclients(node_type: NodeType) -> int:
     """Return how many client connections a node of this type takes."""
     name = node_type.name

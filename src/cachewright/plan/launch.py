@@ -36,10 +36,12 @@ def launch_of(
         engine_version=spec.engine_version,
         address=place.address,
         port=place.port,
-        maxmemory_bytes=node_types.maxmemory_bytes(node_type, parameters.RESERVED_MEMORY_PERCENT),
-        maxclients=node_types.maxclients(node_type),
-        settings=parameters.default_settings(
-            spec.engine, spec.engine_version, node_type, spec.cluster_enabled
+        maxmemory_bytes=parameters.memory_of(
+            spec.engine, spec.engine_version, node_type, group.parameters
+        ),
+        maxclients=parameters.maxclients_of(spec.engine, spec.engine_version, node_type),
+        settings=parameters.settings_of(
+            spec.engine, spec.engine_version, node_type, spec.cluster_enabled, group.parameters
         ),
         admin_password=group.secret.admin_password,
         replication_password=group.secret.replication_password,

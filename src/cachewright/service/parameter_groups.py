@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cachewright.model import engines, parameters
+from cachewright.model import parameters
 from cachewright.model.engines import EngineLine
 from cachewright.model.errors import ClientFault
 from cachewright.model.parameters import DefaultGroup
@@ -31,20 +31,7 @@ def describe(wanted: DescribeCacheParameterGroups) -> tuple[DefaultGroup, ...]:
         if found is None:
             raise _not_found(f"CacheParameterGroup {rules.shown(name)} not found.")
         return (found,)
-    families = {line.family for line in engines.ENGINE_LINES}
-    groups = [
-        DefaultGroup(family=family, cluster_enabled=cluster_enabled)
-        for family in families
-        for cluster_enabled in (False, True)
-    ]
-    return tuple(sorted(groups, key=lambda group: group.name))
-
-
-def description(group: DefaultGroup) -> str:
-    """Return what ElastiCache says about a default group."""
-    if group.cluster_enabled:
-        return f"Customized default parameter group for {group.family} with cluster mode on"
-    return f"Default parameter group for {group.family}"
+    return parameters.default_groups()
 
 
 def _not_found(message: str) -> ClientFault:

@@ -1,11 +1,13 @@
-"""The table of parameters and what is made of it."""
+"""What the values of a group make of a node."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import pytest
 
 from cachewright.model.engines import ENGINE_LINES, EngineLine, EngineName
-from cachewright.model.node_types import node_type_of
+from cachewright.model.node_types import NODE_TYPES, NodeType, node_type_of
 from cachewright.model.parameters import (
     BY_NODE_TYPE,
     ENGINE_SETTINGS,
@@ -13,33 +15,37 @@ from cachewright.model.parameters import (
     DefaultGroup,
     Reach,
     default_group_name,
-    default_settings,
+    default_groups,
+    family_of,
+    is_immediate,
+    maxclients_of,
+    memory_of,
     parameters_of,
     parse_default_group,
+    settings_of,
 )
 
-MICRO = node_type_of("cache.t4g.micro")
+V91 = (EngineName.VALKEY, "9.1")
+MEMCACHED = (EngineName.MEMCACHED, "1.6.38")
 LINES = [line for line in ENGINE_LINES if line.engine is not EngineName.MEMCACHED]
 
 
-def settings_of(engine: EngineName, version: str, *, cluster_enabled: bool) -> dict[str, str]:
-    assert MICRO is not None
-    return dict(default_settings(engine, version, MICRO, cluster_enabled))
+def of_type(name: str) -> NodeType:
+    found = node_type_of(name)
+    assert found is not None
+    return found
 
 
-def test_the_table_is_in_order_and_names_nothing_twice() -> None:
-    names = [row.name for row in PARAMETERS]
-    assert names == sorted(set(names))
+MICRO = of_type("cache.t4g.micro")
 
 
-def test_only_launch_and_buffers_depend_on_the_node_type() -> None:
-    dependent = {row.name for row in PARAMETERS if BY_NODE_TYPE in row[1:4]}
-    assert dependent == {
-        "maxclients",
-        "maxmemory",
-        "client-output-buffer-limit-replica-hard-limit",
-        "client-output-buffer-limit-replica-soft-limit",
-    }
+def settings(
+    version: tuple[EngineName, str],
+    *,
+    cluster_enabled: bool = False,
+    values: Mapping[str, str] | None = None,
+) -> dict[str, str]:
+    return dict(settings_of(*version, MICRO, cluster_enabled, values or {}))
 
 
 @pytest.mark.parametrize("line", LINES, ids=lambda line: f"{line.engine.value}-{line.api_version}")
@@ -47,54 +53,140 @@ def test_only_launch_and_buffers_depend_on_the_node_type() -> None:
 def test_settings_are_closed_under_what_a_launch_may_carry(
     line: EngineLine, cluster_enabled: bool
 ) -> None:
-    settings = settings_of(line.engine, line.api_version, cluster_enabled=cluster_enabled)
-    assert set(settings) <= ENGINE_SETTINGS
-    assert BY_NODE_TYPE not in " ".join(settings.values())
-    assert settings["maxmemory-policy"] == "volatile-lru"
+    found = settings((line.engine, line.api_version), cluster_enabled=cluster_enabled)
+    assert set(found) <= ENGINE_SETTINGS
+    assert BY_NODE_TYPE not in " ".join(found.values())
+    assert found["maxmemory-policy"] == "volatile-lru"
     # A tenth of the 512 MiB of this node type.
-    assert settings["client-output-buffer-limit"] == (
+    assert found["client-output-buffer-limit"] == (
         "normal 0 0 0 replica 53687091 53687091 60 pubsub 33554432 8388608 60"
     )
-    assert ("cluster-require-full-coverage" in settings) is cluster_enabled
-    assert ("databases" in settings) is not cluster_enabled
+    assert ("cluster-require-full-coverage" in found) is cluster_enabled
+    assert ("databases" in found) is not cluster_enabled
 
 
-def test_what_only_elasticache_has_does_not_reach_the_engine() -> None:
-    settings = settings_of(EngineName.VALKEY, "9.1", cluster_enabled=True)
-    own = {row.name for row in PARAMETERS if row.reach is Reach.SERVICE}
-    assert {"close-on-replica-write", "reserved-memory-percent", "rename-commands"} <= own
-    assert not own & set(settings)
+def test_what_is_no_setting_does_not_reach_the_engine() -> None:
+    found = settings(V91, cluster_enabled=True)
+    own = {row.name for row in PARAMETERS if row.reach in {Reach.SERVICE, Reach.LAUNCH}}
+    assert {"reserved-memory-percent", "rename-commands", "maxmemory", "maxclients"} <= own
+    assert not own & set(found)
+
+
+def test_values_of_a_group_take_the_place_of_defaults() -> None:
+    values = {
+        "timeout": "20",
+        "client-output-buffer-limit-pubsub-hard-limit": "7",
+        "databases": "4",
+        "cluster-databases": "8",
+        "cluster-allow-reads-when-down": "yes",
+    }
+    alone = settings(V91, values=values)
+    clustered = settings(V91, cluster_enabled=True, values=values)
+    assert alone["timeout"] == clustered["timeout"] == "20"
+    assert alone["client-output-buffer-limit"].endswith("pubsub 7 8388608 60")
+    assert (alone["databases"], "cluster-databases" in alone) == ("4", False)
+    assert (clustered["cluster-databases"], "databases" in clustered) == ("8", False)
+    assert clustered["cluster-allow-reads-when-down"] == "yes"
+    assert "cluster-databases" not in settings(V91, cluster_enabled=True)
+
+
+def test_values_that_a_version_does_not_have_are_without_effect() -> None:
+    values = {"commandlog-large-reply-max-len": "7", "no-such-thing": "1"}
+    assert settings((EngineName.VALKEY, "8.0"), values=values) == settings(
+        (EngineName.VALKEY, "8.0")
+    )
+    assert settings((EngineName.VALKEY, "8.1"), values=values)[
+        "commandlog-large-reply-max-len"
+    ] == ("7")
 
 
 def test_families_differ() -> None:
-    redis = settings_of(EngineName.REDIS, "7.0", cluster_enabled=False)
-    older = settings_of(EngineName.VALKEY, "8.0", cluster_enabled=False)
-    newer = settings_of(EngineName.VALKEY, "8.1", cluster_enabled=False)
+    redis = settings((EngineName.REDIS, "7.0"))
+    older = settings((EngineName.VALKEY, "8.0"))
+    newer = settings((EngineName.VALKEY, "8.1"))
     assert (redis["repl-backlog-size"], older["repl-backlog-size"]) == ("1048576", "10485760")
     assert "lazyfree-lazy-eviction" in redis
     assert "lazyfree-lazy-eviction" not in older
     assert "commandlog-large-reply-max-len" not in older
     assert "commandlog-large-reply-max-len" in newer
-    assert parameters_of(EngineName.VALKEY, "9.1").get("cluster-databases") == "0"
+    assert "cluster-databases" in parameters_of(*V91)
     assert "cluster-databases" not in parameters_of(EngineName.VALKEY, "8.1")
 
 
+def test_memcached_gets_its_parameters_by_the_names_of_the_catalogue() -> None:
+    found = settings(MEMCACHED, values={"max_item_size": "2097152"})
+    assert found["max_item_size"] == "2097152"
+    assert found["slab_chunk_max"] == "524288"
+    assert found["num_threads"] == "2"
+    assert not {"max_cache_memory", "memcached_connections_overhead", "config_max"} & set(found)
+
+
 @pytest.mark.parametrize(
-    ("engine", "version", "cluster_enabled", "name"),
+    ("version", "values", "memory"),
     [
-        (EngineName.VALKEY, "9.1", True, "default.valkey9.cluster.on"),
-        (EngineName.VALKEY, "8.0", False, "default.valkey8"),
-        (EngineName.REDIS, "7.0", False, "default.redis7"),
+        (V91, {}, 402653184),
+        (V91, {"reserved-memory-percent": "0"}, 536870912),
+        (V91, {"reserved-memory-percent": "50"}, 268435456),
+        (V91, {"reserved-memory": "36870912"}, 500000000),
+        (V91, {"reserved-memory": "0"}, 402653184),
+        # 0 would be "no limit" to the engine.
+        (V91, {"reserved-memory-percent": "100"}, 1),
+        (V91, {"reserved-memory": "99999999999"}, 1),
+        (MEMCACHED, {}, 412 * 2**20),
+        (MEMCACHED, {"memcached_connections_overhead": "0"}, 512 * 2**20),
+        (MEMCACHED, {"memcached_connections_overhead": "600"}, 2**20),
+    ],
+)
+def test_memory_is_the_node_type_less_what_is_reserved(
+    version: tuple[EngineName, str], values: dict[str, str], memory: int
+) -> None:
+    assert memory_of(*version, MICRO, values) == memory
+
+
+def test_connections_follow_the_node_type() -> None:
+    large = of_type("cache.m7g.large")
+    assert [maxclients_of(*V91, kind) for kind in (MICRO, large)] == [20_000, 65_000]
+    assert [maxclients_of(*MEMCACHED, kind) for kind in (MICRO, large)] == [65_000, 65_000]
+
+
+def test_what_an_engine_can_be_told_while_it_runs() -> None:
+    for name in ("timeout", "client-output-buffer-limit", "maxmemory", "maxclients"):
+        assert is_immediate(*V91, name)
+    for name in ("databases", "cluster-databases", "io-threads", "no-such-thing"):
+        assert not is_immediate(*V91, name)
+    assert not any(is_immediate(*MEMCACHED, name) for name in [*settings(MEMCACHED), "maxmemory"])
+
+
+@pytest.mark.parametrize(
+    ("version", "cluster_enabled", "name"),
+    [
+        (V91, True, "default.valkey9.cluster.on"),
+        ((EngineName.VALKEY, "8.0"), False, "default.valkey8"),
+        ((EngineName.REDIS, "7.0"), False, "default.redis7"),
+        (MEMCACHED, False, "default.memcached1.6"),
     ],
 )
 def test_names_of_default_groups(
-    engine: EngineName, version: str, cluster_enabled: bool, name: str
+    version: tuple[EngineName, str], cluster_enabled: bool, name: str
 ) -> None:
-    assert default_group_name(engine, version, cluster_enabled) == name
+    assert default_group_name(*version, cluster_enabled) == name
     group = parse_default_group(name)
     assert group is not None
     assert group.name == name
     assert group.cluster_enabled is cluster_enabled
+    assert group.family == family_of(*version)
+
+
+def test_every_default_group() -> None:
+    assert [group.name for group in default_groups()] == [
+        "default.memcached1.6",
+        "default.redis7",
+        "default.redis7.cluster.on",
+        "default.valkey8",
+        "default.valkey8.cluster.on",
+        "default.valkey9",
+        "default.valkey9.cluster.on",
+    ]
 
 
 def test_descriptions_of_default_groups() -> None:
@@ -110,7 +202,8 @@ def test_descriptions_of_default_groups() -> None:
 @pytest.mark.parametrize(
     "name",
     ["", "default", "default.", "default.redis5.0", "default.valkey9.cluster.off", "valkey9",
-     "Default.valkey9", "default.valkey9.cluster.on.", "default.valkey9\n", "custom"],
+     "Default.valkey9", "default.valkey9.cluster.on.", "default.valkey9\n", "custom",
+     "default.memcached1.6.cluster.on"],
 )  # fmt: skip
 def test_other_names_are_not_default_groups(name: str) -> None:
     assert parse_default_group(name) is None
@@ -121,3 +214,8 @@ def test_an_unknown_version_has_no_parameters() -> None:
         default_group_name(EngineName.VALKEY, "7.2", cluster_enabled=False)
     with pytest.raises(KeyError):
         parameters_of(EngineName.REDIS, "9.1")
+
+
+def test_every_node_type_has_memory_by_default() -> None:
+    for version in (V91, MEMCACHED):
+        assert all(memory_of(*version, kind, {}) > 2**20 for kind in NODE_TYPES)

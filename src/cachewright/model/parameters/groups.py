@@ -21,3 +21,28 @@ class ParameterGroup:
     #: What the caller set, by ElastiCache's names; every other parameter has its family's default.
     values: Mapping[str, str]
     created_at: datetime.datetime
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DefaultGroup:
+    """A default parameter group, taken apart."""
+
+    family: str
+    cluster_enabled: bool
+
+    @property
+    def name(self) -> str:
+        """The name by which callers know it."""
+        return f"default.{self.family}{'.cluster.on' if self.cluster_enabled else ''}"
+
+    @property
+    def description(self) -> str:
+        """What ElastiCache says of it."""
+        if self.cluster_enabled:
+            return f"Customized default parameter group for {self.family} with cluster mode on"
+        return f"Default parameter group for {self.family}"
+
+    @property
+    def values(self) -> Mapping[str, str]:
+        """What differs from the family's defaults."""
+        return {"cluster-enabled": "yes"} if self.cluster_enabled else {}
