@@ -29,6 +29,8 @@ def asked(service: Service, spec: GroupSpec, name: str | None, line: EngineLine)
         line: what will run after everything that waits and is asked for.
     """
     waiting = spec.pending.parameter_group if spec.pending else None
+    if not name and line.api_version == spec.engine_version:
+        return waiting
     wanted = name or waiting or spec.parameter_group
     found = checked(service, wanted, line, cluster_enabled=spec.cluster_enabled)
     return None if found == spec.parameter_group else found

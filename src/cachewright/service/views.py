@@ -44,7 +44,8 @@ class GroupView:
             return GroupState.DELETING
         if self.status is None:
             return GroupState.CREATING
-        if self.status.state is GroupState.AVAILABLE and self.changes_nodes():
+        is_changing = self.changes_nodes() or any(map(self._is_due, self.spec.nodes()))
+        if self.status.state is GroupState.AVAILABLE and is_changing:
             return GroupState.MODIFYING
         return self.status.state
 
@@ -85,11 +86,13 @@ class GroupView:
         if node is None:
             return NodeState.DELETING
         seen = self.seen(node_id)
-        if seen is None or self.status is None:
+        if seen is None:
             return NodeState.CREATING
-        if node.restarts > self.status.observed_generation:
-            return NodeState.REBOOTING
-        return seen.state
+        return NodeState.REBOOTING if self._is_due(node) else seen.state
+
+    def _is_due(self, node: NodeSpec) -> bool:
+        """Tell whether a restart was asked for that the loop has not looked at yet."""
+        return self.status is not None and node.restarts > self.status.observed_generation
 
     def role_of(self, node_id: str) -> Role | None:
         """Return the role in which a node was last seen, `None` while nobody knows."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from cachewright.kit.clock import Clock, ManualClock
-from cachewright.model.engines import EngineName
+from cachewright.model.engines import EngineName, api_version_of
 from cachewright.model.errors import ClientFault
 from cachewright.model.groups import (
     DISCOVERY_ID,
@@ -51,7 +51,7 @@ def offer(engine: EngineName, version: str, *, is_installed: bool = True) -> Eng
     """Return the offer of one line; `version` is a full version or major.minor."""
     return EngineOffer(
         engine=engine,
-        api_version=".".join(version.split(".")[:2]),
+        api_version=api_version_of(engine, version),
         version=version if is_installed else None,
         is_installed=is_installed,
         source="embedded" if is_installed else "debian",
