@@ -28,7 +28,7 @@ from tests.unit.service.service_world import CLUSTER_OFFERS, NOW, World, run
 IPC, IPV = "InvalidParameterCombination", "InvalidParameterValue"
 #: `NOW` is a Friday, 03:04:05.
 CLOSED, OPEN = "sun:05:00-sun:06:00", "fri:03:00-fri:04:00"
-SINGLE: dict[str, object] = {"engine": "redis", "engine_version": None, "num_cache_nodes": None}
+SINGLE: dict[str, Any] = {"engine": "redis", "engine_version": None, "num_cache_nodes": None}
 
 
 async def modify(world: World, cluster_id: str = "cache", **changes: object) -> GroupSpec:
@@ -39,7 +39,7 @@ async def modify(world: World, cluster_id: str = "cache", **changes: object) -> 
     return (await cluster_changes.modify(world.service, request)).group.spec
 
 
-async def refusal(world: World, cluster_id: str = "cache", **changes: object) -> tuple[str, str]:
+async def refusal(world: World, cluster_id: str = "cache", **changes: Any) -> tuple[str, str]:
     with pytest.raises(ClientFault) as caught:
         await modify(world, cluster_id, **changes)
     return caught.value.code, caught.value.message
@@ -60,7 +60,7 @@ async def put(world: World, spec: GroupSpec) -> None:
     await world.records.commit(changes)
 
 
-async def new_cluster(world: World, window: str = CLOSED, **changes: object) -> GroupSpec:
+async def new_cluster(world: World, window: str = CLOSED, **changes: Any) -> GroupSpec:
     return await world.create_available_cluster(preferred_maintenance_window=window, **changes)
 
 
@@ -235,7 +235,7 @@ def test_a_window_that_is_moved_to_now_lets_it_happen_at_once(tmp_path: Path) ->
 def test_a_window_that_overlaps_the_snapshot_window_is_refused(tmp_path: Path) -> None:
     async def scenario(world: World) -> None:
         spec = await new_cluster(world, **SINGLE, snapshot_window="10:00-11:00")
-        asked = {"preferred_maintenance_window": "wed:10:30-wed:11:30"}
+        asked: dict[str, Any] = {"preferred_maintenance_window": "wed:10:30-wed:11:30"}
         code, text = await refusal(world, **asked)
         assert (code, "must not overlap" in text) == (IPV, True)
         code, text = await refusal(world, snapshot_window="05:30-06:30")
@@ -288,7 +288,7 @@ def test_a_window_that_overlaps_the_snapshot_window_is_refused(tmp_path: Path) -
     ],
 )
 def test_a_change_is_refused_with_its_reason_and_loses_nothing(
-    tmp_path: Path, changes: dict[str, object], code: str, text: str
+    tmp_path: Path, changes: dict[str, Any], code: str, text: str
 ) -> None:
     async def scenario(world: World) -> None:
         spec = await new_cluster(world)
@@ -311,7 +311,7 @@ def test_a_change_is_refused_with_its_reason_and_loses_nothing(
         {"engine_version": "7.1"},
     ],
 )
-def test_a_single_node_stays_one_node(tmp_path: Path, changes: dict[str, object]) -> None:
+def test_a_single_node_stays_one_node(tmp_path: Path, changes: dict[str, Any]) -> None:
     async def scenario(world: World) -> None:
         await new_cluster(world, **SINGLE)
         code, _ = await refusal(world, **changes)
