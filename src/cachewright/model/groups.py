@@ -143,6 +143,10 @@ class GroupSpec:
             return (self.name,)
         return tuple(node.node_id for node in self.nodes())
 
+    def node(self, node_id: str) -> NodeSpec | None:
+        """Return what is asked of `node_id`; `None` when it is not asked for (any more)."""
+        return next((node for node in self.nodes() if node.node_id == node_id), None)
+
     def shard_of(self, node_id: str) -> ShardSpec:
         """Return the shard that `node_id` belongs to; `KeyError` when there is none."""
         for shard in self.shards:
@@ -169,8 +173,9 @@ class NodePlacement:
     port: int
     #: The 40-character id of the node in the engine's own cluster.
     engine_id: str
-    #: Kept here too, for nodes that are no longer in the spec and not gone yet.
+    #: Zone and shard are kept here too, for nodes that left the spec and are not gone yet.
     zone: str = ""
+    shard_id: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

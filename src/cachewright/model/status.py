@@ -88,6 +88,13 @@ class GroupStatus:
     reason: str = ""
     #: The group was `available` at least once.
     was_available: bool = False
+    #: While nodes come, go or restart because somebody asked for it: how many there were before.
+    changing_from: int | None = None
+
+    @property
+    def is_changing(self) -> bool:
+        """Nodes come, go or restart because somebody asked for it."""
+        return self.changing_from is not None
 
     def of(self, node_id: str) -> NodeStatus | None:
         """Return the status of one node, `None` when it is not known."""

@@ -7,6 +7,7 @@ two rounds: the old holder lets go first, because two processes cannot listen on
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 from cachewright.model.facts import Observed
@@ -31,12 +32,17 @@ def wanted_binds(
     views: Sequence[ShardView],
     observed: Observed,
     *,
+    leaving: frozenset[str],
     was_available: bool,
 ) -> dict[str, tuple[str, ...]]:
-    """Return for each placed node the addresses it shall listen on, its own first."""
+    """Return for each placed node the addresses it shall listen on, its own first.
+
+    Nobody reads from nodes that are `leaving`, unless nobody else is there.
+    """
     wanted = {node.node_id: [node.address] for node in placement.nodes}
     if not placement.shares_address:
-        holders = _holders(placement, views, observed, was_available)
+        staying = tuple(_without(view, leaving) for view in views)
+        holders = _holders(placement, staying, observed, was_available)
         for address, holder in holders.items():
             wanted[holder].append(address)
     return {node_id: tuple(addresses) for node_id, addresses in wanted.items()}
@@ -78,6 +84,13 @@ def _holders(
             endpoints.configuration, nodes, observed
         ) or next((view.primary_id for view in views if view.primary_id), None)
     return {address: node_id for address, node_id in holders.items() if node_id}
+
+
+def _without(view: ShardView, leaving: frozenset[str]) -> ShardView:
+    nodes = tuple(n for n in view.shard.nodes if n.node_id not in leaving)
+    if not nodes or len(nodes) == len(view.shard.nodes):
+        return view
+    return dataclasses.replace(view, shard=dataclasses.replace(view.shard, nodes=nodes))
 
 
 def _reader(address: str, view: ShardView, observed: Observed, was_available: bool) -> str | None:

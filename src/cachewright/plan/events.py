@@ -16,6 +16,7 @@ from cachewright.model.status import (
     GroupState,
     GroupStatus,
     NodeState,
+    NodeStatus,
     Role,
     SourceType,
 )
@@ -36,10 +37,14 @@ def of_change(
     texts = [
         *_group_texts(group, previous, current),
         *_obstacle_texts(group, previous, current, observed),
-        *_failover_texts(group, previous, current),
-        *_node_texts(previous, current),
-        *_fate_texts(group, previous, current),
+        *_joined_texts(group, previous, current),
+        *_node_texts(group, previous, current, observed),
     ]
+    if group.spec.kind is GroupKind.MEMCACHED:
+        texts += _count_texts(group, previous, current)
+    else:
+        texts += _failover_texts(group, previous, current)
+        texts += _fate_texts(group, previous, current)
     return tuple(
         Event(source_type=source_type, source_id=source_id, message=message, at=now)
         for source_type, source_id, message in texts
@@ -95,30 +100,45 @@ def _deleted_group(name: str, now: datetime.datetime) -> Event:
 _Text = tuple[SourceType, str, str]
 
 
+def _subject(group: Group) -> tuple[SourceType, str]:
+    """Return what events about the whole group are about, and how they call it."""
+    if group.spec.kind is GroupKind.REPLICATION_GROUP:
+        return SourceType.REPLICATION_GROUP, f"replication group {group.spec.name}"
+    return SourceType.CACHE_CLUSTER, f"cache cluster {group.spec.name}"
+
+
+def _capital(text: str) -> str:
+    return text[0].upper() + text[1:]
+
+
 def _group_texts(
     group: Group, previous: GroupStatus | None, current: GroupStatus
 ) -> Iterator[_Text]:
     if group.spec.deletion is not None:
         return
-    name = group.spec.name
-    before = previous.state if previous else None
-    kind = SourceType.REPLICATION_GROUP
     if current.was_available and not (previous is not None and previous.was_available):
-        for node in group.spec.nodes():
-            yield SourceType.CACHE_CLUSTER, node.node_id, "Cache cluster created"
-        yield kind, name, f"Replication group {name} created"
+        yield from _created_texts(group)
+    name, before = group.spec.name, previous.state if previous else None
+    source, subject = _subject(group)
+    if current.state is GroupState.CREATING and current.reason != _reason(previous):
+        yield from _install_text(group, current)
     if current.state is before:
-        if current.state is GroupState.CREATING and current.reason != _reason(previous):
-            yield from _install_text(name, current)
         return
-    if current.state is GroupState.CREATING:
-        yield from _install_text(name, current)
     if current.state is GroupState.CREATE_FAILED:
-        yield kind, name, f"Failed to create replication group {name}: {current.reason}"
-    if current.state is GroupState.MODIFYING:
-        yield kind, name, f"Replication group {name} does not serve fully: {current.reason}"
-    if current.state is GroupState.AVAILABLE and before is GroupState.MODIFYING:
-        yield kind, name, f"Replication group {name} serves fully again"
+        yield source, name, f"Failed to create {subject}: {current.reason}"
+    if current.state is GroupState.MODIFYING and not current.is_changing:
+        yield source, name, f"{_capital(subject)} does not serve fully: {current.reason}"
+    was_broken = before is GroupState.MODIFYING and not (previous and previous.is_changing)
+    if current.state is GroupState.AVAILABLE and was_broken:
+        yield source, name, f"{_capital(subject)} serves fully again"
+
+
+def _created_texts(group: Group) -> Iterator[_Text]:
+    for cluster_id in group.spec.cluster_ids():
+        yield SourceType.CACHE_CLUSTER, cluster_id, "Cache cluster created"
+    source, subject = _subject(group)
+    if group.spec.kind is GroupKind.REPLICATION_GROUP:
+        yield source, group.spec.name, f"{_capital(subject)} created"
 
 
 def _obstacle_texts(
@@ -128,32 +148,99 @@ def _obstacle_texts(
     is_news = current.reason == observed.obstacle and current.reason != _reason(previous)
     goes_on = previous is not None and current.state is previous.state
     if observed.obstacle and is_news and goes_on:
-        text = f"Replication group {group.spec.name} needs attention: {observed.obstacle}"
-        yield SourceType.REPLICATION_GROUP, group.spec.name, text
+        source, subject = _subject(group)
+        yield source, group.spec.name, f"{_capital(subject)} needs attention: {observed.obstacle}"
 
 
-def _install_text(name: str, current: GroupStatus) -> Iterator[_Text]:
+def _install_text(group: Group, current: GroupStatus) -> Iterator[_Text]:
     if current.reason.startswith("installing"):
-        sentence = current.reason[0].upper() + current.reason[1:]
-        yield SourceType.REPLICATION_GROUP, name, f"{sentence} for replication group {name}"
+        source, subject = _subject(group)
+        yield source, group.spec.name, f"{_capital(current.reason)} for {subject}"
 
 
 def _reason(status: GroupStatus | None) -> str:
     return status.reason if status else ""
 
 
-def _node_texts(previous: GroupStatus | None, current: GroupStatus) -> Iterator[_Text]:
+def _node_texts(
+    group: Group, previous: GroupStatus | None, current: GroupStatus, observed: Observed
+) -> Iterator[_Text]:
     if previous is None or current.state in {GroupState.DELETING, GroupState.CREATE_FAILED}:
         return
+    is_memcached = group.spec.kind is GroupKind.MEMCACHED
     for node in current.nodes:
         before = previous.of(node.node_id)
         if before is None:
             continue
-        if before.state is NodeState.AVAILABLE and node.state is NodeState.MODIFYING:
-            yield SourceType.CACHE_CLUSTER, node.node_id, f"Recovering cache nodes {_NODE}"
-        if before.state is NodeState.MODIFYING and node.state is NodeState.AVAILABLE:
-            text = f"Finished recovery for cache nodes {_NODE}"
-            yield SourceType.CACHE_CLUSTER, node.node_id, text
+        number = node.node_id if is_memcached else _NODE
+        cluster_id = group.spec.name if is_memcached else node.node_id
+        texts = [
+            *_life_texts(before, node, number, observed),
+            *_parameter_texts(before, node, number),
+        ]
+        for text in texts:
+            yield SourceType.CACHE_CLUSTER, cluster_id, text
+
+
+def _life_texts(
+    before: NodeStatus, now: NodeStatus, number: str, observed: Observed
+) -> Iterator[str]:
+    """Tell how a node came, went down and came back."""
+    match before.state, now.state:
+        case NodeState.AVAILABLE, NodeState.MODIFYING:
+            yield f"Recovering cache nodes {number}"
+        case NodeState.MODIFYING, NodeState.AVAILABLE:
+            yield f"Finished recovery for cache nodes {number}"
+        case NodeState.REBOOTING, NodeState.AVAILABLE:
+            yield f"Cache node {number} restarted"
+            reason = observed.of(now.node_id).cold_start_reason
+            if reason:
+                yield f"Cache node {number} restarted without its items: {reason}"
+
+
+def _joined_texts(
+    group: Group, previous: GroupStatus | None, current: GroupStatus
+) -> Iterator[_Text]:
+    """Tell which nodes were added to a group that serves."""
+    if previous is None or not previous.was_available:
+        return
+    for node in current.nodes:
+        before, asked = previous.of(node.node_id), group.spec.node(node.node_id)
+        is_new = before is None or before.state is NodeState.CREATING
+        if not is_new or asked is None or node.state is not NodeState.AVAILABLE:
+            continue
+        if group.spec.kind is GroupKind.MEMCACHED:
+            text = f"Added cache node {node.node_id} in availability zone {asked.zone}"
+            yield SourceType.CACHE_CLUSTER, group.spec.name, text
+        else:
+            yield SourceType.CACHE_CLUSTER, node.node_id, "Cache cluster created"
+
+
+def _count_texts(
+    group: Group, previous: GroupStatus | None, current: GroupStatus
+) -> Iterator[_Text]:
+    """Tell that a Memcached cluster has the number of nodes that was asked for."""
+    if previous is None or previous.changing_from is None or current.is_changing:
+        return
+    before, now = previous.changing_from, len(current.nodes)
+    if before != now and current.state is GroupState.AVAILABLE:
+        text = f"Finished modifying number of nodes from {before} to {now}"
+        yield SourceType.CACHE_CLUSTER, group.spec.name, text
+
+
+def _parameter_texts(before: NodeStatus, now: NodeStatus, number: str) -> Iterator[str]:
+    """Tell which settings a node took since the last look, and which its engine refused."""
+    open_names = {name for name, _ in now.applying} | set(now.awaiting_reboot)
+    refused = {(name, value) for name, value, _ in now.refused}
+    for name, value in before.applying:
+        if name not in open_names and (name, value) not in refused:
+            yield f"Updated parameter {name} to {value}"
+    for name, value, reason in now.refused:
+        if (name, value, reason) not in before.refused:
+            yield f"Cache node {number} keeps parameter {name} as it was, not {value}: {reason}"
+    if now.awaiting_reboot and now.awaiting_reboot != before.awaiting_reboot:
+        names = ", ".join(now.awaiting_reboot)
+        yield f"Cache node {number} takes parameter {names} at its next reboot"
 
 
 def _fate_texts(
@@ -179,8 +266,8 @@ def _fate_texts(
             lost.append(shard.shard_id)
     for shard_ids, fate in ((restored, _RESTORED), (lost, _LOST)):
         if shard_ids:
-            text = f"{_named(shard_ids, len(shards))} {fate}"
-            yield SourceType.REPLICATION_GROUP, group.spec.name, text
+            source, _ = _subject(group)
+            yield source, group.spec.name, f"{_named(shard_ids, len(shards))} {fate}"
 
 
 _RESTORED = "back from the snapshot of the last graceful stop"

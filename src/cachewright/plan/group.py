@@ -21,10 +21,11 @@ from cachewright.model.commands import (
     node_key,
 )
 from cachewright.model.facts import Absent, Observed, Running, Stopped
-from cachewright.model.groups import Group, GroupPlacement
+from cachewright.model.groups import DISCOVERY_ID, Group, GroupKind, GroupPlacement
 from cachewright.model.settings import Limits
 from cachewright.model.status import GroupState, GroupStatus, NodeState, NodeStatus
-from cachewright.plan import events, status
+from cachewright.plan import events, joining, settings, status
+from cachewright.plan.memcached import plan_memcached
 from cachewright.plan.nodes import World, steps_for_nodes
 from cachewright.plan.plan import (
     LOOK_AGAIN_FAILED_S,
@@ -55,6 +56,8 @@ def plan_group(
         return _plan_failure(group, previous, observed, failure, now)
     if group.placement is None:
         return _plan_placement(group, previous, observed, now)
+    if group.spec.kind is GroupKind.MEMCACHED:
+        return plan_memcached(group, group.placement, previous, observed, now)
     return _plan_nodes(group, group.placement, previous, observed, now)
 
 
@@ -65,20 +68,15 @@ def _plan_nodes(
     observed: Observed,
     now: datetime.datetime,
 ) -> Plan:
-    shards = shards_to_run(group)
-    views = tuple(view_shard(shard, observed) for shard in shards)
-    current = status.group_status(group, placement, views, observed, previous)
-    world = World(
-        group=group,
-        placement=placement,
-        views=views,
-        observed=observed,
-        was_available=current.was_available,
-    )
+    world, current = _look(group, placement, previous, observed)
     if group.spec.deletion is None:
-        steps = steps_for_nodes(world)
+        steps = (
+            *joining.place(group, placement),
+            *steps_for_nodes(world),
+            *joining.release(group, observed),
+        )
     else:
-        steps, current = _plan_release(group, placement, observed, current)
+        steps, current = _plan_release(world, current)
     rests = not steps and all(node.state is NodeState.AVAILABLE for node in current.nodes)
     rests = rests and current.state is GroupState.AVAILABLE
     return Plan(
@@ -89,23 +87,41 @@ def _plan_nodes(
     )
 
 
-def _plan_release(
-    group: Group, placement: GroupPlacement, observed: Observed, current: GroupStatus
-) -> tuple[tuple[Step, ...], GroupStatus]:
+def _look(
+    group: Group, placement: GroupPlacement, previous: GroupStatus | None, observed: Observed
+) -> tuple[World, GroupStatus]:
+    """Return what decisions look at, and the status that follows from it."""
+    views = tuple(view_shard(shard, observed) for shard in shards_to_run(group))
+    asked = settings.ask(group, observed)
+    seen = status.Seen(
+        group=group,
+        placement=placement,
+        views=views,
+        observed=observed,
+        asked=asked,
+        previous=previous,
+    )
+    current = status.group_status(seen)
+    world = World(
+        group=group,
+        placement=placement,
+        views=views,
+        observed=observed,
+        asked=asked,
+        was_available=current.was_available,
+    )
+    return world, current
+
+
+def _plan_release(world: World, current: GroupStatus) -> tuple[tuple[Step, ...], GroupStatus]:
     """Remove all but the retained node, then free the group's name and endpoints."""
+    group, placement, observed = world.group, world.placement, world.observed
     assert group.spec.deletion is not None
     retained = group.spec.deletion.retained_node_id
     assert retained is not None
     others = [n.node_id for n in placement.nodes if n.node_id != retained]
     steps, removing = _removal_steps(group, others, observed)
     if not others and not placement.endpoints.addresses():
-        world = World(
-            group=group,
-            placement=placement,
-            views=tuple(view_shard(shard, observed) for shard in shards_to_run(group)),
-            observed=observed,
-            was_available=current.was_available,
-        )
         return steps_for_nodes(world), current
     engine = engine_of(observed.of(retained))
     own = (placement.of(retained).address,)
@@ -217,10 +233,10 @@ def _create_failure(
         return ""
     if observed.is_hopeless:
         return observed.obstacle
-    for node in group.spec.nodes():
-        fact = observed.of(node.node_id)
+    for node_id in [node.node_id for node in group.spec.nodes()] + [DISCOVERY_ID]:
+        fact = observed.of(node_id)
         if fact.failed_starts >= limits.failed_starts:
-            return fact.failure or f"{node.node_id} could not be started"
+            return fact.failure or f"{node_id} could not be started"
     if now - group.spec.created_at > datetime.timedelta(seconds=limits.create_deadline_s):
         waited_for = previous.reason if previous is not None else "the first look"
         return f"not available after {limits.create_deadline_s:.0f} s: {waited_for}"
@@ -264,10 +280,10 @@ def _plan_failed(group: Group, previous: GroupStatus, observed: Observed) -> Pla
 def _stop_all(group: Group, observed: Observed) -> tuple[Step, ...]:
     return tuple(
         Step(
-            command=StopNode(key=node_key(group.spec.uid, node.node_id)),
+            command=StopNode(key=node_key(group.spec.uid, place.node_id)),
             reason="the create of its group was given up",
-            node_id=node.node_id,
+            node_id=place.node_id,
         )
-        for node in group.spec.nodes()
-        if isinstance(observed.of(node.node_id).process, Running)
+        for place in (group.placement.nodes if group.placement else ())
+        if isinstance(observed.of(place.node_id).process, Running)
     )

@@ -16,6 +16,7 @@ from cachewright.model.commands import (
     ForgetGroup,
     PromoteNode,
     Promotion,
+    ReleaseNodes,
     RemoveNode,
     StartNode,
     Step,
@@ -44,10 +45,10 @@ def violations(group: Group, observed: Observed, plan: Plan) -> tuple[str, ...]:
 
 def one_writer(group: Group, observed: Observed) -> Iterator[str]:
     """Law 1: at most one admitted primary in a shard."""
-    for shard in group.spec.shards:
-        writers = [n.node_id for n in shard.nodes if _is_writer(observed, n.node_id)]
+    for shard_id, members in _members(group).items():
+        writers = [node_id for node_id in members if _is_writer(observed, node_id)]
         if len(writers) > 1:
-            yield f"law 1: shard {shard.shard_id} has the writers {writers}"
+            yield f"law 1: shard {shard_id} has the writers {writers}"
 
 
 def starts_only_the_dead(plan: Plan, observed: Observed) -> Iterator[str]:
@@ -69,9 +70,7 @@ def admits_only_the_safe(group: Group, plan: Plan, observed: Observed) -> Iterat
             if not engine.is_in_sync:
                 yield f"law 4: {step.node_id} is admitted before it is in sync"
             continue
-        shard = group.spec.shard_of(step.node_id)
-        placed = {n.node_id for n in group.placement.nodes} if group.placement else set()
-        others = [n.node_id for n in shard.nodes if n.node_id in placed - {step.node_id}]
+        others = _siblings(group, step.node_id)
         alive = [node_id for node_id in others if not _has_surely_ended(observed.of(node_id))]
         if alive:
             yield f"law 2: primary {step.node_id} is admitted while {alive} live"
@@ -83,8 +82,7 @@ def never_follows_the_empty(group: Group, plan: Plan, observed: Observed) -> Ite
         assert step.node_id is not None
         if _is_writer(observed, step.node_id):
             yield f"law 2: the admitted primary {step.node_id} is made a replica"
-        shard = group.spec.shard_of(step.node_id)
-        if not any(_is_writer(observed, n.node_id) for n in shard.nodes):
+        if not any(_is_writer(observed, other) for other in _siblings(group, step.node_id)):
             yield f"law 2: {step.node_id} follows although nobody was admitted as primary"
 
 
@@ -98,9 +96,9 @@ def promotes_only_with_proof(group: Group, plan: Plan, observed: Observed) -> It
             yield f"law 4: {step.node_id} is promoted although it may lack data"
             continue
         others = [
-            node.node_id
-            for node in group.spec.shard_of(step.node_id).nodes
-            if node.node_id != step.node_id and not _has_surely_ended(observed.of(node.node_id))
+            other
+            for other in _siblings(group, step.node_id)
+            if not _has_surely_ended(observed.of(other))
         ]
         for other in others:
             answer = _answer_of(observed.of(other))
@@ -122,32 +120,99 @@ def _is_takeover(step: Step) -> bool:
 
 
 def removes_only_the_proven(group: Group, plan: Plan, observed: Observed) -> Iterator[str]:
-    """Laws 3, 5 and 7: folders go with proof and in a deletion, records after everything else."""
+    """Laws 3, 5 and 7: folders go with proof and cause, records after everything else."""
     for step in _steps(plan, RemoveNode):
         assert step.node_id is not None
         if not isinstance(observed.of(step.node_id).process, Stopped):
             yield f"law 3: the folder of {step.node_id} is removed without proof"
-        if group.spec.deletion is None:
-            yield f"law 5: {step.node_id} is removed although its group stays"
+        if group.spec.deletion is None and _is_asked_for(group, step.node_id):
+            yield f"law 5: {step.node_id} is removed although its group keeps it"
+    freed = {n for step in _steps(plan, ReleaseNodes) for n in _released(step)}
     if any(True for _ in _steps(plan, ForgetGroup)) and group.placement is not None:
-        left = [
-            node.node_id
-            for node in group.placement.nodes
-            if not isinstance(observed.of(node.node_id).process, Absent)
-        ]
-        if left:
-            yield f"law 7: the group is forgotten while {left} are left"
+        freed |= {node.node_id for node in group.placement.nodes}
+    left = [n for n in sorted(freed) if not isinstance(observed.of(n).process, Absent)]
+    if left:
+        yield f"law 7: the records of {left} go while they are left"
+
+
+def _released(step: Step) -> tuple[str, ...]:
+    return step.command.node_ids if isinstance(step.command, ReleaseNodes) else ()
 
 
 def stops_only_with_cause(group: Group, plan: Plan, observed: Observed) -> Iterator[str]:
-    """Law 5: a node that was admitted is stopped only in a deletion or a failed create."""
+    """Law 5: a node of a group that stays ends only if it was asked to, and its data lives on.
+
+    Who asks: a node was dropped from the spec, or more restarts were asked for than its process
+    has seen. A primary with siblings drains first and has a successor; alone, it saves.
+    """
     if group.spec.deletion is not None or plan.status.state is GroupState.CREATE_FAILED:
         return
+    ended: list[str] = []
     for step in _steps(plan, StopNode):
         assert step.node_id is not None
         engine = _answer_of(observed.of(step.node_id))
-        if engine is None or not engine.is_held:
+        if engine is not None and engine.is_held:
+            continue
+        ended.append(step.node_id)
+        if not _is_asked_to_end(group, observed, step.node_id):
             yield f"law 5: {step.node_id} is stopped although its group stays"
+        yield from _loses_data(group, observed, step)
+    for shard_id, members in _members(group).items():
+        if len(set(members) & set(ended)) > 1:
+            yield f"law 5: several nodes of shard {shard_id} are stopped at once"
+
+
+def _is_asked_to_end(group: Group, observed: Observed, node_id: str) -> bool:
+    asked = {node.node_id: node.restarts for node in group.spec.nodes()}
+    launched = observed.of(node_id).launched
+    if node_id not in asked:
+        return True
+    return launched is not None and launched.restarts < asked[node_id]
+
+
+def _loses_data(group: Group, observed: Observed, step: Step) -> Iterator[str]:
+    assert step.node_id is not None
+    assert isinstance(step.command, StopNode)
+    siblings = _siblings(group, step.node_id)
+    if any(_is_writer(observed, other) for other in siblings):
+        return
+    if not _is_writer(observed, step.node_id):
+        yield f"law 5: {step.node_id} is stopped while nobody is known to have its data"
+    elif not siblings:
+        if not step.command.saves:
+            yield f"law 5: {step.node_id} is the only copy and is stopped without saving"
+    elif not (step.command.drains and any(_could_succeed(group, observed, o) for o in siblings)):
+        yield f"law 5: primary {step.node_id} is stopped before a replica has its data"
+
+
+def _could_succeed(group: Group, observed: Observed, node_id: str) -> bool:
+    engine = _answer_of(observed.of(node_id))
+    return (
+        engine is not None
+        and engine.role is Role.REPLICA
+        and engine.is_in_sync
+        and not engine.is_held
+        and _is_asked_for(group, node_id)
+    )
+
+
+def _is_asked_for(group: Group, node_id: str) -> bool:
+    return node_id in {node.node_id for node in group.spec.nodes()}
+
+
+def _members(group: Group) -> dict[str, list[str]]:
+    """Return every node of each shard that has a place, also those that leave."""
+    placed = group.placement.nodes if group.placement else ()
+    return {
+        shard.shard_id: [p.node_id for p in placed if p.shard_id == shard.shard_id]
+        for shard in group.spec.shards
+    }
+
+
+def _siblings(group: Group, node_id: str) -> list[str]:
+    """Return the other nodes of the shard of a node."""
+    found = [members for members in _members(group).values() if node_id in members]
+    return [other for other in found[0] if other != node_id] if found else []
 
 
 def listens_only_on_free(plan: Plan, observed: Observed) -> Iterator[str]:
@@ -173,11 +238,10 @@ def says_available_only_while_serving(
     if plan.status.state is not GroupState.AVAILABLE:
         return
     for shard in _shards(group):
-        candidates = [
-            n.node_id
-            for n in shard.nodes
-            if _is_writer(observed, n.node_id) or _is_silent(observed, n.node_id)
-        ]
+        members = {n.node_id for n in shard.nodes}
+        if group.spec.deletion is None:
+            members |= set(_members(group)[shard.shard_id])
+        candidates = [n for n in members if _is_writer(observed, n) or _is_silent(observed, n)]
         if not candidates:
             yield f"available, but shard {shard.shard_id} has no primary"
 

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cachewright.model import node_types, parameters
 from cachewright.model.commands import Launch, Peer, node_key
-from cachewright.model.errors import Bug
 from cachewright.model.facts import Observed
 from cachewright.model.groups import Group, GroupPlacement
 from cachewright.model.status import Role
+from cachewright.plan import settings
 from cachewright.plan.shard import Phase, ShardView, engine_of
 
 
@@ -23,26 +22,23 @@ def launch_of(
     node_id: str,
     views: Sequence[ShardView],
     seen: Observed,
+    *,
+    wanted: settings.Wanted,
 ) -> Launch:
     """Return everything a host needs to start `node_id` in the role that `views` give it."""
     spec = group.spec
-    node_type = node_types.node_type_of(spec.node_type)
-    if node_type is None:
-        raise Bug(f"group {spec.uid} has the unknown node type {spec.node_type}")
     place = placement.of(node_id)
+    node = spec.node(node_id)
     return Launch(
         key=node_key(spec.uid, node_id),
         engine=spec.engine,
         engine_version=spec.engine_version,
         address=place.address,
         port=place.port,
-        maxmemory_bytes=parameters.memory_of(
-            spec.engine, spec.engine_version, node_type, group.parameters
-        ),
-        maxclients=parameters.maxclients_of(spec.engine, spec.engine_version, node_type),
-        settings=parameters.settings_of(
-            spec.engine, spec.engine_version, node_type, spec.cluster_enabled, group.parameters
-        ),
+        maxmemory_bytes=wanted.maxmemory_bytes,
+        maxclients=wanted.maxclients,
+        settings=wanted.settings,
+        restarts=node.restarts if node is not None else 0,
         admin_password=group.secret.admin_password,
         replication_password=group.secret.replication_password,
         peers=_peers(placement, views, seen) if spec.cluster_enabled else (),

@@ -22,10 +22,10 @@ from cachewright.model.commands import (
 from cachewright.model.facts import EngineFact, Observed
 from cachewright.model.groups import Group, GroupPlacement
 from cachewright.model.status import Role
-from cachewright.plan import endpoints
+from cachewright.plan import endpoints, joining, restarts, settings
 from cachewright.plan.election import elections
 from cachewright.plan.launch import launch_of
-from cachewright.plan.shard import Phase, ShardView, engine_of, is_down
+from cachewright.plan.shard import Phase, ShardView, engine_of, is_down, leaving_ids
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,6 +36,7 @@ class World:
     placement: GroupPlacement
     views: Sequence[ShardView]
     observed: Observed
+    asked: settings.Asked
     #: The group served clients before: its nodes may hold data.
     was_available: bool
 
@@ -43,7 +44,11 @@ class World:
 def steps_for_nodes(world: World) -> tuple[Step, ...]:
     """Return what may be done now for all nodes of a group that shall run."""
     wanted = endpoints.wanted_binds(
-        world.placement, world.views, world.observed, was_available=world.was_available
+        world.placement,
+        world.views,
+        world.observed,
+        leaving=leaving_ids(world.group),
+        was_available=world.was_available,
     )
     promotions = elections(world.group, world.views, world.observed)
     steps: list[Step] = list(promotions.values())
@@ -81,10 +86,15 @@ def _step_for_node(
 ) -> Step | None:
     fact = world.observed.of(node_id)
     is_primary = node_id == view.primary_id
+    if node_id in leaving_ids(world.group):
+        return joining.step_for(world.group, world.placement, view, node_id, world.observed)
     if is_down(fact):
         if view.phase is Phase.HELD:
             return None
         return _start(world, node_id, f"shard {view.shard.shard_id} lacks this replica")
+    restart = restarts.step_for(world.group, view, node_id, world.observed)
+    if restart is not None:
+        return restart
     engine = engine_of(fact)
     if engine is None or engine.is_loading:
         return None
@@ -100,7 +110,7 @@ def _step_for_node(
     if set(engine.bind) != set(bind):
         command_bind = BindNode(key=_key(world, node_id), bind=bind)
         return Step(command=command_bind, reason="endpoints follow their roles", node_id=node_id)
-    return None
+    return settings.apply_step(world.group, node_id, fact, settings.drift(world.asked, fact))
 
 
 def _follows(world: World, view: ShardView, engine: EngineFact) -> bool:
@@ -122,7 +132,10 @@ def _follow(world: World, view: ShardView, node_id: str) -> Step | None:
 
 
 def _start(world: World, node_id: str, reason: str) -> Step:
-    launch = launch_of(world.group, world.placement, node_id, world.views, world.observed)
+    wanted = settings.for_start(world.asked, world.observed.of(node_id))
+    launch = launch_of(
+        world.group, world.placement, node_id, world.views, world.observed, wanted=wanted
+    )
     return Step(command=StartNode(launch=launch), reason=reason, node_id=node_id)
 
 

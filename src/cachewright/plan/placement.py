@@ -14,6 +14,7 @@ import ipaddress
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from cachewright.model.errors import Terminal
 from cachewright.model.groups import (
@@ -60,11 +61,23 @@ def endpoints_of(spec: GroupSpec) -> int:
     return 1 if spec.cluster_enabled else 2
 
 
-def places_of(spec: GroupSpec) -> tuple[tuple[str, str], ...]:
-    """Return id and zone of every process of a group, its configuration endpoint included."""
-    nodes = tuple((node.node_id, node.zone) for node in spec.nodes())
+class Place(NamedTuple):
+    """A process that needs a place."""
+
+    node_id: str
+    zone: str
+    shard_id: str
+
+
+def places_of(spec: GroupSpec) -> tuple[Place, ...]:
+    """Return every process of a group, its configuration endpoint included."""
+    nodes = tuple(
+        Place(node.node_id, node.zone, shard.shard_id)
+        for shard in spec.shards
+        for node in shard.nodes
+    )
     if spec.kind is GroupKind.MEMCACHED:
-        return (*nodes, (DISCOVERY_ID, spec.shards[0].nodes[0].zone))
+        return (*nodes, Place(DISCOVERY_ID, nodes[0].zone, ""))
     return nodes
 
 
@@ -98,7 +111,7 @@ def place_group(
         Terminal: the pool has not enough free addresses.
     """
     known = before.node_ids() if before else frozenset()
-    missing = [(node_id, zone) for node_id, zone in places_of(spec) if node_id not in known]
+    missing = [place for place in places_of(spec) if place.node_id not in known]
     is_shared = isinstance(pool, SharedAddress)
     spare_count = 0 if before or is_shared else endpoints_of(spec)
     needed = len(missing) + spare_count
@@ -110,14 +123,15 @@ def place_group(
         )
     added = tuple(
         NodePlacement(
-            node_id=node_id,
+            node_id=place.node_id,
             host=host,
             address=address,
             port=port,
             engine_id=new_engine_id(),
-            zone=zone,
+            zone=place.zone,
+            shard_id=place.shard_id,
         )
-        for (node_id, zone), (address, port) in zip(missing, found, strict=False)
+        for place, (address, port) in zip(missing, found, strict=False)
     )
     if before is not None:
         return dataclasses.replace(before, nodes=before.nodes + added)

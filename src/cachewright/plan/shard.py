@@ -7,6 +7,7 @@ one held process is the one that was chosen before. Anything unknown means: wait
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from cachewright.model.facts import (
     Stopped,
     Unknown,
 )
-from cachewright.model.groups import Group, ShardSpec
+from cachewright.model.groups import DISCOVERY_ID, Group, NodeSpec, ShardSpec
 from cachewright.model.status import Role
 
 
@@ -52,13 +53,48 @@ class ShardView:
 
 
 def shards_to_run(group: Group) -> tuple[ShardSpec, ...]:
-    """Return the shards that shall run: all, or the one node that a delete retains."""
-    deletion = group.spec.deletion
-    if deletion is None or deletion.retained_node_id is None:
+    """Return the shards with the nodes that have a place: those asked for, then those that leave.
+
+    Before a group is placed, all that is asked for; of a delete that retains a node, that node.
+    """
+    deletion, placement = group.spec.deletion, group.placement
+    if deletion is not None and deletion.retained_node_id is not None:
+        shard = group.spec.shard_of(deletion.retained_node_id)
+        nodes = tuple(n for n in shard.nodes if n.node_id == deletion.retained_node_id)
+        return (dataclasses.replace(shard, nodes=nodes),)
+    if placement is None:
         return group.spec.shards
-    shard = group.spec.shard_of(deletion.retained_node_id)
-    nodes = tuple(n for n in shard.nodes if n.node_id == deletion.retained_node_id)
-    return (ShardSpec(shard_id=shard.shard_id, slots=shard.slots, nodes=nodes),)
+    placed, gone = placement.node_ids(), leaving_ids(group)
+    return tuple(
+        dataclasses.replace(
+            shard,
+            nodes=(
+                *(node for node in shard.nodes if node.node_id in placed),
+                *(
+                    NodeSpec(node_id=place.node_id, zone=place.zone)
+                    for place in placement.nodes
+                    if place.shard_id == shard.shard_id and place.node_id in gone
+                ),
+            ),
+        )
+        for shard in group.spec.shards
+    )
+
+
+def leaving_ids(group: Group) -> frozenset[str]:
+    """Return the nodes that have a place and are no longer asked for."""
+    if group.placement is None or group.spec.deletion is not None:
+        return frozenset()
+    asked = {node.node_id for node in group.spec.nodes()}
+    return group.placement.node_ids() - asked - {DISCOVERY_ID}
+
+
+def joining_ids(group: Group) -> tuple[str, ...]:
+    """Return the nodes that are asked for and have no place yet, in order."""
+    if group.spec.deletion is not None:
+        return ()
+    placed = group.placement.node_ids() if group.placement else frozenset()
+    return tuple(n.node_id for n in group.spec.nodes() if n.node_id not in placed)
 
 
 def is_down(fact: NodeFact) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from cachewright.model.commands import Step, StopNode, node_key
 from cachewright.model.facts import Observed
-from cachewright.model.groups import Group
+from cachewright.model.groups import Group, GroupKind
 from cachewright.model.status import GroupState, GroupStatus, Role
 from cachewright.plan.shard import Phase, engine_of, is_down, shards_to_run, view_shard
 
@@ -32,6 +32,9 @@ def plan_stop(
 
 
 def _keeps_data(group: Group, status: GroupStatus | None) -> bool:
+    """Memcached is a cache: its items go with its processes, as callers expect."""
+    if group.spec.kind is GroupKind.MEMCACHED:
+        return False
     deletion = group.spec.deletion
     if deletion is not None and deletion.retained_node_id is None:
         return False

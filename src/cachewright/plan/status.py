@@ -8,26 +8,74 @@ beyond it shows.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from cachewright.model.facts import EngineFact, Observed
 from cachewright.model.groups import Group, GroupPlacement
 from cachewright.model.slots import SlotRange, covers_all
 from cachewright.model.status import GroupState, GroupStatus, NodeState, NodeStatus, Role
-from cachewright.plan import endpoints
-from cachewright.plan.shard import Phase, ShardView, engine_of, is_down
+from cachewright.plan import endpoints, restarts, settings
+from cachewright.plan.shard import (
+    Phase,
+    ShardView,
+    engine_of,
+    is_down,
+    joining_ids,
+    leaving_ids,
+)
 
+#: A node in one of these is not there yet, or not there again.
+_WAITING = frozenset({NodeState.CREATING, NodeState.MODIFYING})
 #: Seconds of silence for which the last known state of a node still counts.
 SILENCE_GRACE_S = 3.0
 
 
-def node_status(
-    node_id: str, group: Group, view: ShardView, observed: Observed, previous: GroupStatus | None
-) -> NodeStatus:
-    """Return the status of one node that shall run.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Seen:
+    """What the status of one group is made of."""
+
+    group: Group
+    placement: GroupPlacement
+    views: Sequence[ShardView]
+    observed: Observed
+    asked: settings.Asked
+    previous: GroupStatus | None
+
+
+def node_status(seen: Seen, view: ShardView, node_id: str) -> NodeStatus:
+    """Return the status of one node that has a place, with its parameters and its restart."""
+    fact = seen.observed.of(node_id)
+    status = _life_of(seen, view, node_id)
+    drift = settings.drift(seen.asked, fact)
+    return dataclasses.replace(
+        status,
+        state=_asked_state(seen, node_id, status.state),
+        applying=drift.applying,
+        awaiting_reboot=drift.awaiting_reboot,
+        refused=tuple((r.name, r.value, r.reason) for r in drift.refused),
+    )
+
+
+def _asked_state(seen: Seen, node_id: str, state: NodeState) -> NodeState:
+    """Return the state of a node that leaves or is to restart, else `state`."""
+    if node_id in leaving_ids(seen.group):
+        return NodeState.DELETING
+    before = seen.previous.of(node_id) if seen.previous else None
+    is_due = restarts.is_due(seen.group.spec.node(node_id), seen.observed.of(node_id))
+    was_due = before is not None and before.state is NodeState.REBOOTING
+    if is_due or (was_due and state is not NodeState.AVAILABLE):
+        return NodeState.REBOOTING
+    return state
+
+
+def _life_of(seen: Seen, view: ShardView, node_id: str) -> NodeStatus:
+    """Return how a node is doing.
 
     A node that cannot be asked keeps its last role, unless another one is the primary now.
     """
+    group, observed, previous = seen.group, seen.observed, seen.previous
     before = previous.of(node_id) if previous else None
     fact = observed.of(node_id)
     engine = engine_of(fact)
@@ -71,6 +119,9 @@ def shard_problem(view: ShardView, nodes: Sequence[NodeStatus], observed: Observ
     if primary is None:
         primaries = [n for n in nodes if n.role is Role.PRIMARY and n.state is NodeState.AVAILABLE]
         return "" if primaries else view.reason
+    is_about_to_end = primary.state in {NodeState.REBOOTING, NodeState.DELETING}
+    if is_about_to_end and view.phase is Phase.SERVING:
+        return ""
     if primary.state is not NodeState.AVAILABLE:
         return observed.of(primary.node_id).failure or f"{primary.node_id} does not serve yet"
     return ""
@@ -101,55 +152,70 @@ def slots_problem(views: Sequence[ShardView], observed: Observed) -> str:
     return "" if covers_all(owned) else "not every slot is served by exactly one primary"
 
 
-def group_status(
-    group: Group,
-    placement: GroupPlacement,
-    views: Sequence[ShardView],
-    observed: Observed,
-    previous: GroupStatus | None,
-) -> GroupStatus:
+def group_status(seen: Seen) -> GroupStatus:
     """Return the status of a group that shall run."""
-    was_available = previous is not None and previous.was_available
+    observed = seen.observed
+    was_available = seen.previous is not None and seen.previous.was_available
     nodes = tuple(
-        node_status(node.node_id, group, view, observed, previous)
-        for view in views
-        for node in view.shard.nodes
+        node_status(seen, view, node.node_id) for view in seen.views for node in view.shard.nodes
     )
-    problem = _first_problem(group, placement, views, nodes, observed)
-    waiting = [n.node_id for n in nodes if n.state is not NodeState.AVAILABLE]
+    problem = _first_problem(seen, nodes)
+    waiting = [n.node_id for n in nodes if n.state in _WAITING]
     if not problem and waiting and not was_available:
         problem = _replica_problem(waiting[0], observed)
     if problem and observed.obstacle:
         problem = observed.obstacle
-    if not problem:
+    joining = joining_ids(seen.group)
+    change = change_of(nodes, joining)
+    if not problem and not (change and was_available):
         state = GroupState.AVAILABLE
     else:
         state = GroupState.MODIFYING if was_available else GroupState.CREATING
     return GroupStatus(
         state=state,
-        observed_generation=group.spec.generation,
-        nodes=nodes,
-        reason=problem or (_replica_problem(waiting[0], observed) if waiting else ""),
+        observed_generation=seen.group.spec.generation,
+        nodes=nodes + joining_statuses(joining),
+        reason=problem or change or (_replica_problem(waiting[0], observed) if waiting else ""),
         was_available=was_available or state is GroupState.AVAILABLE,
+        changing_from=changing_from(seen.previous) if change and was_available else None,
     )
 
 
-def _first_problem(
-    group: Group,
-    placement: GroupPlacement,
-    views: Sequence[ShardView],
-    nodes: Sequence[NodeStatus],
-    observed: Observed,
-) -> str:
-    for view in views:
+def changing_from(previous: GroupStatus | None) -> int | None:
+    """Return how many nodes there were when the change began that goes on now."""
+    if previous is None:
+        return None
+    return len(previous.nodes) if previous.changing_from is None else previous.changing_from
+
+
+def joining_statuses(node_ids: Sequence[str]) -> tuple[NodeStatus, ...]:
+    """Return the status of nodes that have no place yet."""
+    return tuple(
+        NodeStatus(node_id=node_id, state=NodeState.CREATING, role=None) for node_id in node_ids
+    )
+
+
+def change_of(nodes: Sequence[NodeStatus], joining: Sequence[str]) -> str:
+    """Return in a sentence which nodes come, go or restart as asked; empty when none does."""
+    by_state = {
+        "adding": [*joining, *(n.node_id for n in nodes if n.state is NodeState.CREATING)],
+        "removing": [n.node_id for n in nodes if n.state is NodeState.DELETING],
+        "restarting": [n.node_id for n in nodes if n.state is NodeState.REBOOTING],
+    }
+    said = [f"{verb} {', '.join(ids)}" for verb, ids in by_state.items() if ids]
+    return "; ".join(said)
+
+
+def _first_problem(seen: Seen, nodes: Sequence[NodeStatus]) -> str:
+    for view in seen.views:
         ids = {node.node_id for node in view.shard.nodes}
         shard_nodes = [n for n in nodes if n.node_id in ids]
-        problem = shard_problem(view, shard_nodes, observed)
+        problem = shard_problem(view, shard_nodes, seen.observed)
         if problem:
             return problem
-    problem = endpoint_problem(placement, observed)
-    if not problem and group.spec.cluster_enabled:
-        problem = slots_problem(views, observed)
+    problem = endpoint_problem(seen.placement, seen.observed)
+    if not problem and seen.group.spec.cluster_enabled:
+        problem = slots_problem(seen.views, seen.observed)
     return problem
 
 

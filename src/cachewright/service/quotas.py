@@ -81,7 +81,7 @@ def _promised(service: Service) -> int:
         else:
             known = placed.value.node_ids()
             places = placement.places_of(spec.value)
-            count += sum(1 for node_id, _ in places if node_id not in known) + waiting
+            count += sum(1 for place in places if place.node_id not in known) + waiting
     return count
 
 

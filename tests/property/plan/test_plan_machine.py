@@ -16,7 +16,7 @@ from hypothesis.stateful import (
     rule,
 )
 
-from cachewright.model.groups import Deletion
+from cachewright.model.groups import Deletion, NodeSpec
 from cachewright.model.settings import Limits
 from cachewright.model.status import Event, GroupState, GroupStatus, Role
 from cachewright.plan.group import plan_group
@@ -24,11 +24,13 @@ from cachewright.plan.invariants import violations
 from cachewright.plan.plan import LOOK_AGAIN_REST_S, Plan
 from cachewright.plan.shutdown import plan_stop
 from tests.property.plan.groups import CREATED_AT, groups
-from tests.property.plan.world import Life, Refused, World
+from tests.property.plan.world import REFUSED_SETTING, Life, Refused, World
 
 #: Rounds within which a group of at most 12 nodes settles once faults stop: install, place, start,
 #: admit, start replicas, follow, sync, admit, move endpoints, and as many again after a failure.
-SETTLE_ROUNDS = 40
+SETTLE_ROUNDS = 60
+#: Nodes that a run adds in all: enough to come and go several times.
+ADDED_MAX = 4
 
 
 class PlanMachine(RuleBasedStateMachine):
@@ -42,6 +44,7 @@ class PlanMachine(RuleBasedStateMachine):
         self.status: GroupStatus | None = None
         self.now = CREATED_AT
         self.mark = 0
+        self.added = 0
         self.events: list[Event] = []
 
     @initialize(group=st.data())
@@ -198,17 +201,71 @@ class PlanMachine(RuleBasedStateMachine):
         primary = next(n.node_id for n in self.status.nodes if n.role is Role.PRIMARY)
         self.delete(primary)
 
+    @precondition(lambda self: self.stays())
+    @rule(numbers=st.sets(st.integers(0, 11), min_size=1, max_size=3))
+    def a_caller_asks_for_restarts(self, numbers: set[int]) -> None:
+        asked = [node.node_id for node in self.world.group.spec.nodes()]
+        self.restart({asked[number % len(asked)] for number in numbers})
+
+    @precondition(lambda self: self.stays() and self.is_available())
+    @rule()
+    def planned_restarts_lose_nothing(self) -> None:
+        """Restart every node, and find in every shard what was written before."""
+        self.calm()
+        self.settle()
+        if not self.is_available():
+            return
+        before = self.data_of_shards()
+        generations = {n: e.generation for n, e in self.world.engines.items()}
+        self.restart(set(generations))
+        self.settle()
+        assert self.data_of_shards() == before
+        after = {n: e.generation for n, e in self.world.engines.items()}
+        assert all(after[n] > generations[n] for n in generations)
+
+    @precondition(
+        lambda self: (
+            self.stays() and self.is_available() and not self.world.group.spec.cluster_enabled
+        )
+    )
+    @rule()
+    def a_caller_adds_a_replica(self) -> None:
+        if self.added >= ADDED_MAX:
+            return
+        (shard,) = self.world.group.spec.shards
+        self.added += 1
+        node = NodeSpec(node_id=f"demo-added-{self.added}", zone="us-east-1b")
+        self.change_nodes((*shard.nodes, node))
+
+    @precondition(
+        lambda self: (
+            self.stays() and self.is_available() and not self.world.group.spec.cluster_enabled
+        )
+    )
+    @rule(number=st.integers(0, 11))
+    def a_caller_removes_a_replica(self, number: int) -> None:
+        assert self.status is not None
+        (shard,) = self.world.group.spec.shards
+        node = shard.nodes[number % len(shard.nodes)]
+        seen = self.status.of(node.node_id)
+        if seen is not None and seen.role is Role.REPLICA and len(shard.nodes) > 1:
+            self.change_nodes(tuple(n for n in shard.nodes if n is not node))
+
+    @precondition(lambda self: self.stays())
+    @rule(
+        values=st.sampled_from(
+            [{}, {"timeout": "30"}, {"databases": "32"}, dict([REFUSED_SETTING, ("timeout", "9")])]
+        )
+    )
+    def a_caller_sets_parameters(self, values: dict[str, str]) -> None:
+        self.world.group = dataclasses.replace(self.world.group, parameters=values)
+
     @invariant()
     def at_most_one_writer_a_shard(self) -> None:
         if not hasattr(self, "world"):
             return
-        for shard in self.world.group.spec.shards:
-            writers = [
-                n.node_id
-                for n in shard.nodes
-                if n.node_id in self.world.engines and self.world.engines[n.node_id].serves_writes()
-            ]
-            assert len(writers) <= 1
+        writers = [e.place.shard_id for e in self.world.engines.values() if e.serves_writes()]
+        assert len(set(writers)) == len(writers)
 
     def teardown(self) -> None:
         """Once faults stop, the group settles: it serves, or it is gone, or its create failed."""
@@ -246,13 +303,46 @@ class PlanMachine(RuleBasedStateMachine):
             assert all(e.life is Life.ABSENT for e in self.world.engines.values())
             return
         assert self.status is not None
-        assert self.plan().steps == (), "a settled group has nothing to do"
+        assert self.plan().steps == (), f"a settled group has nothing to do: {self.plan().steps}"
         if self.status.state is GroupState.CREATE_FAILED:
             assert all(e.life is not Life.RUNNING for e in self.world.engines.values())
             return
         assert self.status.state is GroupState.AVAILABLE, self.status.reason
         assert all(node.state.value == "available" for node in self.status.nodes)
         assert self.world.is_released == (deletion is not None)
+
+    def stays(self) -> bool:
+        return hasattr(self, "world") and self.world.group.spec.deletion is None
+
+    def is_available(self) -> bool:
+        return self.status is not None and self.status.state is GroupState.AVAILABLE
+
+    def restart(self, node_ids: set[str]) -> None:
+        spec = self.world.group.spec
+        shards = tuple(
+            dataclasses.replace(
+                shard,
+                nodes=tuple(
+                    dataclasses.replace(node, restarts=node.restarts + 1)
+                    if node.node_id in node_ids
+                    else node
+                    for node in shard.nodes
+                ),
+            )
+            for shard in spec.shards
+        )
+        spec = dataclasses.replace(spec, shards=shards, generation=spec.generation + 1)
+        self.world.group = dataclasses.replace(self.world.group, spec=spec)
+
+    def change_nodes(self, nodes: tuple[NodeSpec, ...]) -> None:
+        spec = self.world.group.spec
+        (shard,) = spec.shards
+        spec = dataclasses.replace(
+            spec,
+            shards=(dataclasses.replace(shard, nodes=nodes),),
+            generation=spec.generation + 1,
+        )
+        self.world.group = dataclasses.replace(self.world.group, spec=spec)
 
     def delete(self, retained: str | None) -> None:
         spec = self.world.group.spec

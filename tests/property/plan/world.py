@@ -11,8 +11,11 @@ import dataclasses
 import enum
 from dataclasses import dataclass, field
 
+import msgspec
+
 from cachewright.model.commands import (
     AdmitNode,
+    ApplySettings,
     BindNode,
     Command,
     FollowPrimary,
@@ -23,6 +26,7 @@ from cachewright.model.commands import (
     PromoteNode,
     Promotion,
     ReleaseGroup,
+    ReleaseNodes,
     RemoveNode,
     StartNode,
     StopNode,
@@ -31,10 +35,12 @@ from cachewright.model.facts import (
     Absent,
     ClusterFact,
     EngineFact,
+    LaunchFact,
     NodeFact,
     Observed,
     ProcessFact,
     ProcessIdentity,
+    RefusedSetting,
     Running,
     Stopped,
     TerminationProof,
@@ -45,6 +51,8 @@ from cachewright.model.slots import SlotRanges
 from cachewright.model.status import Role
 from cachewright.plan.status import SILENCE_GRACE_S
 
+#: A value that the catalogue allows and the engines of this world do not know.
+REFUSED_SETTING = ("activedefrag", "yes")
 _LONG_SILENCE_S = SILENCE_GRACE_S + 1.0
 
 
@@ -81,6 +89,7 @@ class Engine:
     generation: int = 0
     #: In sync by its link, but behind with applying.
     lags: bool = False
+    launched: LaunchFact | None = None
 
     def serves_writes(self) -> bool:
         """Tell whether a client could write here at this moment."""
@@ -97,6 +106,8 @@ class World:
     is_released: bool = False
     is_build_here: bool = True
     host_is_silent: bool = False
+    #: Addresses given so far: none is given twice.
+    numbers: int = 0
 
     def observe(self) -> Observed:
         """Report what an agent would report."""
@@ -112,13 +123,17 @@ class World:
             build_version="9.1.2" if self.is_build_here else None,
         )
 
-    def execute(self, command: Command) -> None:  # noqa: C901 one case for each command
+    def execute(self, command: Command) -> None:  # noqa: C901, PLR0912 one case a command
         """Carry out one command as a host or the store would."""
         match command:
             case InstallBuild():
                 self.is_build_here = True
             case PlaceGroup():
                 self._place()
+            case ReleaseNodes(node_ids=node_ids):
+                self._release_nodes(node_ids)
+            case ApplySettings():
+                self._apply(self._answering(command.key), command)
             case ForgetGroup():
                 self.is_forgotten = True
             case ReleaseGroup(retained_node_id=node_id):
@@ -135,7 +150,9 @@ class World:
                 self._follow(self._answering(key), address)
             case PromoteNode(key=key, how=how):
                 self._promote(self._answering(key), how)
-            case StopNode(key=key, saves=saves):
+            case StopNode(key=key, saves=saves, drains=drains):
+                if drains:
+                    self._drain(self._by_key(key))
                 self._stop(self._by_key(key), saves=saves)
             case RemoveNode(key=key):
                 engine = self._by_key(key)
@@ -178,6 +195,7 @@ class World:
             has_saved_data=engine.saved is not None,
             failed_starts=engine.failed_starts,
             failure="the engine ended at once" if engine.failed_starts else "",
+            launched=engine.launched,
         )
 
     def _process(self, engine: Engine) -> ProcessFact:
@@ -221,27 +239,73 @@ class World:
         )
 
     def _place(self) -> None:
-        if self.group.placement is not None:
-            raise Refused("placed already")
-        spec = self.group.spec
+        spec, before = self.group.spec, self.group.placement
+        known = before.node_ids() if before else frozenset()
         nodes = tuple(
             NodePlacement(
                 node_id=node.node_id,
                 host="local",
-                address=f"127.64.0.{number}",
+                address=f"127.64.0.{self._next_number()}",
                 port=6379,
-                engine_id=f"{number:040x}",
+                engine_id=f"{self.numbers:040x}",
+                shard_id=shard.shard_id,
             )
-            for number, node in enumerate(spec.nodes(), start=1)
+            for shard in spec.shards
+            for node in shard.nodes
+            if node.node_id not in known
         )
+        if not nodes:
+            raise Refused("placed already")
         endpoints = (
             Endpoints(configuration="127.64.1.1")
             if spec.cluster_enabled
             else Endpoints(primary="127.64.1.1", reader="127.64.1.2")
         )
         placement = GroupPlacement(nodes=nodes, endpoints=endpoints, build_version="9.1.2")
+        if before is not None:
+            placement = dataclasses.replace(before, nodes=before.nodes + nodes)
         self.group = dataclasses.replace(self.group, placement=placement)
-        self.engines = {node.node_id: Engine(place=node) for node in nodes}
+        self.engines |= {node.node_id: Engine(place=node) for node in nodes}
+
+    def _next_number(self) -> int:
+        self.numbers += 1
+        return self.numbers
+
+    def _release_nodes(self, node_ids: tuple[str, ...]) -> None:
+        placement = self.group.placement
+        if placement is None:
+            raise Refused("not placed")
+        if any(self.engines[n].life is not Life.ABSENT for n in node_ids if n in self.engines):
+            raise Refused("nodes are left")
+        kept = tuple(node for node in placement.nodes if node.node_id not in node_ids)
+        placement = dataclasses.replace(placement, nodes=kept)
+        self.group = dataclasses.replace(self.group, placement=placement)
+        self.engines = {n: e for n, e in self.engines.items() if n not in node_ids}
+
+    def _apply(self, engine: Engine, command: ApplySettings) -> None:
+        """Take every setting but the one value that this engine never takes."""
+        assert engine.launched is not None
+        runs, wanted = dict(engine.launched.settings), dict(command.settings)
+        changes = {n: v for n, v in wanted.items() if runs.get(n) != v}
+        refused = [r for r in engine.launched.refused if r.name not in changes]
+        for name, value in changes.items():
+            if (name, value) == REFUSED_SETTING:
+                refused.append(RefusedSetting(name=name, value=value, reason="not built in"))
+            else:
+                runs[name] = value
+        engine.launched = msgspec.structs.replace(
+            engine.launched,
+            settings=tuple(sorted(runs.items())),
+            maxmemory_bytes=command.maxmemory_bytes,
+            refused=tuple(refused),
+        )
+
+    def _drain(self, engine: Engine) -> None:
+        """Wait until the replicas that can be reached have everything."""
+        for other in self.engines.values():
+            is_there = other.life is Life.RUNNING and not other.is_silent and other.is_in_sync
+            if is_there and other.follows == engine.place.node_id:
+                other.data = engine.data
 
     def _release(self, retained: str) -> None:
         placement = self.group.placement
@@ -260,8 +324,9 @@ class World:
         engine = self._by_key(launch.key)
         if engine.life is Life.RUNNING:
             raise Refused(f"{launch.key} runs already")
-        if engine.starts_to_fail:
-            engine.starts_to_fail -= 1
+        is_refused = REFUSED_SETTING in launch.settings
+        if engine.starts_to_fail or is_refused:
+            engine.starts_to_fail = max(0, engine.starts_to_fail - 1)
             engine.failed_starts += 1
             engine.life = Life.STOPPED
             raise Refused("the engine ended at once")
@@ -271,6 +336,13 @@ class World:
         engine.role, engine.follows, engine.bind = Role.PRIMARY, None, (engine.place.address,)
         engine.generation += 1
         engine.cluster_enabled = bool(launch.peers)
+        engine.launched = LaunchFact(
+            engine_version=launch.engine_version,
+            settings=launch.settings,
+            maxmemory_bytes=launch.maxmemory_bytes,
+            restarts=launch.restarts,
+            refused=engine.launched.refused if engine.launched else (),
+        )
         for peer in launch.peers:
             if peer.engine_id == launch.engine_id:
                 engine.role, engine.slots, engine.epoch = peer.role, peer.slots, peer.epoch
