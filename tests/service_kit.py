@@ -48,7 +48,12 @@ _READY = b"ready: "
 _ENGINES = frozenset({"valkey-server", "redis-server"})
 _START_TICKS = 22 - 3
 #: Settings of the person's own service must not reach a test's.
-_PRIVATE = ("CACHEWRIGHT_ACCESS_KEY_ID", "CACHEWRIGHT_SECRET_ACCESS_KEY", "CACHEWRIGHT_STATE_DIR")
+_PRIVATE = (
+    "CACHEWRIGHT_ACCESS_KEY_ID",
+    "CACHEWRIGHT_NOTIFY_URL",
+    "CACHEWRIGHT_SECRET_ACCESS_KEY",
+    "CACHEWRIGHT_STATE_DIR",
+)
 
 
 def wait_until(

@@ -163,7 +163,7 @@ class Executor:
             if self._records.uid_of_node(cluster_id) == spec.uid:
                 self._free_cluster(changes, cluster_id)
         for event in events.of_removal(group, self._clock.now(), had_name=had_name):
-            changes.add_event(event)
+            changes.add_event(event, topic_arn=spec.topic_arn())
         await self._records.commit(changes)
 
     async def _release_nodes(self, group: Group, command: ReleaseNodes) -> None:
@@ -182,7 +182,7 @@ class Executor:
             for node_id in command.node_ids:
                 self._free_cluster(changes, node_id)
         for event in events.of_leaving(group, command.node_ids, self._clock.now()):
-            changes.add_event(event)
+            changes.add_event(event, topic_arn=spec.topic_arn())
         await self._records.commit(changes)
 
     async def _change_membership(self, group: Group, command: ChangeMembership) -> None:
@@ -225,7 +225,7 @@ class Executor:
             if node.node_id != command.retained_node_id:
                 self._free_cluster(changes, node.node_id)
         for event in events.of_release(group, command.retained_node_id, self._clock.now()):
-            changes.add_event(event)
+            changes.add_event(event, topic_arn=spec.topic_arn())
         await self._records.commit(changes)
 
 

@@ -206,7 +206,7 @@ class Controller:
         changes.expect(records.SPEC + uid, spec.mod_revision)
         changes.replace(records.STATUS + uid, plan.status, written.mod_revision if written else 0)
         for event in plan.events:
-            changes.add_event(event)
+            changes.add_event(event, topic_arn=group.spec.topic_arn())
             _log.info("event=recorded group=%s message=%r", group.spec.name, event.message)
         await self._records.commit(changes)
 
@@ -243,9 +243,6 @@ class Controller:
 
 async def sweep_events(store: records.Records, clock: Clock) -> float:
     """Remove events past their retention; return when to sweep again, seconds."""
-    changes = records.ChangeSet()
-    for key in store.expired_events(clock.now()):
-        changes.delete(key)
-    if not changes.is_empty():
-        await store.commit(changes)
+    while keys := store.expired_events(clock.now()):  # each round leaves fewer
+        await store.remove_events(keys)
     return _SWEEP_EVERY_S

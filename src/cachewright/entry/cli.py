@@ -17,7 +17,9 @@ import click
 
 from cachewright.cli.app import command_line
 from cachewright.cli.options import with_state_dir
+from cachewright.entry import quotas
 from cachewright.entry import settings as given
+from cachewright.entry.failures import BadSetting
 from cachewright.model.settings import DEFAULT_ACCOUNT_ID, DEFAULT_REGION, Addressing, Limits
 
 if TYPE_CHECKING:
@@ -83,6 +85,20 @@ def _say(line: str) -> None:
     help="Quota of nodes in one group with cluster mode enabled.",
 )
 @click.option(
+    "--quota",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help=f"Another quota; may be repeated. Names: {quotas.described()}.",
+)
+@click.option(
+    "--notify-url",
+    multiple=True,
+    envvar="CACHEWRIGHT_NOTIFY_URL",
+    metavar="[TOPIC_ARN=]URL",
+    help="Post the events of groups with a notification topic there, as SNS does; for one topic "
+    "or for all; may be repeated. Also CACHEWRIGHT_NOTIFY_URL, which keeps it from other users.",
+)
+@click.option(
     "--leave-running",
     is_flag=True,
     help="On stop leave the engines running; the next `up` adopts them.",
@@ -108,7 +124,7 @@ def up(**options: object) -> None:
         settings = given.read(typed)
         ending = server.Ending(leaves_running=typed.leave_running, say=_say)
         code = server.run(settings, ending)
-    except given.BadSetting as error:
+    except BadSetting as error:
         raise click.UsageError(str(error)) from error
     except server.CannotStart as error:
         raise click.ClickException(str(error)) from error
@@ -126,7 +142,7 @@ def credentials(state_dir: Path) -> None:
 
     try:
         found = load(state_dir)
-    except (given.BadSetting, OSError) as error:
+    except (BadSetting, OSError) as error:
         raise click.ClickException(
             f"no credentials for {state_dir}: {error}; `cachewright up` makes them"
         ) from error

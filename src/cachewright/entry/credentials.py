@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from cachewright.entry.settings import BadSetting
+from cachewright.entry.failures import BadSetting
 from cachewright.kit import files, ids
 from cachewright.kit.secret import Secret
 

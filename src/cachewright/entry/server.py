@@ -28,10 +28,11 @@ from cachewright.agent.supervisor import LocalAgent
 from cachewright.api.app import App, make_app
 from cachewright.control.execute import Executor
 from cachewright.control.loop import Controller, sweep_events
+from cachewright.control.notify import Notifier
 from cachewright.control.observe import Observer
 from cachewright.engines.catalogue import Catalogue
 from cachewright.entry.credentials import DEV_PAIR, Credentials, root_credentials
-from cachewright.entry.settings import BadSetting
+from cachewright.entry.failures import BadSetting
 from cachewright.kit import files, ids
 from cachewright.kit.clock import Clock, SystemClock
 from cachewright.kit.secret import Secret
@@ -104,6 +105,7 @@ async def _serve(settings: Settings, ending: Ending) -> int:
         loop.add_signal_handler(number, stop.set)
     try:
         async with _composed(settings) as parts:
+            await parts.notifier.begin()
             await parts.controller.look_once()
             listener = _listen(settings)
             with _announced(settings, listener, parts.credentials, ending.say):
@@ -116,6 +118,7 @@ async def _serve(settings: Settings, ending: Ending) -> int:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Parts:
     controller: Controller
+    notifier: Notifier
     records: Records
     clock: Clock
     app: App
@@ -179,7 +182,12 @@ def _parts(  # noqa: PLR0917 this is where everything meets
         install=agent.install,
     )
     return _Parts(
-        controller=controller, records=records, clock=clock, app=app, credentials=credentials
+        controller=controller,
+        notifier=Notifier(store=records, clock=clock, webhooks=settings.webhooks),
+        records=records,
+        clock=clock,
+        app=app,
+        credentials=credentials,
     )
 
 
@@ -199,6 +207,7 @@ async def _until(stop: asyncio.Event, parts: _Parts, listener: socket.socket) ->
     )
     async with Supervised() as tasks:
         parts.controller.start(tasks)
+        parts.notifier.start(tasks)
         tasks.start("sweep-events", lambda: _sweep(parts.records, parts.clock))
         serving = asyncio.create_task(server.serve(sockets=[listener]), name="http")
         stopping = asyncio.create_task(stop.wait(), name="stop")

@@ -10,13 +10,11 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from cachewright.entry import quotas, webhooks
+from cachewright.entry.failures import BadSetting
 from cachewright.model.settings import Addressing, Limits, Settings
 
 _HIGHEST_PORT = 65_535
-
-
-class BadSetting(Exception):
-    """A setting that cannot be used; `str()` says why and what would do."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,6 +30,8 @@ class Options:
     dev: bool
     max_nodes: int
     max_nodes_per_group: int
+    quota: tuple[str, ...]
+    notify_url: tuple[str, ...]
     leave_running: bool
     verbose: bool
 
@@ -51,9 +51,13 @@ def read(options: Options) -> Settings:
         region=options.region,
         account_id=options.account_id,
         is_dev=options.dev,
-        limits=Limits(
-            nodes_per_region=options.max_nodes, nodes_per_cluster=options.max_nodes_per_group
+        limits=quotas.apply(
+            Limits(
+                nodes_per_region=options.max_nodes, nodes_per_cluster=options.max_nodes_per_group
+            ),
+            options.quota,
         ),
+        webhooks=webhooks.read(options.notify_url),
     )
 
 

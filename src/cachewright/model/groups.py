@@ -18,6 +18,8 @@ from cachewright.model.slots import SlotRanges
 
 DEFAULT_PORT = 6379
 DEFAULT_MEMCACHED_PORT = 11211
+#: Status of a topic that events are published to.
+TOPIC_ACTIVE = "active"
 #: Among the places of a Memcached cluster: the process of its configuration endpoint.
 DISCOVERY_ID = "discovery"
 
@@ -72,7 +74,7 @@ class Deletion:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Notification:
-    """Where events are sent to, as metadata."""
+    """Where events are published to; only an active topic gets any."""
 
     topic_arn: str
     topic_status: str
@@ -136,6 +138,12 @@ class GroupSpec:
         """Yield every node, shard by shard."""
         for shard in self.shards:
             yield from shard.nodes
+
+    def topic_arn(self) -> str:
+        """Return the topic that its events are published to now, empty for none."""
+        notification = self.notification
+        is_active = notification is not None and notification.topic_status == TOPIC_ACTIVE
+        return notification.topic_arn if notification is not None and is_active else ""
 
     def cluster_ids(self) -> tuple[str, ...]:
         """Return what its cache clusters are called: all of Memcached is one, else each node."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import ipaddress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 DEFAULT_ACCOUNT_ID = "000000000000"
@@ -41,6 +41,16 @@ class Limits:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Webhook:
+    """Where the events of groups with a topic are posted to."""
+
+    #: http or https; may hold a secret.
+    url: str = field(repr=False)
+    #: `None`: for every topic that has no webhook of its own.
+    topic_arn: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
     """Everything that `cachewright up` was told."""
 
@@ -55,3 +65,4 @@ class Settings:
     #: Accept the pair test/test; only on a loopback listener.
     is_dev: bool = False
     limits: Limits = Limits()
+    webhooks: tuple[Webhook, ...] = ()

@@ -122,3 +122,5 @@ class Event:
     source_id: str
     message: str
     at: datetime.datetime
+    #: ARN of the topic that it is published to, empty for none.
+    topic_arn: str = ""

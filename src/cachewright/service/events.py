@@ -38,9 +38,24 @@ def about(
     service: Service, changes: ChangeSet, source_type: SourceType, source_id: str, message: str
 ) -> None:
     """Add an event of now to a change."""
-    changes.add_event(
-        Event(source_type=source_type, source_id=source_id, message=message, at=service.clock.now())
+    event = Event(
+        source_type=source_type, source_id=source_id, message=message, at=service.clock.now()
     )
+    changes.add_event(event, topic_arn=_topic_of(service, source_type, source_id))
+
+
+def _topic_of(service: Service, source_type: SourceType, source_id: str) -> str:
+    """Return the topic of the group or cluster that is there under this id, empty for none."""
+    records = service.records
+    match source_type:
+        case SourceType.REPLICATION_GROUP:
+            uid = records.uid_of_group(source_id)
+        case SourceType.CACHE_CLUSTER:
+            uid = records.uid_of_node(source_id)
+        case _:
+            return ""
+    spec = None if uid is None else records.spec(uid)
+    return "" if spec is None else spec.value.topic_arn()
 
 
 def about_group(service: Service, changes: ChangeSet, name: str, message: str) -> None:
@@ -79,7 +94,7 @@ def _span(
     end = None if end is None else min(max(end, oldest), now)
     if start is None:
         until = end or now
-        return until - length, until
+        return max(until - length, oldest), until
     if end is None:
         end = min(start + length, now) if wanted.duration is not None else now
     return start, end

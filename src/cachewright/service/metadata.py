@@ -10,10 +10,9 @@ import dataclasses
 from typing import Protocol
 
 from cachewright.model.errors import invalid_combination, invalid_value
-from cachewright.model.groups import GroupKind, GroupSpec, Notification
+from cachewright.model.groups import TOPIC_ACTIVE, GroupKind, GroupSpec, Notification
 from cachewright.service import rules, windows
 
-TOPIC_ACTIVE = "active"
 _TOPIC_STATUSES = (TOPIC_ACTIVE, "inactive")
 
 

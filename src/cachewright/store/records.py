@@ -6,11 +6,12 @@ collects compares and writes and is committed whole or not at all.
 
 Keys: `spec/UID`, `secret/UID`, `placement/UID`, `membership/UID`, `status/UID`, `group-name/NAME`
 and `node-name/CLUSTER` (hold the uid), `address/ADDRESS:PORT` (holds the uid), `tags/ARN`,
-`event/TIME-RANDOM`, `parameter-group/NAME`.
+`event/TIME-RANDOM`, `parameter-group/NAME`, `notified/WEBHOOK`; see also `furniture`.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -45,12 +46,17 @@ NODE_NAME = "node-name/"
 ADDRESS = "address/"
 TAGS = "tags/"
 EVENT = "event/"
+NOTIFIED = "notified/"
 PARAMETER_GROUP = "parameter-group/"
 
 #: Derived values kept: as many as there can be nodes, so at least one a group.
 _DERIVED_MAX = 3_000
 #: ElastiCache keeps events for 14 days.
 EVENT_RETENTION = datetime.timedelta(days=14)
+#: Events kept, whatever their age: half of what a store holds.
+EVENTS_MAX = 50_000
+#: Events removed in one transaction.
+_SWEPT_AT_ONCE = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +96,12 @@ class ChangeSet:
         """Remove a record; a record that is not there stays away."""
         self.operations.append(Delete(key=key))
 
-    def add_event(self, event: Event) -> None:
-        """Add an event; its key sorts by time, and in the order of adding at one time."""
+    def add_event(self, event: Event, *, topic_arn: str = "") -> None:
+        """Add an event; its key sorts by time, and in the order of adding at one time.
+
+        It is published to the topic with this ARN.
+        """
+        event = dataclasses.replace(event, topic_arn=topic_arn)
         at = event.at.isoformat(timespec="microseconds")
         self.put(f"{EVENT}{at}-{ids.new_sortable_id()}", event)
 
@@ -227,10 +237,45 @@ class Records:
             page = self.store.list(EVENT, after=page[-1].key)
         return tuple(found)
 
+    def events_written(
+        self, *, since: datetime.datetime, after: tuple[int, str]
+    ) -> tuple[tuple[int, str, Event], ...]:
+        """Return (revision, key, event) for what was written after `after`, in that order.
+
+        Not by time: who decides first need not write first. Events from before `since` are left
+        out.
+        """
+        start = f"{EVENT}{since.isoformat(timespec='microseconds')}"
+        found: list[tuple[int, str, Event]] = []
+        page = self.store.list(EVENT, after=start)
+        while page:  # at most KEYS_MAX / PAGE_MAX rounds
+            found += [
+                (entry.mod_revision, entry.key, self._decode(entry, Event).value)
+                for entry in page
+                if (entry.mod_revision, entry.key) > after
+            ]
+            page = self.store.list(EVENT, after=page[-1].key)
+        return tuple(sorted(found, key=lambda written: written[:2]))
+
     def expired_events(self, now: datetime.datetime) -> tuple[str, ...]:
-        """Return the keys of events older than the retention."""
+        """Return the keys of some events that are older than the retention, or too many."""
+        entries = list_all(self.store, EVENT)
         bound = f"{EVENT}{(now - EVENT_RETENTION).isoformat(timespec='microseconds')}"
-        return tuple(e.key for e in self.store.list(EVENT, limit=1_000) if e.key < bound)
+        excess = len(entries) - EVENTS_MAX
+        return tuple(
+            entry.key
+            for number, entry in enumerate(entries[:_SWEPT_AT_ONCE])
+            if entry.key < bound or number < excess
+        )
+
+    async def remove_events(self, keys: Iterable[str]) -> None:
+        """Remove events for good."""
+        changes = ChangeSet()
+        for key in keys:
+            changes.delete(key)
+        await self.commit(changes)
+        for change in changes.operations:
+            self._decoded.pop(change.key, None)
 
     def _names(self, prefix: str) -> tuple[tuple[str, str], ...]:
         return tuple(

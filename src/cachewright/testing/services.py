@@ -35,7 +35,12 @@ _READY = "ready: "
 _OUTPUT_BYTES_SHOWN = 8_192
 #: Settings of the person's own service must not reach a test's.
 _PRIVATE_VARIABLES = frozenset(
-    {"CACHEWRIGHT_ACCESS_KEY_ID", "CACHEWRIGHT_SECRET_ACCESS_KEY", "CACHEWRIGHT_STATE_DIR"}
+    {
+        "CACHEWRIGHT_ACCESS_KEY_ID",
+        "CACHEWRIGHT_NOTIFY_URL",
+        "CACHEWRIGHT_SECRET_ACCESS_KEY",
+        "CACHEWRIGHT_STATE_DIR",
+    }
 )
 
 

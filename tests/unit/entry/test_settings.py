@@ -10,7 +10,8 @@ import pytest
 
 from cachewright.agent import pool
 from cachewright.entry import credentials, server
-from cachewright.entry.settings import BadSetting, Options, check_identity, parse_listen, parse_pool
+from cachewright.entry.failures import BadSetting
+from cachewright.entry.settings import Options, check_identity, parse_listen, parse_pool
 from cachewright.entry.settings import read as read_settings
 from cachewright.model.settings import Addressing, Settings
 
@@ -26,6 +27,8 @@ def options(tmp_path: Path, **changes: object) -> Options:
         "dev": False,
         "max_nodes": 300,
         "max_nodes_per_group": 90,
+        "quota": (),
+        "notify_url": (),
         "leave_running": False,
         "verbose": False,
     }
