@@ -25,6 +25,7 @@ import pytest
 from cachewright.engines.adapter import (
     AdminConnection,
     EngineUnreachable,
+    Home,
 )
 from cachewright.engines.catalogue import Catalogue
 from cachewright.engines.valkey import ValkeyAdapter
@@ -152,7 +153,7 @@ class Engine:
         start_log.touch(mode=0o600)
         with start_log.open("ab") as output:
             self.process = subprocess.Popen(
-                adapter.argv(self.build, self.folder),
+                adapter.argv(self.build, self.launch, Home(folder=self.folder)),
                 cwd=self.folder,
                 stdin=subprocess.DEVNULL,
                 stdout=output,

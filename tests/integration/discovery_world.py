@@ -16,6 +16,7 @@ from pathlib import Path
 
 from cachewright.engines.catalogue import Catalogue
 from cachewright.engines.discovery import DiscoveryAdapter, own_build
+from cachewright.engines.home import Home
 from cachewright.model.builds import Build, InstallFailed
 from cachewright.model.commands import Launch, Member, Part
 from cachewright.model.engines import EngineName
@@ -108,7 +109,7 @@ class World:
         adapter = DiscoveryAdapter()
         for name, content in adapter.files(launch).items():
             (self.folder / name).write_bytes(content)
-        argv = adapter.argv(own_build(), self.folder)
+        argv = adapter.argv(own_build(), launch, Home(folder=self.folder))
         if files is not None:
             argv = ("sh", "-c", f'ulimit -n {files:d}; exec "$@"', "sh", *argv)
         with (self.folder / "start.log").open("ab") as log:

@@ -41,6 +41,16 @@ _OUTPUT = "start.log"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ItemsRecord:
+    """How a process holds its items."""
+
+    #: See `ItemKeeper.layout`.
+    layout: dict[str, str]
+    #: Why they are not in memory that can be kept; empty when they are.
+    obstacle: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Record:
     """What is written down about a node. Contains secrets, which `repr` of `Launch` hides."""
 
@@ -52,6 +62,10 @@ class Record:
     failure: str = ""
     #: Settings that the engine did not take since the node was made.
     refused: tuple[RefusedSetting, ...] = ()
+    #: Of an engine that can keep its items: how the last process held them.
+    items: ItemsRecord | None = None
+    #: See `NodeFact.cold_start_reason`.
+    cold_start_reason: str = ""
 
 
 #: A folder whose record is missing or unreadable: a process of it may live or not.

@@ -17,6 +17,7 @@ from typing import Any
 
 from cachewright.agent import disk, machine, process
 from cachewright.agent.folder import NodeFolder, Record
+from cachewright.agent.items import ItemsFolder
 from cachewright.agent.machine import Event, State
 from cachewright.agent.saved import SavedData
 from cachewright.engines.adapter import (
@@ -56,6 +57,7 @@ class Node:
     def __init__(self, nodes: Path, key: str, on_exit: Callable[[str], None]) -> None:
         self.key = key
         self.folder = NodeFolder(nodes, key)
+        self.items = ItemsFolder(self.folder.path)
         self.record = Record(state=State.ABSENT)
         self.process: process.Process | None = None
         #: Last lines of the log of a process that has ended.
@@ -90,7 +92,13 @@ class Node:
         """The data of its last graceful stop; `None` if nothing was ever started."""
         if self.record.launch is None:
             return None
-        return SavedData(self.folder.path, self.adapter.snapshot_name)
+        return self.saved_by(self.adapter)
+
+    def saved_by(self, adapter: EngineAdapter[Any]) -> SavedData:
+        """Return the data that a stop of such an engine leaves, wherever it leaves it."""
+        keeper = adapter.items
+        snapshot = adapter.snapshot_name if keeper is None else self.items.path / keeper.state_name
+        return SavedData(self.folder.path, snapshot)
 
     @property
     def is_settled(self) -> bool:
@@ -122,6 +130,7 @@ class Node:
             failed_starts=self.record.failed_starts,
             failure=self.record.failure,
             launched=self._launched(),
+            cold_start_reason=self.record.cold_start_reason,
         )
 
     async def observe_engine(self) -> EngineFact | Unknown:
@@ -232,6 +241,7 @@ class Node:
                     self.folder.write(self.record)
                 return
         self._is_invisible = is_in_use and not others
+        self._forget_plan()
         self.record = dataclasses.replace(self.record, state=State.STOPPED)
         self.log_tail = self._read_log()
 
@@ -246,10 +256,16 @@ class Node:
         self.process = None
         self._proof = proof
         self.hang_up()
+        self._forget_plan()
         self.advance(Event.EXITED)
         self.log_tail = self._read_log()
         _log.info("event=engine_ended key=%s exit_code=%s", self.key, proof.exit_code)
         self._on_exit(self.key)
+
+    def _forget_plan(self) -> None:
+        """After the end of a process that nobody told to end: what comes next is not planned."""
+        if self.record.state is State.RUNNING:
+            self.record = dataclasses.replace(self.record, cold_start_reason="")
 
     def _read_log(self) -> tuple[str, ...]:
         launch = self.record.launch

@@ -52,11 +52,12 @@ class Note:
 class SavedData:
     """The snapshot of one node and its note."""
 
-    def __init__(self, folder: Path, snapshot_name: str) -> None:
-        self._snapshot = folder / snapshot_name
+    def __init__(self, folder: Path, snapshot: str | Path) -> None:
+        """`snapshot` is a name in the node's folder, or the path of a file elsewhere."""
+        self._snapshot = folder / snapshot
         self._note = folder / NOTE_NAME
-        #: The files that a start must leave alone to load the snapshot.
-        self.names = (snapshot_name, NOTE_NAME)
+        #: The files in the folder that a start must leave alone to load the snapshot.
+        self.names = (self._snapshot.name, NOTE_NAME)
 
     def is_whole(self) -> bool:
         """Tell whether a snapshot of a graceful stop is there for loading."""

@@ -13,10 +13,9 @@ import errno
 import os
 import socket
 
-from cachewright.agent import disk, process
+from cachewright.agent import disk, keeping, process
 from cachewright.agent.machine import Event, State
 from cachewright.agent.node import Node
-from cachewright.agent.saved import SavedData
 from cachewright.engines.adapter import EngineRefused, EngineUnreachable, adapter_of
 from cachewright.engines.catalogue import Catalogue
 from cachewright.engines.discovery import own_build
@@ -42,7 +41,7 @@ async def start(node: Node, launch: Launch, *, catalogue: Catalogue, timeout_s: 
     try:
         if node.process is None:
             await _spawn(node, launch, catalogue)
-        await _wait_for_answer(node, timeout_s)
+        await _wait_for_answer(node, timeout_s + keeping.extra_time_s(node))
     except (CommandFailed, CachewrightError, process.StillAlive) as error:
         node.count_failure(str(error))
         raise CommandFailed(str(error)) from error
@@ -78,18 +77,23 @@ async def _spawn(node: Node, launch: Launch, catalogue: Catalogue) -> None:
     require_free(launch.address, launch.port)
     adapter = adapter_of(launch)
     content = adapter.files(launch)
-    saved = SavedData(node.folder.path, adapter.snapshot_name)
-    if launch.loads_saved_data and not saved.is_whole():
+    saved = node.saved_by(adapter)
+    if adapter.items is None and launch.loads_saved_data and not saved.is_whole():
         raise CommandFailed(f"node {node.name} has no saved data to load")
     node.folder.make()
     node.advance(Event.START)
     await process.end_leftovers(node.folder.output)
-    node.write(dataclasses.replace(node.record, launch=launch))
-    keep = saved.names if launch.loads_saved_data else ()
+    record = dataclasses.replace(node.record, launch=launch)
+    loads = launch.loads_saved_data
+    if adapter.items is not None:
+        loads, record = await keeping.prepare(node, record, adapter.items, build)
+        record = dataclasses.replace(record, refused=adapter.unusable(launch))
+    node.write(record)
+    keep = saved.names if loads else ()
     node.folder.renew(content, keep=keep, log_name=adapter.log_name)
     failpoints.passing("agent.before_spawn")
     started = process.spawn(
-        adapter.argv(build, node.folder.path),
+        adapter.argv(build, launch, keeping.home_of(node)),
         folder=node.folder.path,
         environment=_environment(),
         output=node.folder.output,
@@ -139,6 +143,7 @@ async def _wait_for_answer(node: Node, timeout_s: float) -> None:
     if running.proof is not None:
         said = f"{node.launch.engine.value} {process.describe_end(running.proof)}"
         raise CommandFailed(f"{said} before it answered{_quote(node)}")
+    keeping.note_outcome(node)
     node.take_answer()
 
 

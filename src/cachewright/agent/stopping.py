@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import datetime
 
-from cachewright.agent import process
+from cachewright.agent import keeping, process
 from cachewright.agent.folder import Record
 from cachewright.agent.machine import Event
 from cachewright.agent.node import ANSWER_TIMEOUT_S, Node
@@ -30,12 +30,17 @@ DRAIN_TIMEOUT_S = 12.0
 
 async def stop(node: Node, *, saves: bool, drains: bool, now: datetime.datetime) -> None:
     """End the process of the node and see its end; nothing happens if there is none."""
+    keeper = node.adapter.items if node.record.launch is not None else None
     if node.process is not None:
-        if saves and not _is_discovery(node):
+        if saves and keeper is not None:
+            await keeping.keep_and_end(node, node.process, keeper, now)
+        elif saves and not _is_discovery(node):
             await _save_and_end(node, node.process, now)
         else:
             await _end(node, node.process, DRAIN_TIMEOUT_S if drains else None)
     await process.end_leftovers(node.folder.output)
+    if not saves:
+        await keeping.drop(node)
 
 
 async def remove(node: Node) -> None:
@@ -44,6 +49,8 @@ async def remove(node: Node) -> None:
         await process.end_leftovers(node.folder.output)
     state = node.next_state(Event.REMOVE)
     failpoints.passing("agent.before_forget")
+    # Before the folder: whoever goes on after us finds them by it.
+    await asyncio.to_thread(node.items.remove)
     await asyncio.to_thread(node.folder.remove)
     node.record = Record(state=state)
 

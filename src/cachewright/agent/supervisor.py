@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from cachewright.agent import disk, folder, process, settings, starting, stopping, telling
+from cachewright.agent import disk, folder, keeping, process, settings, starting, stopping, telling
 from cachewright.agent.machine import State
 from cachewright.agent.node import Node
 from cachewright.engines import bounded
@@ -167,6 +167,7 @@ class LocalAgent:
         if is_starting and isinstance(fact.engine, EngineFact) and not node.commands.locked():
             # We died while it was started, and it came up all the same.
             with contextlib.suppress(OSError):  # it is found again in the same way
+                keeping.note_outcome(node)
                 node.take_answer()
         return fact
 

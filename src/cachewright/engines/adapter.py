@@ -14,10 +14,11 @@ standard output and error: before it has read its configuration it says nothing 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from cachewright.engines.discovery import DiscoveryAdapter
+from cachewright.engines.home import Home, ItemKeeper
+from cachewright.engines.memcached import MemcachedAdapter
 from cachewright.engines.resp import AdminConnection, EngineClosed, EngineRefused, EngineUnreachable
 from cachewright.engines.text import UnusableLaunch
 from cachewright.engines.valkey import ValkeyAdapter
@@ -34,6 +35,8 @@ __all__ = [
     "EngineClosed",
     "EngineRefused",
     "EngineUnreachable",
+    "Home",
+    "ItemKeeper",
     "UnusableLaunch",
     "adapter_of",
 ]
@@ -61,6 +64,10 @@ class EngineAdapter(Protocol[Admin]):
     #: Name of the snapshot that a saving `shutdown` leaves in the node's folder.
     snapshot_name: str
 
+    @property
+    def items(self) -> ItemKeeper | None:
+        """How its items are kept while its process is replaced; `None` where nothing is."""
+
     def files(self, launch: Launch) -> dict[str, bytes]:
         """Return the files that the engine needs to start, held, by name.
 
@@ -68,8 +75,11 @@ class EngineAdapter(Protocol[Admin]):
             UnusableLaunch: a value cannot be written into a configuration safely.
         """
 
-    def argv(self, build: Build, folder: Path) -> tuple[str, ...]:
+    def argv(self, build: Build, launch: Launch, home: Home) -> tuple[str, ...]:
         """Return the command line; it holds no secret."""
+
+    def unusable(self, launch: Launch) -> tuple[RefusedSetting, ...]:
+        """Return the settings that the engine starts without, because its version has none such."""
 
     async def connect(self, address: str, port: int, password: str, *, timeout_s: float) -> Admin:
         """Connect as the administrator; `timeout_s` becomes the deadline of later calls."""
@@ -119,4 +129,6 @@ def adapter_of(launch: Launch) -> EngineAdapter[Any]:
         return DiscoveryAdapter()
     if launch.engine in (EngineName.VALKEY, EngineName.REDIS):
         return ValkeyAdapter()
+    if launch.engine is EngineName.MEMCACHED:
+        return MemcachedAdapter()
     raise errors.Bug(f"no adapter for {launch.engine.value}")

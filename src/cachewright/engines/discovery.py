@@ -15,10 +15,10 @@ import json
 import os
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import NoReturn
 
 from cachewright.engines import resp
+from cachewright.engines.home import Home
 from cachewright.engines.text import UnusableLaunch, check_address, check_port
 from cachewright.model.builds import Build, BuildSource
 from cachewright.model.commands import Launch, Member, Promotion
@@ -100,6 +100,7 @@ class DiscoveryAdapter:
     log_name = "discovery.log"
     #: There is never one.
     snapshot_name = "discovery.snapshot"
+    items = None
 
     def files(self, launch: Launch) -> dict[str, bytes]:
         """Return the one file that says where to listen and what to tell clients."""
@@ -113,12 +114,16 @@ class DiscoveryAdapter:
         }
         return {SETTINGS_NAME: json.dumps(content, indent=1).encode()}
 
-    def argv(self, build: Build, folder: Path) -> tuple[str, ...]:
+    def argv(self, build: Build, launch: Launch, home: Home) -> tuple[str, ...]:
         """Return the command line; the file's full path shows people whose endpoint it is.
 
         Isolated (`-I`): neither the environment nor the folder decides what is imported.
         """
-        return (build.server, "-I", "-m", _MODULE, str(folder / SETTINGS_NAME))
+        return (build.server, "-I", "-m", _MODULE, str(home.folder / SETTINGS_NAME))
+
+    def unusable(self, launch: Launch) -> tuple[RefusedSetting, ...]:
+        """Return nothing: it has no settings."""
+        return ()
 
     async def connect(
         self, address: str, port: int, password: str, *, timeout_s: float

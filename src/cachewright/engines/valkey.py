@@ -7,9 +7,9 @@ start from (`render`, `acl`). Decides nothing, keeps no state.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 from cachewright.engines import acl, nodes_conf, render, resp
+from cachewright.engines.home import Home
 from cachewright.engines.text import check_address, check_port
 from cachewright.model.builds import Build
 from cachewright.model.commands import Launch, Promotion
@@ -26,14 +26,19 @@ class ValkeyAdapter:
 
     log_name = render.LOG_NAME
     snapshot_name = render.SNAPSHOT_NAME
+    items = None
 
     def files(self, launch: Launch) -> dict[str, bytes]:
         """Return configuration, users and (in cluster mode) the cluster's nodes."""
         return render.render_files(launch)
 
-    def argv(self, build: Build, folder: Path) -> tuple[str, ...]:
+    def argv(self, build: Build, launch: Launch, home: Home) -> tuple[str, ...]:
         """Return the command line; the configuration's full path shows people whose node it is."""
-        return (build.server, str(folder / render.CONFIG_NAME))
+        return (build.server, str(home.folder / render.CONFIG_NAME))
+
+    def unusable(self, launch: Launch) -> tuple[RefusedSetting, ...]:
+        """Return nothing: the rows of its settings say which versions have them."""
+        return ()
 
     async def connect(
         self, address: str, port: int, password: str, *, timeout_s: float

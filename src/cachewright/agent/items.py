@@ -1,0 +1,142 @@
+"""Where do the items of a node stay while its process is replaced, and is there room for them?
+
+In a private folder in shared memory, for engines that map a file there. It belongs to the node as
+its folder on disk does: it is named after that, and goes with it. May not say when items are kept
+or used; `starting` and `stopping` do that.
+
+The engine takes the room page by page as it fills. If others took it meanwhile it would die of it,
+so what all such files may still take is counted before another one is made.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import shutil
+import stat
+from pathlib import Path
+
+from cachewright.agent import disk
+from cachewright.kit import files
+
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 the kernel's shared memory; folders in it are private
+_PREFIX = "cachewright."
+_DIGEST_LETTERS = 16
+#: Left to others that use shared memory.
+FREE_BYTES_MIN = 16 * 1024 * 1024
+#: Another node of the same agent may remove the common folder at the same moment.
+_MAKE_TRIES = 5
+#: What stands in `/proc/mounts` for a file system in memory.
+_IN_MEMORY = frozenset({"tmpfs", "ramfs"})
+_MOUNTS = Path("/proc/self/mounts")
+
+
+class ItemsFolder:
+    """The folder in memory of one node; it may not exist."""
+
+    def __init__(self, node_folder: Path, *, root: Path = SHARED_MEMORY) -> None:
+        self._root = root
+        self._common = folder_of(node_folder.parent, root=root)
+        self.path = self._common / node_folder.name
+
+    def claim(self, name: str, size_bytes: int, *, keeps: bool) -> str:
+        """Make the folder with room for a file `name`; return why that cannot be, else "".
+
+        Args:
+            name: The file, which is there afterwards, in its full size and private.
+            size_bytes: Its size.
+            keeps: Leave what is there; else the folder is emptied first.
+        """
+        try:
+            if not keeps:
+                self.remove()
+            return self._claim(name, size_bytes)
+        except OSError as error:
+            return f"no items can be kept in memory: {disk.explain(error)}"
+
+    def remove(self) -> None:
+        """Remove the folder and all in it; nothing happens if it is not there, or not ours."""
+        with contextlib.suppress(FileNotFoundError, FileExistsError):
+            _require_private(self._common)
+            shutil.rmtree(self.path)
+        with contextlib.suppress(OSError):  # not empty, or not there
+            self._common.rmdir()
+
+    def _claim(self, name: str, size_bytes: int) -> str:
+        if not _is_in_memory(self._root):
+            return f"{self._root} is no file system in memory"
+        self._make()
+        file = self.path / name
+        there_bytes = _used_bytes(file)
+        facts = os.statvfs(self._root)
+        free_bytes = facts.f_bavail * facts.f_frsize - _promised_bytes(self._root, but=file)
+        if free_bytes - FREE_BYTES_MIN < size_bytes - there_bytes:
+            self.remove()
+            return (
+                f"{self._root} has {max(0, free_bytes) >> 20} MiB that nobody claims, "
+                f"and {size_bytes >> 20} MiB are wanted"
+            )
+        descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, files.PRIVATE_FILE)
+        try:
+            os.ftruncate(descriptor, size_bytes)
+        finally:
+            os.close(descriptor)
+        return ""
+
+    def _make(self) -> None:
+        for _ in range(_MAKE_TRIES):
+            with contextlib.suppress(FileNotFoundError):
+                with contextlib.suppress(FileExistsError):
+                    self._common.mkdir(mode=files.PRIVATE_FOLDER)
+                _require_private(self._common)
+                with contextlib.suppress(FileExistsError):
+                    self.path.mkdir(mode=files.PRIVATE_FOLDER)
+                _require_private(self.path)
+                return
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self._common))
+
+
+def folder_of(nodes: Path, *, root: Path = SHARED_MEMORY) -> Path:
+    """Return the folder in memory of all nodes whose folders are in `nodes`."""
+    digest = hashlib.sha256(str(nodes.resolve()).encode()).hexdigest()
+    return root / f"{_PREFIX}{digest[:_DIGEST_LETTERS]}"
+
+
+def _require_private(folder: Path) -> None:
+    """Raise `OSError` unless this is a folder of ours that nobody else may enter.
+
+    Everybody may make files in shared memory, under any name.
+    """
+    facts = folder.lstat()
+    is_ours = facts.st_uid == os.geteuid() and stat.S_IMODE(facts.st_mode) == files.PRIVATE_FOLDER
+    if not stat.S_ISDIR(facts.st_mode) or not is_ours:
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(folder))
+
+
+def _promised_bytes(root: Path, *, but: Path) -> int:
+    """Return what the files of all nodes may still take, as far as we may look."""
+    found = (file for file in root.glob(f"{_PREFIX}*/*/*") if file != but)
+    return sum(max(0, size - used) for size, used in map(_sizes, found))
+
+
+def _used_bytes(file: Path) -> int:
+    return _sizes(file)[1]
+
+
+def _sizes(file: Path) -> tuple[int, int]:
+    """Return how large a file is and how much memory it has taken."""
+    with contextlib.suppress(OSError):
+        facts = file.lstat()
+        return facts.st_size, facts.st_blocks * 512
+    return 0, 0
+
+
+def _is_in_memory(root: Path) -> bool:
+    with contextlib.suppress(OSError):
+        for line in _MOUNTS.read_text().splitlines():
+            _, mounted, kind, *_ = line.split(" ")
+            if mounted == str(root.resolve()):
+                return kind in _IN_MEMORY
+    return False

@@ -1,0 +1,52 @@
+"""Where may the process of a node keep things, and how can an engine keep items in memory?
+
+`Home` is what an agent gives a process. `ItemKeeper` is for engines that can hand the items in
+their memory to the process that comes after them, through a file in memory; the others have none.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from cachewright.model.builds import Build
+from cachewright.model.commands import Launch
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Home:
+    """The places of one process."""
+
+    #: The node's folder, which is the working directory.
+    folder: Path
+    #: A folder in memory for the items of an engine that can keep them; `None` for none.
+    items: Path | None = None
+
+
+class ItemKeeper(Protocol):
+    """How an engine hands its items to the next process of its node."""
+
+    #: The file of items in `Home.items`.
+    items_name: str
+    #: The file beside it that a stop leaves when it keeps the items; without it they are lost.
+    state_name: str
+    #: Makes the engine end and keep its items.
+    stop_signal: signal.Signals
+
+    def size_bytes(self, launch: Launch) -> int:
+        """Return how large the file of items is."""
+
+    def layout(self, build: Build, launch: Launch) -> Mapping[str, str]:
+        """Return what must be the same, by name, for one process to go on with another's items."""
+
+    def ready_at_s(self, state_changed_s: float) -> float:
+        """Return the earliest time, in seconds of the epoch, at which the items can be taken.
+
+        `state_changed_s` is when the file of `state_name` was written.
+        """
+
+    def refusal(self, said: Sequence[str]) -> str:
+        """Return why the engine did not take the items, from what it said; empty if it did."""

@@ -1,0 +1,66 @@
+"""How does memcached hand its items to the process that comes after it?
+
+With `-e FILE` it keeps its items in a shared mapping of a file in memory. Told to end by SIGUSR1 it
+leaves `FILE.meta` beside it; the next process with the same layout maps the file and goes on with
+the items, what they expire at and what was flushed. It takes `FILE.meta` away first, so what was
+kept is used at most once, and a process that ended in any other way leaves nothing to be used.
+
+Source: memcached's `restart.c`; tried with 1.6.18, 1.6.38 and 1.6.45.
+"""
+
+from __future__ import annotations
+
+import re
+import signal
+from collections.abc import Mapping, Sequence
+
+from cachewright.engines import memcached_flags
+from cachewright.model.builds import Build, BuildSource
+from cachewright.model.commands import Launch
+from cachewright.model.engines import version_key
+
+#: Versions from which the distribution's builds read and write items in another way than those
+#: before. 1.6.25 no longer knows which items of the last second a `flush_all` was about.
+_FORMATS = ((1, 6, 0), (1, 6, 25))
+_SAID = "[restart] "
+#: Said when the items are not taken, after the reason if there is one.
+_CLEAN_CACHE = "starting with a clean cache"
+_CHANGED = re.compile(r"restart incompatible due to setting for \[(\w+)\]")
+
+
+class MemcachedItems:
+    """The `ItemKeeper` of memcached."""
+
+    items_name = memcached_flags.ITEMS_NAME
+    state_name = memcached_flags.STATE_NAME
+    stop_signal = signal.SIGUSR1
+
+    def size_bytes(self, launch: Launch) -> int:
+        """Return the memory for items, in whole MiB as the flag has it."""
+        return launch.maxmemory_bytes >> 20 << 20
+
+    def layout(self, build: Build, launch: Launch) -> Mapping[str, str]:
+        """Return the settings that decide what memory looks like, and how the build writes items.
+
+        How a build of the host's owner was made is not known, so only itself reads its items.
+        """
+        if build.source is BuildSource.DEBIAN:
+            known = max(since for since in _FORMATS if since <= version_key(build.version))
+            made = ".".join(str(part) for part in known)
+        else:
+            made = f"{build.version} of {build.server}"
+        return {**memcached_flags.layout(launch), "format of items": made}
+
+    def ready_at_s(self, state_changed_s: float) -> float:
+        """Return the next second: in the same one it believes that the clock went back."""
+        return float(int(state_changed_s) + 1)
+
+    def refusal(self, said: Sequence[str]) -> str:
+        """Return what it said before it started empty."""
+        words = [line.removeprefix(_SAID) for line in said if line.startswith(_SAID)]
+        if not any(line.endswith(_CLEAN_CACHE) for line in words):
+            return ""
+        changed = [match[1] for line in words if (match := _CHANGED.search(line))]
+        if changed:
+            return f"memcached did not take them over: {', '.join(changed)} is not what it was"
+        return f"memcached did not take them over: {words[0]}"
