@@ -16,6 +16,7 @@ import pytest
 from cachewright.agent import items
 from cachewright.agent.supervisor import LocalAgent
 from cachewright.engines.catalogue import Catalogue
+from cachewright.kit import shared_memory
 from cachewright.kit.clock import SystemClock
 from cachewright.model.commands import Launch, RemoveNode, StartNode, StopNode
 from cachewright.model.facts import Absent, NodeFact, Running, Stopped
@@ -35,7 +36,7 @@ def _build() -> None:
 
 def memory_of(folder: Path) -> Path:
     """Return where the items of all nodes of a test are."""
-    return items.folder_of(folder / "nodes")
+    return shared_memory.folder_of(folder / "nodes")
 
 
 @contextlib.asynccontextmanager
@@ -275,5 +276,22 @@ def test_a_frozen_node_is_replaced_all_the_same(
         assert not fact.has_saved_data
         assert "did not end within 0.3 s" in fact.cold_start_reason
         assert not memory_of(tmp_path).exists()
+
+    run(tmp_path, work)
+
+
+def test_what_this_version_cannot_be_told_is_no_setting_that_it_runs_with(tmp_path: Path) -> None:
+    async def work(agent: LocalAgent) -> None:
+        launch = small(settings=(("chunk_size", "48"), ("worker_logbuf_size", "128")))
+        launched = (await start(agent, launch)).launched
+        assert launched is not None
+        assert launched.settings == (("chunk_size", "48"),)
+        (refused,) = launched.refused
+        assert (refused.name, refused.value) == ("worker_logbuf_size", "128")
+        client = Client(launch.address)
+        assert client.stats("settings")["worker_logbuf_size"] == "65536"
+        client.close()
+        # The same again is the same, whatever was refused of it.
+        await start(agent, launch)
 
     run(tmp_path, work)

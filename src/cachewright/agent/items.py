@@ -12,18 +12,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import os
 import shutil
-import stat
 from pathlib import Path
 
 from cachewright.agent import disk
-from cachewright.kit import files
+from cachewright.kit import files, shared_memory
 
-SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 the kernel's shared memory; folders in it are private
-_PREFIX = "cachewright."
-_DIGEST_LETTERS = 16
 #: Left to others that use shared memory.
 FREE_BYTES_MIN = 16 * 1024 * 1024
 #: Another node of the same agent may remove the common folder at the same moment.
@@ -36,9 +31,9 @@ _MOUNTS = Path("/proc/self/mounts")
 class ItemsFolder:
     """The folder in memory of one node; it may not exist."""
 
-    def __init__(self, node_folder: Path, *, root: Path = SHARED_MEMORY) -> None:
+    def __init__(self, node_folder: Path, *, root: Path = shared_memory.ROOT) -> None:
         self._root = root
-        self._common = folder_of(node_folder.parent, root=root)
+        self._common = shared_memory.folder_of(node_folder.parent, root=root)
         self.path = self._common / node_folder.name
 
     def claim(self, name: str, size_bytes: int, *, keeps: bool) -> str:
@@ -59,7 +54,7 @@ class ItemsFolder:
     def remove(self) -> None:
         """Remove the folder and all in it; nothing happens if it is not there, or not ours."""
         with contextlib.suppress(FileNotFoundError, FileExistsError):
-            _require_private(self._common)
+            shared_memory.require_private(self._common)
             shutil.rmtree(self.path)
         with contextlib.suppress(OSError):  # not empty, or not there
             self._common.rmdir()
@@ -90,34 +85,17 @@ class ItemsFolder:
             with contextlib.suppress(FileNotFoundError):
                 with contextlib.suppress(FileExistsError):
                     self._common.mkdir(mode=files.PRIVATE_FOLDER)
-                _require_private(self._common)
+                shared_memory.require_private(self._common)
                 with contextlib.suppress(FileExistsError):
                     self.path.mkdir(mode=files.PRIVATE_FOLDER)
-                _require_private(self.path)
+                shared_memory.require_private(self.path)
                 return
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self._common))
 
 
-def folder_of(nodes: Path, *, root: Path = SHARED_MEMORY) -> Path:
-    """Return the folder in memory of all nodes whose folders are in `nodes`."""
-    digest = hashlib.sha256(str(nodes.resolve()).encode()).hexdigest()
-    return root / f"{_PREFIX}{digest[:_DIGEST_LETTERS]}"
-
-
-def _require_private(folder: Path) -> None:
-    """Raise `OSError` unless this is a folder of ours that nobody else may enter.
-
-    Everybody may make files in shared memory, under any name.
-    """
-    facts = folder.lstat()
-    is_ours = facts.st_uid == os.geteuid() and stat.S_IMODE(facts.st_mode) == files.PRIVATE_FOLDER
-    if not stat.S_ISDIR(facts.st_mode) or not is_ours:
-        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(folder))
-
-
 def _promised_bytes(root: Path, *, but: Path) -> int:
     """Return what the files of all nodes may still take, as far as we may look."""
-    found = (file for file in root.glob(f"{_PREFIX}*/*/*") if file != but)
+    found = (file for file in root.glob(f"{shared_memory.PREFIX}*/*/*") if file != but)
     return sum(max(0, size - used) for size, used in map(_sizes, found))
 
 

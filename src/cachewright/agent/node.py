@@ -278,9 +278,10 @@ class Node:
         launch = self.record.launch
         if launch is None:
             return None
+        refused = {(one.name, one.value) for one in self.record.refused}
         return LaunchFact(
             engine_version=launch.engine_version,
-            settings=launch.settings,
+            settings=tuple(pair for pair in launch.settings if pair not in refused),
             maxmemory_bytes=launch.maxmemory_bytes,
             restarts=launch.restarts,
             refused=self.record.refused,

@@ -3,7 +3,7 @@
 The last resort behind every stop. A process belongs to a state folder when it is an engine or the
 service (never an editor or a shell that happens to be there) and works in the folder or names it
 on its command line. Signals go through a pidfd opened before the check, so that a pid which is
-used again is never hit. Linux only; sees processes of the same user. Standard library only.
+used again is never hit. Linux only; sees processes of the same user. Imports little.
 """
 
 from __future__ import annotations
@@ -16,12 +16,16 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from cachewright.kit import shared_memory
+
 #: A killed process is gone as soon as the kernel has freed its memory; 10 s is far beyond that.
 KILL_TIMEOUT_S = 10.0
 #: The service may start an engine while it is killed; the next round finds it.
 _ROUNDS_MAX = 3
 _ENGINES = frozenset({"valkey-server", "redis-server", "memcached"})
 _SERVICE = "cachewright"
+#: The folder of the nodes in a state folder.
+_NODES = "nodes"
 
 
 def processes_of(state_dir: Path) -> tuple[int, ...]:
@@ -30,11 +34,16 @@ def processes_of(state_dir: Path) -> tuple[int, ...]:
 
 
 def kill_processes_of(state_dir: Path) -> tuple[int, ...]:
-    """Kill every process that lives from `state_dir`; return those that survive, normally none."""
+    """Kill every process that lives from `state_dir`, and free the memory that they shared.
+
+    Returns:
+        Those that survive, normally none.
+    """
     deadline = time.monotonic() + KILL_TIMEOUT_S
     for _ in range(_ROUNDS_MAX):
         found = processes_of(state_dir)
         if not found:
+            shared_memory.remove(state_dir / _NODES)
             return ()
         for pid in found:
             _kill(pid, state_dir, deadline)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import re
+import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from cachewright.kit import failpoints, ids
+from cachewright.kit import failpoints, ids, shared_memory
 from cachewright.kit.backoff import Backoff
 from cachewright.kit.secret import Secret
 from cachewright.kit.tasks import Supervised
@@ -95,3 +97,19 @@ def test_a_task_that_fails_is_started_again_and_ends_with_its_block() -> None:
 
     asyncio.run(scenario())
     assert runs == 2
+
+
+def test_a_folder_in_shared_memory_is_removed_if_it_is_ours(tmp_path: Path) -> None:
+    own = shared_memory.folder_of(tmp_path)
+    assert own != shared_memory.folder_of(tmp_path / "other")
+    shared_memory.remove(tmp_path)  # there is none
+    own.mkdir(mode=0o755)
+    try:
+        shared_memory.remove(tmp_path)
+        assert own.exists()  # others may look into it: we never make one like this
+        own.chmod(0o700)
+        (own / "file").touch()
+        shared_memory.remove(tmp_path)
+        assert not own.exists()
+    finally:
+        shutil.rmtree(own, ignore_errors=True)
