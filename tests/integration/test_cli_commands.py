@@ -159,7 +159,7 @@ def test_a_terminal_gets_colours_unless_it_says_no(
 def test_a_service_that_has_stopped_is_none(tmp_path: Path) -> None:
     with testing.service(state_dir=tmp_path / "state") as running:
         assert document(running, "ls") == {"groups": []}
-        assert "There is no replication group" in run(running, "ls").stdout
+        assert "There is no group and no cluster" in run(running, "ls").stdout
     result = run(running, "ls")
     assert result.exit_code == 1
     assert "start one with `cachewright up`" in result.stderr

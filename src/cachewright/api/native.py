@@ -1,18 +1,25 @@
 """What does our own command line ask that AWS's API has no words for? A small JSON face.
 
-    GET  /cachewright/v1/groups                 every group, by name
-    GET  /cachewright/v1/groups/NAME            one group with its nodes and newest events
+    GET  /cachewright/v1/groups                 every group and cluster of its own, by name
+    GET  /cachewright/v1/groups/NAME            one with its nodes and newest events
     GET  /cachewright/v1/groups/NAME/explain    what the loop would do next, and why
     GET  /cachewright/v1/engines                the engine lines that can run
     POST /cachewright/v1/engines/install        {"engine": "valkey", "version": "8.1"}
+    POST /cachewright/v1/maintenance            {"at": "2026-01-04T05:30:00Z"}
+
+NAME is a replication group, a cache cluster, or a member, which means its group. Maintenance
+applies now what waits for the windows that are open at the given moment, so that nobody has to
+wait for Sunday; it does no more than `ApplyImmediately` does.
 
 Requests are signed as on the AWS face. An error is `{"code": ..., "message": ...}` with its HTTP
-status. Apart from an installation nothing can be changed here.
+status. Nothing else can be changed here.
 """
 
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import datetime
 import urllib.parse
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -26,11 +33,11 @@ from cachewright.control.loop import Explanation
 from cachewright.model import slots
 from cachewright.model.engines import EngineName
 from cachewright.model.errors import invalid_value
-from cachewright.model.groups import NodeSpec
+from cachewright.model.groups import DISCOVERY_ID, GroupKind, NodeSpec, ShardSpec
 from cachewright.model.status import Event
 from cachewright.protocol.sigv4 import WireRequest
 from cachewright.rpc.agent import EngineOffer
-from cachewright.service import engine_versions, rules, views
+from cachewright.service import engine_versions, pending, rules, views
 from cachewright.service.context import Service
 from cachewright.service.views import GroupView
 from cachewright.store.records import EVENT_RETENTION
@@ -41,6 +48,13 @@ _EXPLAIN_DEADLINE_S = 10.0
 #: Downloading and unpacking a build takes seconds, on a slow line minutes.
 _INSTALL_DEADLINE_S = 540.0
 _EVENTS_SHOWN = 20
+
+
+class MaintenanceRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """The body of `maintenance`."""
+
+    #: Aware, in any zone.
+    at: datetime.datetime
 
 
 class InstallRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,7 +80,7 @@ class NativeFace:
             case "GET", ["groups"]:
                 return self._groups()
             case "GET", ["groups", name]:
-                return _group(self.service, views.find_group(self.service.records, name))
+                return _group(self.service, views.find_any(self.service.records, name))
             case "GET", ["groups", name, "explain"]:
                 return await self._explain(name)
             case "GET", ["engines"]:
@@ -74,16 +88,19 @@ class NativeFace:
                 return {"engines": [_engine(entry.offer) for entry in lines]}
             case "POST", ["engines", "install"]:
                 return await self._install(request.body)
+            case "POST", ["maintenance"]:
+                return await self._maintain(request.body)
             case _:
                 raise Refused("NoSuchKey", "There is nothing at this path for this method.")
 
     def _groups(self) -> Output:
         records = self.service.records
-        groups = (views.view(records, uid) for _, uid in records.group_names())
-        return {"groups": [_row(group) for group in groups if group is not None]}
+        groups = (views.view(records, uid) for uid in records.uids())
+        rows = [_row(group) for group in groups if group is not None]
+        return {"groups": sorted(rows, key=lambda row: (row["name"], row["kind"]))}
 
     async def _explain(self, name: str) -> Output:
-        spec = views.find_group(self.service.records, name).spec
+        spec = views.find_any(self.service.records, name).spec
         async with asyncio.timeout(_EXPLAIN_DEADLINE_S):
             explanation = await self.explain(spec.uid)
         if explanation is None:
@@ -115,12 +132,23 @@ class NativeFace:
         async with asyncio.timeout(_INSTALL_DEADLINE_S):
             return _engine(await self.install(line.engine, line.api_version))
 
+    async def _maintain(self, body: bytes) -> Output:
+        try:
+            wanted = msgspec.json.decode(body, type=MaintenanceRequest)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            wanted = None
+        if wanted is None or wanted.at.tzinfo is None:
+            raise invalid_value('The body must be JSON such as {"at": "2026-01-04T05:30:00Z"}.')
+        at = wanted.at.astimezone(datetime.UTC)
+        return {"at": at, "applied": list(await pending.apply_due(self.service, at))}
+
 
 def _row(group: GroupView) -> Output:
     spec = group.spec
     return {
         "name": spec.name,
-        "status": group.state.value,
+        "kind": spec.kind.value,
+        "status": _status(group),
         "reason": "" if group.status is None else group.status.reason,
         "engine": spec.engine.value,
         "engine_version": spec.engine_version,
@@ -131,6 +159,14 @@ def _row(group: GroupView) -> Output:
         "endpoint": next(filter(None, _endpoints(group).values()), None),
         "created_at": spec.created_at,
     }
+
+
+def _status(group: GroupView) -> str:
+    """Return the status by the word that the API has for this kind of group."""
+    if group.spec.kind is GroupKind.REPLICATION_GROUP:
+        return group.state.value
+    cluster = views.cluster_of(group, group.spec.name)
+    return group.state.value if cluster is None else cluster.state.value
 
 
 def _group(service: Service, group: GroupView) -> Output:
@@ -145,10 +181,18 @@ def _group(service: Service, group: GroupView) -> Output:
                 "slots": slots.render_ranges(shard.slots),
                 "nodes": [_node(group, node) for node in shard.nodes],
             }
-            for shard in spec.shards
+            for shard in _shards(group)
         ],
         "events": [_event(happened) for happened in _newest_events(service, group)],
     }
+
+
+def _shards(group: GroupView) -> tuple[ShardSpec, ...]:
+    """Return the shards with the nodes that are on their way out, where there is one shard."""
+    shards, leaving = group.spec.shards, group.leaving()
+    if len(shards) > 1 or not leaving:
+        return shards
+    return (dataclasses.replace(shards[0], nodes=(*shards[0].nodes, *leaving)),)
 
 
 def _node(group: GroupView, node: NodeSpec) -> Output:
@@ -167,11 +211,16 @@ def _node(group: GroupView, node: NodeSpec) -> Output:
 
 def _endpoints(group: GroupView) -> dict[str, str | None]:
     """Return the endpoints as HOST:PORT, the one to connect to first."""
-    shown: dict[str, str | None] = {"configuration": None, "primary": None, "reader": None}
+    shown: dict[str, str | None] = dict.fromkeys(("configuration", "primary", "reader", "node"))
     placement = group.placement
     if placement is None:
         return shown
-    if group.spec.cluster_enabled:
+    if group.spec.kind is not GroupKind.REPLICATION_GROUP:
+        is_memcached = group.spec.kind is GroupKind.MEMCACHED
+        place = group.place_of(DISCOVERY_ID if is_memcached else group.spec.name)
+        role = "configuration" if is_memcached else "node"
+        shown[role] = None if place is None else _joined(place.address, place.port)
+    elif group.spec.cluster_enabled:
         shown["configuration"] = _joined(*render.configuration_endpoint(placement))
     else:
         shard = group.spec.shards[0]
@@ -188,7 +237,7 @@ def _newest_events(service: Service, group: GroupView) -> list[Event]:
     """Return the newest events of a group and its members, oldest first."""
     now = service.clock.now()
     since = max(group.spec.created_at, now - EVENT_RETENTION)
-    sources = {group.spec.name, *(node.node_id for node in group.spec.nodes())}
+    sources = {group.spec.name, *group.spec.cluster_ids()}
     happened = service.records.events(since=since, until=now)
     return [event for _, event in happened if event.source_id in sources][-_EVENTS_SHOWN:]
 

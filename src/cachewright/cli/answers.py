@@ -18,13 +18,17 @@ class Endpoints:
     primary: str | None = None
     reader: str | None = None
     configuration: str | None = None
+    #: Of a single node: the node itself.
+    node: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GroupRow:
-    """One group in a list."""
+    """One replication group or cache cluster of its own in a list."""
 
     name: str
+    #: "replication-group", "single-node" or "memcached".
+    kind: str = "replication-group"
     #: By the words of the API: creating, available, modifying, deleting, create-failed.
     status: str
     #: One sentence on what is waited for or what went wrong; empty when all is well.
@@ -89,9 +93,10 @@ class Event:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Group:
-    """One group with everything that is known of it."""
+    """One replication group or cache cluster with everything that is known of it."""
 
     name: str
+    kind: str = "replication-group"
     status: str
     reason: str
     description: str

@@ -17,7 +17,7 @@ from cachewright.cli import options
 @options.with_state_dir
 @options.with_output
 def ls(state_dir: Path, output: str) -> None:
-    """List the replication groups of the service."""
+    """List the replication groups and cache clusters of the service."""
     from cachewright.cli import calls, tables
     from cachewright.cli import output as screen
 
@@ -27,7 +27,7 @@ def ls(state_dir: Path, output: str) -> None:
     elif found.groups:
         screen.console().print(tables.groups_table(found.groups))
     else:
-        click.echo("There is no replication group. Create one through the ElastiCache API.")
+        click.echo("There is no group and no cluster. Create one through the ElastiCache API.")
 
 
 @click.command(
@@ -40,7 +40,7 @@ def ls(state_dir: Path, output: str) -> None:
 @options.with_state_dir
 @options.with_output
 def show(name: str, state_dir: Path, output: str) -> None:
-    """Show one group: shards, nodes, roles, addresses, slots and recent events."""
+    """Show one group or cluster: shards, nodes, roles, addresses, slots and recent events."""
     from cachewright.cli import calls, tables
     from cachewright.cli import output as screen
 
@@ -56,7 +56,7 @@ def show(name: str, state_dir: Path, output: str) -> None:
 @options.with_state_dir
 @options.with_output
 def explain(name: str, state_dir: Path, output: str) -> None:
-    """Say what would be done next for a group, and why. Changes nothing."""
+    """Say what would be done next for a group or cluster, and why. Changes nothing."""
     from cachewright.cli import calls, tables
     from cachewright.cli import output as screen
 

@@ -19,6 +19,8 @@ from cachewright.cli import answers
 _GOOD = frozenset({"available"})
 _BAD = frozenset({"create-failed", "incompatible-network"})
 _NOTHING = "-"
+#: What the kinds without shards and roles are called.
+_MODES = {"single-node": "a single node", "memcached": "nodes side by side"}
 
 
 def status_text(status: str) -> Text:
@@ -48,15 +50,17 @@ def group_view(group: answers.Group) -> RenderableType:
     head = Text.assemble((group.name, "bold"), "  ", status_text(group.status))
     if group.reason:
         head.append(f"  {group.reason}")
-    parts: list[RenderableType] = [head, _facts(group), nodes_table(group.shards)]
+    parts: list[RenderableType] = [head, _facts(group)]
+    parts.append(nodes_table(group.shards, has_roles=group.kind != "memcached"))
     if group.events:
         parts.append(events_table(group.events))
     return Stack(*parts)
 
 
-def nodes_table(shards: Sequence[answers.Shard]) -> Table:
+def nodes_table(shards: Sequence[answers.Shard], *, has_roles: bool = True) -> Table:
     """Return one row a node, shard by shard: the topology."""
     table = plain_table("SHARD", "SLOTS", "NODE", "ROLE", "STATUS", "ADDRESS", "ZONE")
+    nobody_knows = "unknown" if has_roles else _NOTHING
     for shard in shards:
         for index, node in enumerate(shard.nodes):
             is_first = index == 0
@@ -64,7 +68,7 @@ def nodes_table(shards: Sequence[answers.Shard]) -> Table:
                 shard.shard_id if is_first else "",
                 (shard.slots or _NOTHING) if is_first else "",
                 node.node_id,
-                Text(node.role or "unknown", style="bold" if node.role == "primary" else ""),
+                Text(node.role or nobody_knows, style="bold" if node.role == "primary" else ""),
                 status_text(node.status),
                 _place(node),
                 node.zone,
@@ -113,7 +117,9 @@ def plain_table(*headings: str) -> Table:
 
 def _facts(group: answers.Group) -> Table:
     grid = Table.grid(padding=(0, 2))
-    mode = "cluster mode" if group.cluster_enabled else "no cluster mode"
+    mode = _MODES.get(group.kind) or (
+        "cluster mode" if group.cluster_enabled else "no cluster mode"
+    )
     builds = sorted({n.engine_version for s in group.shards for n in s.nodes if n.engine_version})
     runs = f" (runs {', '.join(builds)})" if builds else ""
     grid.add_row(
@@ -126,6 +132,7 @@ def _facts(group: answers.Group) -> Table:
         ("configuration", ends.configuration),
         ("primary", ends.primary),
         ("reader", ends.reader),
+        ("node", ends.node),
     ):
         if address is not None:
             grid.add_row(f"{role} endpoint", address)

@@ -41,6 +41,7 @@ from cachewright.model.arns import Arns
 from cachewright.model.errors import CachewrightError
 from cachewright.model.settings import Addressing, Settings
 from cachewright.plan.placement import AddressPool, OwnAddresses, SharedAddress
+from cachewright.service import pending
 from cachewright.service.context import Service
 from cachewright.store.base import StoreUnavailable
 from cachewright.store.records import Records
@@ -119,8 +120,7 @@ async def _serve(settings: Settings, ending: Ending) -> int:
 class _Parts:
     controller: Controller
     notifier: Notifier
-    records: Records
-    clock: Clock
+    service: Service
     app: App
     credentials: Credentials
 
@@ -184,8 +184,7 @@ def _parts(  # noqa: PLR0917 this is where everything meets
     return _Parts(
         controller=controller,
         notifier=Notifier(store=records, clock=clock, webhooks=settings.webhooks),
-        records=records,
-        clock=clock,
+        service=service,
         app=app,
         credentials=credentials,
     )
@@ -208,7 +207,9 @@ async def _until(stop: asyncio.Event, parts: _Parts, listener: socket.socket) ->
     async with Supervised() as tasks:
         parts.controller.start(tasks)
         parts.notifier.start(tasks)
-        tasks.start("sweep-events", lambda: _sweep(parts.records, parts.clock))
+        service = parts.service
+        tasks.start("sweep-events", lambda: _sweep(service.records, service.clock))
+        tasks.start("maintain", lambda: _maintain(service))
         serving = asyncio.create_task(server.serve(sockets=[listener]), name="http")
         stopping = asyncio.create_task(stop.wait(), name="stop")
         await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -228,6 +229,12 @@ class _HttpServer(uvicorn.Server):
 async def _sweep(records: Records, clock: Clock) -> None:
     while True:  # noqa: ASYNC110 a timer, not a wait for a condition
         await asyncio.sleep(await sweep_events(records, clock))
+
+
+async def _maintain(service: Service) -> None:
+    while True:  # a timer, not a wait for a condition
+        await pending.apply_due(service, service.clock.now())
+        await asyncio.sleep(pending.LOOK_AGAIN_S)
 
 
 async def _end(controller: Controller, ending: Ending) -> int:

@@ -17,7 +17,6 @@ from cachewright.service import (
     quotas,
     replicas,
     rules,
-    standalone,
     subnet_groups,
     tags,
     views,
@@ -90,7 +89,7 @@ async def delete(service: Service, wanted: DeleteCacheCluster) -> views.ClusterV
         changes.replace(SPEC + spec.uid, after, cluster.group.spec_revision)
         text = f"Delete of cache cluster {cluster.cluster_id} accepted"
         events.about_cluster(service, changes, cluster.cluster_id, text)
-        result = standalone.shown(cluster, after)
+        result = views.changed(cluster, after)
         return Decision(uid=spec.uid, changes=changes, result=result)
 
     return await change(service, decide)

@@ -24,7 +24,6 @@ from cachewright.service import (
     pending,
     quotas,
     rules,
-    standalone,
     views,
 )
 from cachewright.service.context import Decision, Service, change
@@ -55,7 +54,7 @@ async def modify(service: Service, wanted: ModifyCacheCluster) -> views.ClusterV
         changes = ChangeSet()
         changes.replace(SPEC + before.uid, after, cluster.group.spec_revision)
         events.about_cluster(service, changes, cluster.cluster_id, _text(cluster, after))
-        result = standalone.shown(cluster, after)
+        result = views.changed(cluster, after)
         return Decision(uid=before.uid, changes=changes, result=result)
 
     return await change(service, decide)
@@ -73,7 +72,7 @@ def _changeable(cluster: views.ClusterView) -> GroupSpec:
         raise rules.invalid_cluster_state(
             f"Cache cluster {cluster_id} must be in available state to modify."
         )
-    return standalone.spec_of(cluster)
+    return cluster.group.spec
 
 
 def _text(cluster: views.ClusterView, after: GroupSpec) -> str:
@@ -164,14 +163,14 @@ async def reboot(service: Service, cluster_id: str, node_ids: tuple[str, ...]) -
     def decide() -> Decision[views.ClusterView]:
         cluster = views.find_cluster(service.records, cluster_id)
         due = _nodes_to_restart(cluster, node_ids)
-        before = standalone.spec_of(cluster)
+        before = cluster.group.spec
         after = _with_restarts(before, due)
         changes = ChangeSet()
         changes.replace(SPEC + before.uid, after, cluster.group.spec_revision)
         shown = ", ".join(sorted(node_ids))
         text = f"Reboot of cache nodes {shown} of cache cluster {cluster.cluster_id} accepted"
         events.about_cluster(service, changes, cluster.cluster_id, text)
-        result = standalone.shown(cluster, after)
+        result = views.changed(cluster, after)
         return Decision(uid=before.uid, changes=changes, result=result)
 
     return await change(service, decide)
@@ -180,7 +179,8 @@ async def reboot(service: Service, cluster_id: str, node_ids: tuple[str, ...]) -
 def _nodes_to_restart(cluster: views.ClusterView, named: tuple[str, ...]) -> frozenset[str]:
     """Return the nodes that are named, or raise why they cannot be restarted."""
     cluster_id, group = cluster.cluster_id, cluster.group
-    if cluster.state is not NodeState.AVAILABLE:
+    # A node that is retained goes on serving while its group is taken from around it.
+    if cluster.state is not NodeState.AVAILABLE or group.spec.deletion is not None:
         raise rules.invalid_cluster_state(
             f"Cache cluster {cluster_id} must be in available state to reboot."
         )

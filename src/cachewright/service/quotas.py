@@ -7,7 +7,7 @@ the quota together by as many nodes as it adds; the loop refuses what finds no a
 from __future__ import annotations
 
 from cachewright.model.errors import ClientFault
-from cachewright.model.groups import GroupKind, GroupSpec
+from cachewright.model.groups import GroupSpec
 from cachewright.model.settings import Addressing
 from cachewright.plan import placement
 from cachewright.service import views
@@ -43,11 +43,7 @@ def _nodes_of_region(service: Service) -> int:
     groups = (views.view(records, uid) for uid in records.uids())
     count = 0
     for group in groups:
-        if group is None:
-            continue
-        if group.spec.kind is GroupKind.REPLICATION_GROUP and group.is_standalone:
-            count += 1  # the one node that was retained
-        else:
+        if group is not None:
             count += _nodes_of(group.spec) + len(group.leaving())
     return count
 

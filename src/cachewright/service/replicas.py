@@ -13,7 +13,7 @@ import msgspec
 from cachewright.model.errors import ClientFault, invalid_combination
 from cachewright.model.groups import GroupSpec, NodeSpec, ShardSpec
 from cachewright.model.status import GroupState, NodeState, Role
-from cachewright.service import events, new_cluster, quotas, rules, standalone, tags, views
+from cachewright.service import events, new_cluster, quotas, rules, tags, views
 from cachewright.service.context import Decision, Service, change
 from cachewright.service.inputs_cache_clusters import CreateCacheCluster
 from cachewright.store.records import NODE_NAME, SPEC, TAGS, ChangeSet
@@ -73,7 +73,7 @@ async def remove(service: Service, cluster_id: str) -> views.ClusterView:
         changes.replace(SPEC + before.uid, after, cluster.group.spec_revision)
         text = f"Delete of cache cluster {cluster.cluster_id} accepted"
         events.about_cluster(service, changes, cluster.cluster_id, text)
-        result = standalone.shown(cluster, after)
+        result = views.changed(cluster, after)
         return Decision(uid=before.uid, changes=changes, result=result)
 
     return await change(service, decide)

@@ -1,7 +1,8 @@
 """What is there to be seen? Groups and cache clusters as the API's nouns, read from the records.
 
 One uid is a replication group as long as its name leads to it. When a group was deleted with its
-primary retained, the name goes and the uid stays behind as a standalone cache cluster.
+primary retained, the name goes and the uid stays behind as a standalone cache cluster: it is seen
+as the single node that it is, and its first change writes that down.
 
 What the loop wrote down is as old as its last round. What a spec says that the loop has not looked
 at yet (nodes to come, to go, to restart) shows at once: whoever asks after an accepted call sees
@@ -10,6 +11,7 @@ what it began, never the `available` from before it.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 from cachewright.model.groups import (
@@ -19,6 +21,7 @@ from cachewright.model.groups import (
     GroupSpec,
     NodePlacement,
     NodeSpec,
+    ShardSpec,
 )
 from cachewright.model.status import GroupState, GroupStatus, NodeState, NodeStatus, Role
 from cachewright.service import rules
@@ -174,11 +177,30 @@ def view(records: Records, uid: str) -> GroupView | None:
     placement, status = records.placement(uid), records.status(uid)
     is_standalone = records.uid_of_group(spec.value.name) != uid
     return GroupView(
-        spec=spec.value,
+        spec=_alone(spec.value) if is_standalone else spec.value,
         placement=None if placement is None else placement.value,
         status=None if status is None else status.value,
         is_standalone=is_standalone,
         spec_revision=spec.mod_revision,
+    )
+
+
+def _alone(spec: GroupSpec) -> GroupSpec:
+    """Return what is left of a group of which only one node was retained."""
+    retained = spec.deletion.retained_node_id if spec.deletion else None
+    if retained is None:
+        return spec
+    nodes = tuple(node for node in spec.nodes() if node.node_id == retained)
+    return dataclasses.replace(
+        spec,
+        kind=GroupKind.SINGLE_NODE,
+        name=retained,
+        description="",
+        shards=(ShardSpec(shard_id=spec.shards[0].shard_id, slots=(), nodes=nodes),),
+        automatic_failover=False,
+        multi_az=False,
+        snapshotting_node_id=None,
+        deletion=None,
     )
 
 
@@ -189,6 +211,15 @@ def find_group(records: Records, name: str) -> GroupView:
     if found is None:
         raise rules.group_not_found(name)
     return found
+
+
+def find_any(records: Records, name: str) -> GroupView:
+    """Return the group `name`, else the one that has a cache cluster of this name."""
+    lower = name.lower()
+    is_group = not rules.is_identifier(name) or records.uid_of_group(lower) is not None
+    if is_group or records.uid_of_node(lower) is None:
+        return find_group(records, name)
+    return find_cluster(records, name).group
 
 
 def find_cluster(records: Records, cluster_id: str) -> ClusterView:
@@ -215,3 +246,9 @@ def cluster_of(group: GroupView, cluster_id: str) -> ClusterView | None:
     else:
         nodes = tuple(node for node in known if node.node_id == cluster_id)
     return ClusterView(group=group, cluster_id=cluster_id, nodes=nodes) if nodes else None
+
+
+def changed(cluster: ClusterView, spec: GroupSpec) -> ClusterView:
+    """Return how a cluster is seen once `spec` is written down."""
+    group = dataclasses.replace(cluster.group, spec=spec)
+    return cluster_of(group, cluster.cluster_id) or cluster

@@ -16,7 +16,7 @@ from cachewright.kit.secret import Secret
 from cachewright.model.engines import EngineName
 from cachewright.protocol import sign
 from cachewright.rpc.agent import CommandFailed, EngineOffer
-from tests.unit.service.service_world import World, run
+from tests.unit.service.service_world import OFFERS, World, run
 
 FORM = "application/x-www-form-urlencoded; charset=utf-8"
 SECRET = Secret("test")
@@ -106,7 +106,12 @@ async def ask_signed(
     return await ask(app, method, path, headers=headers, chunks=(body,))
 
 
-def serve(folder: Path, scenario: Callable[[World, App], Awaitable[None]]) -> None:
+def serve(
+    folder: Path,
+    scenario: Callable[[World, App], Awaitable[None]],
+    *,
+    offers: tuple[EngineOffer, ...] = OFFERS,
+) -> None:
     """Run `scenario` with an application whose clock is the real one, as signatures need it."""
 
     async def within(world: World) -> None:
@@ -114,4 +119,4 @@ def serve(folder: Path, scenario: Callable[[World, App], Awaitable[None]]) -> No
         timely = dataclasses.replace(world, service=service)
         await scenario(timely, app_of(timely))
 
-    run(folder, within)
+    run(folder, within, offers=offers)

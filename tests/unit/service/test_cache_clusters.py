@@ -500,7 +500,7 @@ def test_a_retained_primary_becomes_a_single_node_with_its_first_change(tmp_path
         )
         deleted = await replication_groups.delete(world.service, request)
         code, text = await refusal(reboot(world, "0001", of="demo-001"))
-        assert (code, "is being deleted" in text) == (BAD_STATE, True)
+        assert (code, "must be in available state" in text) == (BAD_STATE, True)
         await world.release(deleted.spec, "demo-001")
         view = await reboot(world, "0001", of="demo-001")
         spec = view.group.spec
