@@ -36,7 +36,9 @@ _NODE_STATUSES: Mapping[NodeState, str] = {
 #: States in which only the fields of the cluster itself are shown.
 _WITHOUT_NODES = frozenset({NodeState.CREATING, NodeState.DELETING})
 #: Nodes that are not there yet, or not for long any more, have no address for anybody.
-_WITHOUT_ENDPOINT = frozenset({NodeState.CREATING, NodeState.DELETING})
+_WITHOUT_ENDPOINT = frozenset(
+    {NodeState.CREATING, NodeState.DELETING, NodeState.INCOMPATIBLE_NETWORK}
+)
 #: The worst of the nodes' states is the cluster's.
 _WORST_FIRST = (ParameterState.APPLYING, ParameterState.PENDING_REBOOT, ParameterState.IN_SYNC)
 
