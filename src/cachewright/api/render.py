@@ -13,7 +13,6 @@ from typing import TypeAlias
 from cachewright.model import slots
 from cachewright.model.arns import Arns
 from cachewright.model.groups import GroupPlacement, NodeSpec, ShardSpec
-from cachewright.model.parameters import DefaultGroup
 from cachewright.model.status import Event, GroupState, NodeState, Role
 from cachewright.service.engine_versions import OfferedLine
 from cachewright.service.views import GroupView
@@ -91,17 +90,6 @@ def engine_line(entry: OfferedLine) -> Output:
         "CacheEngineVersionDescription": (
             f"{line.engine.value} version {entry.offer.version or line.api_version}"
         ),
-    }
-
-
-def parameter_group(arns: Arns, group: DefaultGroup) -> Output:
-    """Return a `CacheParameterGroup`."""
-    return {
-        "CacheParameterGroupName": group.name,
-        "CacheParameterGroupFamily": group.family,
-        "Description": group.description,
-        "IsGlobal": False,
-        "ARN": arns.of_parameter_group(group.name),
     }
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-_PARAMETERS = "parameter groups of one's own come later; the default groups exist by name"
 _SCALING = "changing the number of shards and replicas comes later"
 _FAILOVER = "failover on request comes later"
 _SNAPSHOTS = "snapshots come later"
@@ -20,14 +19,6 @@ _MIGRATION = "online migration comes later"
 _UPDATES = "there are no service updates; the engine of a group is the build on the host"
 
 _BY_REASON: Mapping[str, tuple[str, ...]] = {
-    _PARAMETERS: (
-        "CreateCacheParameterGroup",
-        "DeleteCacheParameterGroup",
-        "DescribeCacheParameters",
-        "DescribeEngineDefaultParameters",
-        "ModifyCacheParameterGroup",
-        "ResetCacheParameterGroup",
-    ),
     _SCALING: (
         "DecreaseReplicaCount",
         "IncreaseReplicaCount",

@@ -5,18 +5,29 @@ The family of a parameter group is that of the engine version, and its mode is t
 
 from __future__ import annotations
 
+from cachewright.model import parameters
 from cachewright.model.engines import EngineLine
 from cachewright.model.errors import invalid_combination
 from cachewright.model.groups import GroupSpec
-from cachewright.service import parameter_groups
+from cachewright.service import parameter_groups, parameter_values
 from cachewright.service.context import Service
+from cachewright.service.parameter_groups import KnownGroup
+from cachewright.store.records import ChangeSet
 
 
-def first(service: Service, name: str | None, line: EngineLine, *, cluster_enabled: bool) -> str:
+def first(
+    service: Service,
+    name: str | None,
+    line: EngineLine,
+    *,
+    node_type: str,
+    cluster_enabled: bool,
+) -> str:
     """Return the parameter group of new nodes: the one that is named, or the family's default."""
     if not name:
         return parameter_groups.default_name(line, cluster_enabled=cluster_enabled)
-    return checked(service, name, line, cluster_enabled=cluster_enabled)
+    group = _checked(service, name, line, node_type=node_type, cluster_enabled=cluster_enabled)
+    return group.name
 
 
 def asked(service: Service, spec: GroupSpec, name: str | None, line: EngineLine) -> str | None:
@@ -31,14 +42,35 @@ def asked(service: Service, spec: GroupSpec, name: str | None, line: EngineLine)
     waiting = spec.pending.parameter_group if spec.pending else None
     if not name and line.api_version == spec.engine_version:
         return waiting
-    wanted = name or waiting or spec.parameter_group
-    found = checked(service, wanted, line, cluster_enabled=spec.cluster_enabled)
-    return None if found == spec.parameter_group else found
+    wanted = name or waiting or _successor(spec, line)
+    found = _checked(
+        service, wanted, line, node_type=spec.node_type, cluster_enabled=spec.cluster_enabled
+    )
+    if found.name == spec.parameter_group:
+        return None
+    _refuse_difference(parameter_groups.find(service, spec.parameter_group), found)
+    return found.name
 
 
-def checked(service: Service, name: str, line: EngineLine, *, cluster_enabled: bool) -> str:
-    """Return the name of a parameter group that nodes of this engine and mode can use."""
-    group = parameter_groups.find(name)
+def use(service: Service, changes: ChangeSet, spec: GroupSpec) -> None:
+    """Guard that the parameter groups of `spec` are there when `changes` are written."""
+    waiting = spec.pending.parameter_group if spec.pending else None
+    for name in dict.fromkeys((spec.parameter_group, waiting or spec.parameter_group)):
+        parameter_groups.use(service, changes, name)
+
+
+def _successor(spec: GroupSpec, line: EngineLine) -> str:
+    """Return the group that stays, or of a default group the one of the new family."""
+    if parameters.parse_default_group(spec.parameter_group) is None:
+        return spec.parameter_group
+    return parameter_groups.default_name(line, cluster_enabled=spec.cluster_enabled)
+
+
+def _checked(
+    service: Service, name: str, line: EngineLine, *, node_type: str, cluster_enabled: bool
+) -> KnownGroup:
+    """Return a parameter group that nodes of this engine, mode and type can use."""
+    group = parameter_groups.find(service, name)
     if group.family != line.family:
         raise invalid_combination(
             f"Expected a parameter group of family {line.family} but found one of family "
@@ -50,4 +82,17 @@ def checked(service: Service, name: str, line: EngineLine, *, cluster_enabled: b
             f"The parameter group {group.name} has cluster mode {mode}; it cannot be used by nodes "
             f"with cluster mode {there}."
         )
-    return group.name
+    parameter_values.refuse_contradiction(group.family, group.values, node_type)
+    return group
+
+
+def _refuse_difference(before: KnownGroup, after: KnownGroup) -> None:
+    """Refuse another group where the two differ in what cannot change under nodes that live."""
+    name = parameter_values.fixed_difference(
+        before.family, before.values, after.family, after.values
+    )
+    if name is not None:
+        raise invalid_combination(
+            f"The parameter groups {before.name} and {after.name} have different values for "
+            f"{name}, which cannot change while a cluster uses them."
+        )

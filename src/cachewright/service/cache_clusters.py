@@ -12,6 +12,7 @@ from cachewright.kit import ids
 from cachewright.model.groups import Deletion, GroupSecret
 from cachewright.model.status import NodeState
 from cachewright.service import (
+    associations,
     events,
     new_cluster,
     quotas,
@@ -55,6 +56,7 @@ async def create(service: Service, wanted: CreateCacheCluster) -> views.ClusterV
             GroupSecret(admin_password=ids.new_password(), replication_password=ids.new_password()),
         )
         subnet_groups.use(service, changes, spec.subnet_group)
+        associations.use(service, changes, spec)
         for key, uid in names_of(spec).items():
             changes.create(key, uid)
         given = tags.checked(wanted.tags, service.settings)

@@ -53,6 +53,7 @@ async def modify(service: Service, wanted: ModifyCacheCluster) -> views.ClusterV
         after = dataclasses.replace(after, generation=before.generation + 1)
         changes = ChangeSet()
         changes.replace(SPEC + before.uid, after, cluster.group.spec_revision)
+        associations.use(service, changes, after)
         events.about_cluster(service, changes, cluster.cluster_id, _text(cluster, after))
         result = views.changed(cluster, after)
         return Decision(uid=before.uid, changes=changes, result=result)

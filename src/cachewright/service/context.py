@@ -56,6 +56,8 @@ class Decision(Generic[T]):
     changes: ChangeSet
     #: What the caller gets to see once it is durable.
     result: T
+    #: Further groups that the loop shall look at.
+    others: tuple[str, ...] = ()
 
 
 async def change(service: Service, decide: Callable[[], Decision[T]]) -> T:
@@ -74,6 +76,8 @@ async def change(service: Service, decide: Callable[[], Decision[T]]) -> T:
             # Also when the outcome is unknown or nobody waits for it: looking costs nothing.
             if decision.uid is not None:
                 service.wake(decision.uid)
+            for uid in decision.others:
+                service.wake(uid)
         failpoints.passing("service.after_commit")
         return decision.result
     raise ClientFault("Throttling", "Rate exceeded: too many callers change this resource at once")

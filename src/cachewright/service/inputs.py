@@ -120,14 +120,6 @@ class DescribeCacheEngineVersions(msgspec.Struct, frozen=True, kw_only=True, ren
     default_only: bool | None = None
 
 
-class DescribeCacheParameterGroups(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
-    """Which parameter groups are there?"""
-
-    cache_parameter_group_name: str | None = None
-    max_records: int | None = None
-    marker: str | None = None
-
-
 class ListAllowedNodeTypeModifications(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
     """To which node types can this be scaled?"""
 

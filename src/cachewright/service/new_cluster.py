@@ -45,6 +45,7 @@ def new_spec(service: Service, wanted: CreateCacheCluster) -> GroupSpec:
     kind = _kind(line)
     subnet_group = wanted.cache_subnet_group_name or DEFAULT_SUBNET_GROUP
     zones = zones_of(service, subnet_group)
+    node_type = node_types.require(wanted.cache_node_type)
     uid = ids.new_uid()
     maintenance_window, snapshot_window = metadata.new_windows(
         kind,
@@ -65,12 +66,16 @@ def new_spec(service: Service, wanted: CreateCacheCluster) -> GroupSpec:
         description="",
         engine=line.engine,
         engine_version=line.api_version,
-        node_type=node_types.require(wanted.cache_node_type),
+        node_type=node_type,
         port=_port(settings, kind, wanted.port),
         cluster_enabled=False,
         shards=(ShardSpec(shard_id=cache_nodes.SHARD_ID, slots=(), nodes=nodes),),
         parameter_group=associations.first(
-            service, wanted.cache_parameter_group_name, line, cluster_enabled=False
+            service,
+            wanted.cache_parameter_group_name,
+            line,
+            node_type=node_type,
+            cluster_enabled=False,
         ),
         automatic_failover=False,
         multi_az=False,

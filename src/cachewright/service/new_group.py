@@ -33,7 +33,7 @@ def new_spec(service: Service, wanted: CreateReplicationGroup) -> GroupSpec:
     settings = service.settings
     name = rules.group_name(wanted.replication_group_id)
     line = engine_versions.choose(service, wanted.engine, wanted.engine_version)
-    cluster_enabled = _cluster_enabled(wanted)
+    cluster_enabled = _cluster_enabled(service, wanted)
     subnet_group = subnet_groups.find(
         service, wanted.cache_subnet_group_name or DEFAULT_SUBNET_GROUP
     )
@@ -45,6 +45,7 @@ def new_spec(service: Service, wanted: CreateReplicationGroup) -> GroupSpec:
         default_zones=subnet_group.zones(),
         limits=settings.limits,
     )
+    node_type = node_types.require(wanted.cache_node_type)
     failover = _automatic_failover(wanted, cluster_enabled, shards)
     uid = ids.new_uid()
     maintenance_window, snapshot_window = windows.choose(
@@ -59,7 +60,7 @@ def new_spec(service: Service, wanted: CreateReplicationGroup) -> GroupSpec:
         description=rules.description(wanted.replication_group_description),
         engine=line.engine,
         engine_version=line.api_version,
-        node_type=node_types.require(wanted.cache_node_type),
+        node_type=node_type,
         port=_port(settings, wanted.port, cluster_enabled=cluster_enabled),
         cluster_enabled=cluster_enabled,
         shards=shards,
@@ -67,6 +68,7 @@ def new_spec(service: Service, wanted: CreateReplicationGroup) -> GroupSpec:
             service,
             wanted.cache_parameter_group_name,
             line,
+            node_type=node_type,
             cluster_enabled=cluster_enabled,
         ),
         automatic_failover=failover,
@@ -83,16 +85,18 @@ def new_spec(service: Service, wanted: CreateReplicationGroup) -> GroupSpec:
     )
 
 
-def _cluster_enabled(wanted: CreateReplicationGroup) -> bool:
+def _cluster_enabled(service: Service, wanted: CreateReplicationGroup) -> bool:
     """Compute the mode: on if the parameter group, `ClusterMode` or the shard count says so."""
-    group = wanted.cache_parameter_group_name
-    of_group = parameter_groups.find(group).cluster_enabled if group else None
+    name = wanted.cache_parameter_group_name
+    group = parameter_groups.find(service, name) if name else None
+    of_group = group.cluster_enabled if group else None
     of_mode = _cluster_mode(wanted.cluster_mode)
     needs_it = sizing.count_shards(wanted) > 1
-    if of_group is False and (of_mode or needs_it):
+    if group and not of_group and (of_mode or needs_it):
         raise invalid_combination(
-            f"The parameter group {group} has cluster mode disabled, which allows one node group. "
-            f"Use a group with cluster mode enabled, for example {group}.cluster.on"
+            f"The parameter group {group.name} has cluster mode disabled, which allows one node "
+            "group. Use one whose parameter cluster-enabled is yes, for example "
+            f"default.{group.family}.cluster.on"
         )
     if of_mode is False and (of_group or needs_it):
         raise invalid_combination(

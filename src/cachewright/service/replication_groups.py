@@ -51,6 +51,7 @@ async def create(service: Service, wanted: CreateReplicationGroup) -> views.Grou
             GroupSecret(admin_password=ids.new_password(), replication_password=ids.new_password()),
         )
         subnet_groups.use(service, changes, spec.subnet_group)
+        associations.use(service, changes, spec)
         for key, uid in records.names_of(spec).items():
             changes.create(key, uid)
         given = tags.checked(wanted.tags, service.settings)
@@ -104,6 +105,7 @@ async def modify(service: Service, wanted: ModifyReplicationGroup) -> views.Grou
         after = dataclasses.replace(after, generation=before.generation + 1)
         changes = records.ChangeSet()
         changes.replace(records.SPEC + before.uid, after, group.spec_revision)
+        associations.use(service, changes, after)
         events.about_group(service, changes, before.name, _modify_text(after))
         result = dataclasses.replace(group, spec=after)
         return Decision(uid=before.uid, changes=changes, result=result)

@@ -18,10 +18,12 @@ from cachewright.service import (
     cluster_changes,
     inputs,
     inputs_cache_clusters,
+    parameter_groups,
     pending,
     replication_groups,
     views,
 )
+from cachewright.service.inputs_parameters import CreateCacheParameterGroup
 from cachewright.store.records import SPEC, ChangeSet
 from tests.unit.service.service_world import CLUSTER_OFFERS, NOW, World, run
 
@@ -352,7 +354,12 @@ def test_a_parameter_group_of_a_group_waits_for_the_window_or_not(tmp_path: Path
     async def scenario(world: World) -> None:
         spec = await world.create_available(preferred_maintenance_window=CLOSED)
         other = "default.valkey9"
-        # No second group of the family exists without a caller's own: the spec begins with one.
+        mine = CreateCacheParameterGroup(
+            cache_parameter_group_name="mine",
+            cache_parameter_group_family="valkey9",
+            description="mine",
+        )
+        await parameter_groups.create(world.service, mine)
         await put(world, dataclasses.replace(spec, parameter_group="mine"))
         spec = await modify_group(world, cache_parameter_group_name=other)
         assert (spec.parameter_group, spec.pending) == (

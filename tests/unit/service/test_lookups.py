@@ -16,7 +16,6 @@ from cachewright.service import (
     inputs,
     inputs_cache_clusters,
     node_types,
-    parameter_groups,
     replication_groups,
     views,
 )
@@ -219,18 +218,6 @@ def test_engine_versions_are_those_that_can_run_here(tmp_path: Path) -> None:
         assert versions(world, engine="memcached") == []
 
     run(tmp_path, scenario)
-
-
-def test_default_parameter_groups_exist_by_name() -> None:
-    everything = parameter_groups.describe(inputs.DescribeCacheParameterGroups())
-    names = [group.name for group in everything]
-    assert names == sorted(names)
-    assert {"default.redis7", "default.valkey8.cluster.on", "default.valkey9"} <= set(names)
-    one = inputs.DescribeCacheParameterGroups(cache_parameter_group_name="Default.Valkey9")
-    assert [group.name for group in parameter_groups.describe(one)] == ["default.valkey9"]
-    mine = inputs.DescribeCacheParameterGroups(cache_parameter_group_name="mine")
-    with pytest.raises(ClientFault, match=r"CacheParameterGroup mine not found\."):
-        parameter_groups.describe(mine)
 
 
 @pytest.mark.parametrize(

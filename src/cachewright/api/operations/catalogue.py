@@ -1,4 +1,4 @@
-"""How is it answered what can be had? Engine versions, parameter groups, node types."""
+"""How is it answered what can be had? Engine versions and node types."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from cachewright.api import render
 from cachewright.api.render import Output
 from cachewright.protocol import pagination
 from cachewright.protocol.decode import Params
-from cachewright.service import engine_versions, inputs, node_types, parameter_groups
+from cachewright.service import engine_versions, inputs, node_types
 from cachewright.service.context import Service
 
 
@@ -22,20 +22,6 @@ async def describe_engine_versions(service: Service, params: Params) -> Output:
     )
     lines = [render.engine_line(entry) for _, entry in page.items]
     return {"Marker": page.next_marker, "CacheEngineVersions": lines}
-
-
-async def describe_parameter_groups(service: Service, params: Params) -> Output:
-    """DescribeCacheParameterGroups."""
-    wanted = inputs.read(inputs.DescribeCacheParameterGroups, params)
-    page = pagination.paginate(
-        parameter_groups.describe(wanted),
-        key=lambda group: group.name,
-        operation="DescribeCacheParameterGroups",
-        marker=wanted.marker or None,
-        size=pagination.page_size(wanted.max_records),
-    )
-    groups = [render.parameter_group(service.arns, group) for group in page.items]
-    return {"Marker": page.next_marker, "CacheParameterGroups": groups}
 
 
 async def list_allowed_node_types(service: Service, params: Params) -> Output:

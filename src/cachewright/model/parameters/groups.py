@@ -9,6 +9,8 @@ import datetime
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+_CLUSTER_ENABLED = "cluster-enabled"
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ParameterGroup:
@@ -21,6 +23,11 @@ class ParameterGroup:
     #: What the caller set, by ElastiCache's names; every other parameter has its family's default.
     values: Mapping[str, str]
     created_at: datetime.datetime
+
+    @property
+    def cluster_enabled(self) -> bool:
+        """Whether groups of nodes are made with cluster mode."""
+        return self.values.get(_CLUSTER_ENABLED) == "yes"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,4 +52,4 @@ class DefaultGroup:
     @property
     def values(self) -> Mapping[str, str]:
         """What differs from the family's defaults."""
-        return {"cluster-enabled": "yes"} if self.cluster_enabled else {}
+        return {_CLUSTER_ENABLED: "yes"} if self.cluster_enabled else {}
