@@ -1,0 +1,80 @@
+"""What do stories about planned changes need? A settled group, rounds, and changes to its spec."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+from collections.abc import Callable
+
+from cachewright.model.groups import Group, NodeSpec
+from cachewright.model.settings import Limits
+from cachewright.model.status import GroupState, GroupStatus
+from cachewright.plan.group import plan_group
+from cachewright.plan.plan import Plan
+from tests.property.plan.groups import CREATED_AT
+from tests.property.plan.world import World
+
+#: More rounds than any story here takes.
+_ROUNDS_MAX = 40
+
+
+class Story:
+    """A group that has settled, and what happens to it."""
+
+    def __init__(self, group: Group) -> None:
+        self.world = World(group=group)
+        self.status: GroupStatus | None = None
+        self.said: list[str] = []
+        self.run(lambda status: status.state is GroupState.AVAILABLE)
+
+    def look(self) -> Plan:
+        now = CREATED_AT + datetime.timedelta(seconds=1)
+        observed = self.world.observe()
+        return plan_group(self.world.group, self.status, observed, now=now, limits=Limits())
+
+    def round(self) -> Plan:
+        """Look, write down, and carry out."""
+        plan = self.look()
+        self.status = plan.status
+        self.said += [event.message for event in plan.events]
+        for step in plan.steps:
+            self.world.execute(step.command)
+        self.world.tick()
+        return plan
+
+    def run(self, until: Callable[[GroupStatus], bool]) -> None:
+        for _ in range(_ROUNDS_MAX):
+            self.round()
+            assert self.status is not None
+            if until(self.status):
+                return
+        raise AssertionError(f"not settled: {self.status}")
+
+    def settle(self) -> None:
+        """Run until nothing is left to do."""
+        for _ in range(_ROUNDS_MAX):
+            if not self.round().steps and not self.look().steps:
+                return
+        raise AssertionError(f"not settled: {self.status}")
+
+    def change(self, edit: Callable[[tuple[NodeSpec, ...]], tuple[NodeSpec, ...]]) -> None:
+        """Change the nodes of the one shard."""
+        (shard,) = self.world.group.spec.shards
+        after = dataclasses.replace(shard, nodes=edit(shard.nodes))
+        spec = dataclasses.replace(self.world.group.spec, shards=(after,))
+        self.world.group = dataclasses.replace(self.world.group, spec=spec)
+
+    def restart(self, *node_ids: str) -> None:
+        self.change(
+            lambda nodes: tuple(
+                dataclasses.replace(n, restarts=n.restarts + 1) if n.node_id in node_ids else n
+                for n in nodes
+            )
+        )
+
+    def remove(self, node_id: str) -> None:
+        self.change(lambda nodes: tuple(n for n in nodes if n.node_id != node_id))
+
+    def set_parameters(self, **values: str) -> None:
+        named = {name.replace("_", "-"): value for name, value in values.items()}
+        self.world.group = dataclasses.replace(self.world.group, parameters=named)

@@ -1,0 +1,237 @@
+"""The story of planned changes: restarts, nodes that come and go, parameters that change."""
+
+from __future__ import annotations
+
+import contextlib
+
+from cachewright.model.commands import (
+    ApplySettings,
+    BindNode,
+    PlaceGroup,
+    ReleaseNodes,
+    RemoveNode,
+    StopNode,
+)
+from cachewright.model.groups import NodeSpec
+from cachewright.model.status import GroupState, NodeState, Role
+from cachewright.plan.plan import Plan
+from tests.property.plan.groups import make_group
+from tests.property.plan.world import REFUSED_SETTING, Life, Refused
+from tests.unit.plan.plan_story import Story
+
+
+def story(replicas: int) -> Story:
+    return Story(make_group(shards=1, replicas=replicas, cluster_enabled=False))
+
+
+def stops(plan: Plan) -> dict[str | None, tuple[bool, bool]]:
+    """Return who is stopped, and whether it saves and drains."""
+    return {
+        step.node_id: (step.command.saves, step.command.drains)
+        for step in plan.steps
+        if isinstance(step.command, StopNode)
+    }
+
+
+# Restarts
+
+
+def test_a_primary_alone_saves_its_data_for_its_own_restart() -> None:
+    one = story(replicas=0)
+    one.world.write(1)
+    one.restart("demo-001")
+    assert stops(one.look()) == {"demo-001": (True, False)}
+    one.round()
+    assert one.status is not None
+    assert one.status.nodes[0].state is NodeState.REBOOTING
+    one.settle()
+    assert one.world.engines["demo-001"].data == {1}
+    assert "Cache node 0001 restarted" in one.said
+    assert not any("does not serve fully" in text for text in one.said)
+
+
+def test_a_primary_with_replicas_is_succeeded_by_one_that_has_everything() -> None:
+    one = story(replicas=1)
+    one.world.write(1)
+    one.world.engines["demo-002"].lags = True
+    one.restart("demo-001")
+    assert stops(one.look()) == {"demo-001": (False, True)}
+    one.settle()
+    assert one.world.engines["demo-002"].serves_writes()
+    assert one.world.engines["demo-002"].data == {1}
+    assert one.world.engines["demo-001"].role is Role.REPLICA
+    assert "Failover from primary node demo-001 to replica node demo-002 completed" in one.said
+
+
+def test_a_primary_waits_for_a_replica_that_could_succeed_it() -> None:
+    one = story(replicas=1)
+    one.world.engines["demo-002"].is_in_sync = False
+    one.restart("demo-001")
+    assert stops(one.look()) == {}
+    one.world.tick()
+    assert stops(one.look()) == {"demo-001": (False, True)}
+
+
+def test_nodes_of_a_shard_restart_one_by_one_and_the_primary_last() -> None:
+    one = story(replicas=2)
+    order: list[str | None] = []
+    one.restart("demo-001", "demo-002", "demo-003")
+    for _ in range(30):
+        stopped = stops(one.round())
+        assert len(stopped) <= 1
+        order += stopped
+    assert order == ["demo-002", "demo-003", "demo-001"]
+    assert all(e.generation == 2 for e in one.world.engines.values())
+
+
+def test_only_the_named_node_is_restarted() -> None:
+    one = story(replicas=2)
+    one.restart("demo-003")
+    one.settle()
+    generations = {node_id: e.generation for node_id, e in one.world.engines.items()}
+    assert generations == {"demo-001": 1, "demo-002": 1, "demo-003": 2}
+
+
+def test_a_silent_primary_that_is_to_restart_is_waited_for() -> None:
+    """What it holds may be all there is: silence is not death."""
+    one = story(replicas=0)
+    one.restart("demo-001")
+    one.world.engines["demo-001"].is_silent = True
+    assert one.look().steps == ()
+
+
+def test_a_silent_replica_may_be_restarted_while_its_primary_serves() -> None:
+    one = story(replicas=1)
+    one.restart("demo-002")
+    one.world.engines["demo-002"].is_silent = True
+    assert stops(one.look()) == {"demo-002": (False, False)}
+
+
+def test_a_crash_is_as_good_as_a_restart_that_was_asked_for() -> None:
+    one = story(replicas=1)
+    one.restart("demo-002")
+    one.world.kill("demo-002")
+    one.settle()
+    assert one.world.engines["demo-002"].generation == 2
+
+
+# Nodes that come and go
+
+
+def test_a_replica_joins_while_the_group_serves() -> None:
+    one = story(replicas=0)
+    one.world.write(1)
+    one.change(lambda nodes: (*nodes, NodeSpec(node_id="demo-late", zone="us-east-1b")))
+    plan = one.round()
+    assert [type(step.command) for step in plan.steps] == [PlaceGroup]
+    assert plan.status.state is GroupState.MODIFYING
+    assert plan.status.reason == "adding demo-late"
+    one.settle()
+    assert one.world.engines["demo-late"].data == {1}
+    assert one.said.count("Cache cluster created") == 2
+    assert not any("does not serve fully" in text for text in one.said)
+
+
+def test_a_replica_gives_up_the_reader_endpoint_before_it_ends() -> None:
+    one = story(replicas=2)
+    reader = "127.64.1.2"
+    holder = next(n for n, e in one.world.engines.items() if reader in e.bind)
+    one.remove(holder)
+    kinds: list[type] = []
+    for _ in range(12):
+        plan = one.round()
+        kinds += [type(step.command) for step in plan.steps if step.node_id == holder]
+        kinds += [type(s.command) for s in plan.steps if isinstance(s.command, ReleaseNodes)]
+    assert kinds == [BindNode, StopNode, RemoveNode, ReleaseNodes]
+    assert holder not in one.world.engines
+    assert any(reader in e.bind for e in one.world.engines.values())
+    assert one.status is not None
+    assert one.status.state is GroupState.AVAILABLE
+
+
+def test_a_node_that_leaves_and_became_the_primary_hands_over_first() -> None:
+    one = story(replicas=2)
+    one.world.write(1)
+    one.world.tick()
+    one.world.kill("demo-001")
+    one.world.engines["demo-003"].data = frozenset()
+    one.round()
+    assert one.world.engines["demo-002"].serves_writes()
+    one.remove("demo-002")
+    assert "demo-002" not in stops(one.look()), "nobody else has its data yet"
+    one.settle()
+    assert "demo-002" not in one.world.engines
+    primary = next(e for e in one.world.engines.values() if e.serves_writes())
+    assert primary.data == {1}
+
+
+def test_nothing_leaves_while_no_primary_is_known() -> None:
+    one = story(replicas=2)
+    one.world.engines["demo-001"].is_silent = True
+    one.remove("demo-002")
+    assert stops(one.look()) == {}
+
+
+# Parameters
+
+
+def test_a_value_reaches_every_running_node_at_once_and_is_told_once() -> None:
+    one = story(replicas=1)
+    one.set_parameters(timeout="30")
+    plan = one.round()
+    assert [type(step.command) for step in plan.steps] == [ApplySettings, ApplySettings]
+    assert all(n.parameter_state.value == "applying" for n in plan.status.nodes)
+    one.settle()
+    assert one.status is not None
+    assert all(n.parameter_state.value == "in-sync" for n in one.status.nodes)
+    assert one.said.count("Updated parameter timeout to 30") == 2
+    assert all(e.generation == 1 for e in one.world.engines.values())
+
+
+def test_what_the_engine_takes_at_its_start_waits_for_a_reboot() -> None:
+    one = story(replicas=0)
+    one.set_parameters(databases="32")
+    one.settle()
+    assert one.status is not None
+    assert one.status.nodes[0].parameter_state.value == "pending-reboot"
+    one.restart("demo-001")
+    one.settle()
+    launched = one.world.engines["demo-001"].launched
+    assert launched is not None
+    assert dict(launched.settings)["databases"] == "32"
+    assert one.status.nodes[0].parameter_state.value == "in-sync"
+
+
+def test_a_refused_value_is_told_once_and_leaves_the_node_as_it_was() -> None:
+    one = story(replicas=0)
+    one.set_parameters(**dict([REFUSED_SETTING]), timeout="30")
+    one.settle()
+    launched = one.world.engines["demo-001"].launched
+    assert launched is not None
+    assert dict(launched.settings)["timeout"] == "30"
+    assert dict(launched.settings)["activedefrag"] == "no"
+    told = [text for text in one.said if "keeps parameter activedefrag" in text]
+    assert len(told) == 1
+    assert one.status is not None
+    assert one.status.nodes[0].parameter_state.value == "applying"
+    one.restart("demo-001")
+    one.settle()
+    assert [text for text in one.said if "keeps parameter activedefrag" in text] == told
+
+
+def test_an_engine_that_does_not_take_a_value_at_its_start_starts_with_defaults() -> None:
+    one = story(replicas=0)
+    one.world.kill("demo-001")
+    one.set_parameters(**dict([REFUSED_SETTING]), timeout="30")
+    for _ in range(12):
+        plan = one.look()
+        one.status = plan.status
+        for step in plan.steps:
+            with contextlib.suppress(Refused):  # as the engine refuses to start
+                one.world.execute(step.command)
+        one.world.tick()
+    engine = one.world.engines["demo-001"]
+    assert engine.life is Life.RUNNING
+    assert engine.launched is not None
+    assert dict(engine.launched.settings)["timeout"] == "30"
+    assert [r.name for r in engine.launched.refused] == ["activedefrag"]
