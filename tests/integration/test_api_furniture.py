@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+import datetime
 from typing import Any
 
 import pytest
 
-from tests.integration.api_server import Client, refusal
+from cachewright.model.engines import EngineName
+from cachewright.service import service_updates, update_batches
+from cachewright.service.inputs_service_updates import BatchApplyUpdateAction
+from tests.integration.api_server import Client, Server, refusal
+from tests.unit.service.service_world import World, offer
 
 ARN = "arn:aws:elasticache:us-east-1:000000000000"
 EC2 = {"EC2SecurityGroupName": "web", "EC2SecurityGroupOwnerId": "123456789012"}
@@ -140,3 +146,66 @@ def test_tags_of_what_is_not_there(client: Client, kind: str, code: str, status:
     assert refusal(client.add_tags_to_resource, ResourceName=arn, Tags=[tag]) == (code, status)
     refused = refusal(client.remove_tags_from_resource, ResourceName=arn, TagKeys=["a"])
     assert refused == (code, status)
+
+
+def test_a_service_update_from_the_listing_to_the_stop(
+    server: Server, client: Client, name: str
+) -> None:
+    update, version = "elasticache-valkey-9-1-9", "9.1.9"
+
+    async def fill(world: World) -> None:
+        await world.create_available(replication_group_id=name, num_node_groups=2)
+        offers = (offer(EngineName.VALKEY, version),)
+        service = dataclasses.replace(world.service, offers=lambda: offers)
+        await service_updates.notice(service)
+
+    server.do(fill)
+    (shown,) = client.describe_service_updates(ServiceUpdateName=update)["ServiceUpdates"]
+    assert shown["ServiceUpdateRecommendedApplyByDate"] - shown["ServiceUpdateReleaseDate"] == (
+        datetime.timedelta(days=60)
+    )
+    assert (shown["Engine"], shown["EngineVersion"]) == ("valkey", version)
+    assert shown["ServiceUpdateType"] == "security-update"
+    # The build is gone from this server's host again: its offers did not change.
+    assert shown["ServiceUpdateStatus"] == "cancelled"
+    request = {"ServiceUpdateName": update, "ReplicationGroupIds": [name]}
+    assert client.describe_update_actions(**request)["UpdateActions"] == []
+    refused = client.batch_apply_update_action(**request)
+    assert refused["ProcessedUpdateActions"] == []
+    (row,) = refused["UnprocessedUpdateActions"]
+    assert row == {
+        "ReplicationGroupId": name,
+        "ServiceUpdateName": update,
+        "ErrorType": "InvalidParameterCombination",
+        "ErrorMessage": f"Service update {update} is cancelled.",
+    }
+
+    async def ask(world: World) -> None:
+        offers = (offer(EngineName.VALKEY, version),)
+        service = dataclasses.replace(world.service, offers=lambda: offers)
+        wanted = BatchApplyUpdateAction(service_update_name=update, replication_group_ids=(name,))
+        await update_batches.apply(service, wanted)
+
+    server.do(ask)
+    (action,) = client.describe_update_actions(**request, ShowNodeLevelUpdateStatus=True)[
+        "UpdateActions"
+    ]
+    assert action["NodesUpdated"] == "0/2"
+    assert action["SlaMet"] == "n/a"
+    shards = action["NodeGroupUpdateStatus"]
+    assert [shard["NodeGroupId"] for shard in shards] == ["0001", "0002"]
+    (member,) = shards[0]["NodeGroupMemberUpdateStatus"]
+    assert (member["CacheClusterId"], member["CacheNodeId"]) == (f"{name}-0001-001", "0001")
+    assert member["NodeUpdateInitiatedBy"] == "customer"
+    assert (
+        "NodeGroupUpdateStatus" not in client.describe_update_actions(**request)["UpdateActions"][0]
+    )
+    (stopped,) = client.batch_stop_update_action(**request)["ProcessedUpdateActions"]
+    assert (stopped["ReplicationGroupId"], stopped["UpdateActionStatus"]) == (name, "stopping")
+    unknown = {**request, "ServiceUpdateName": "nobody"}
+    not_found = ("ServiceUpdateNotFoundFault", 404)
+    assert refusal(client.describe_service_updates, ServiceUpdateName="nobody") == not_found
+    assert refusal(client.batch_apply_update_action, **unknown) == not_found
+    assert refusal(client.batch_stop_update_action, **unknown) == not_found
+    many = {**request, "ReplicationGroupIds": ["x"] * 21}
+    assert refusal(client.batch_apply_update_action, **many) == ("InvalidParameterValue", 400)

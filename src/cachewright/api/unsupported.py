@@ -16,7 +16,6 @@ _USERS = "users, user groups and their passwords come later"
 _GLOBAL = "global datastores come later"
 _SERVERLESS = "serverless caches come later"
 _MIGRATION = "online migration comes later"
-_UPDATES = "there are no service updates; the engine of a group is the build on the host"
 
 _BY_REASON: Mapping[str, tuple[str, ...]] = {
     _SCALING: (
@@ -64,12 +63,6 @@ _BY_REASON: Mapping[str, tuple[str, ...]] = {
         "StartMigration",
         "StopMigration",
         "TestMigration",
-    ),
-    _UPDATES: (
-        "BatchApplyUpdateAction",
-        "BatchStopUpdateAction",
-        "DescribeServiceUpdates",
-        "DescribeUpdateActions",
     ),
 }
 

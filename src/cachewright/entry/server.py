@@ -41,7 +41,7 @@ from cachewright.model.arns import Arns
 from cachewright.model.errors import CachewrightError
 from cachewright.model.settings import Addressing, Settings
 from cachewright.plan.placement import AddressPool, OwnAddresses, SharedAddress
-from cachewright.service import pending
+from cachewright.service import pending, service_updates
 from cachewright.service.context import Service
 from cachewright.store.base import StoreUnavailable
 from cachewright.store.records import Records
@@ -210,6 +210,7 @@ async def _until(stop: asyncio.Event, parts: _Parts, listener: socket.socket) ->
         service = parts.service
         tasks.start("sweep-events", lambda: _sweep(service.records, service.clock))
         tasks.start("maintain", lambda: _maintain(service))
+        tasks.start("notice-updates", lambda: _notice(service))
         serving = asyncio.create_task(server.serve(sockets=[listener]), name="http")
         stopping = asyncio.create_task(stop.wait(), name="stop")
         await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -235,6 +236,12 @@ async def _maintain(service: Service) -> None:
     while True:  # a timer, not a wait for a condition
         await pending.apply_due(service, service.clock.now())
         await asyncio.sleep(pending.LOOK_AGAIN_S)
+
+
+async def _notice(service: Service) -> None:
+    while True:
+        await service_updates.notice(service)
+        await asyncio.sleep(service_updates.NOTICE_EVERY_S)
 
 
 async def _end(controller: Controller, ending: Ending) -> int:

@@ -3,7 +3,8 @@
 Called with what `decode` returned, before any rule of the service. Two kinds of answer, as AWS
 gives them:
 
-- a missing required parameter is `InvalidParameterValue`, "The parameter X must be provided."
+- a missing required parameter is `InvalidParameterValue`, "The parameter X must be provided.", and
+  so is a list of ids that is too long
 - broken constraints are one `ValidationError` that lists them: "1 validation error detected:
   Value 'x' at 'engine' failed to satisfy constraint: Member must ...". Paths begin with a small
   letter and count list elements as `.1.member`.
@@ -32,6 +33,9 @@ STRING_CHARS_MAX = 32_768
 
 #: Violations shown in one answer; more would only repeat the first ones.
 _VIOLATIONS_MAX = 10
+
+#: Lists of ids with a bound, by the names of their shapes.
+_ID_LISTS = frozenset({"CacheClusterIdList", "ReplicationGroupIdList"})
 
 _SECRET_SHOWN = "***"  # noqa: S105 - this is what is shown instead of one
 
@@ -106,6 +110,11 @@ def _check_structure(
 
 def _check_list(shape: ListShape, value: list[Any], place: _Place, violations: list[str]) -> None:
     broken = _check_range(shape.minimum, shape.maximum, len(value), "length")
+    if broken and shape.name in _ID_LISTS:
+        raise WireError(
+            "InvalidParameterValue",
+            f"The parameter {place.as_parameter()} must have at most {shape.maximum} elements.",
+        )
     if broken:
         # The count, not the contents: they may be many, and they may be secrets.
         violations.append(_sentence(f"[{len(value)} elements]", place, broken))

@@ -2,19 +2,23 @@
 
 Typed reads on top of `Records`. All of these records are written by `service` alone.
 
-Keys: `subnet-group/NAME`, `security-group/NAME`, `reservation/ID`.
+Keys: `subnet-group/NAME`, `security-group/NAME`, `reservation/ID`, `service-update/NAME`,
+`update-request/NAME/UID`.
 """
 
 from __future__ import annotations
 
 from cachewright.model.reservations import Reservation
 from cachewright.model.security_groups import SecurityGroup
+from cachewright.model.service_updates import ServiceUpdate, UpdateRequest
 from cachewright.model.subnet_groups import SubnetGroup
 from cachewright.store.records import Records, Versioned
 
 RESERVATION = "reservation/"
 SECURITY_GROUP = "security-group/"
+SERVICE_UPDATE = "service-update/"
 SUBNET_GROUP = "subnet-group/"
+UPDATE_REQUEST = "update-request/"
 
 
 def subnet_group(records: Records, name: str) -> Versioned[SubnetGroup] | None:
@@ -45,3 +49,24 @@ def reservation(records: Records, reservation_id: str) -> Versioned[Reservation]
 def reservations(records: Records) -> tuple[Reservation, ...]:
     """Return every reservation, by id."""
     return records.find_all(RESERVATION, Reservation)
+
+
+def service_update(records: Records, name: str) -> ServiceUpdate | None:
+    """Return the update of this name."""
+    found = records.find(SERVICE_UPDATE + name, ServiceUpdate)
+    return None if found is None else found.value
+
+
+def service_updates(records: Records) -> tuple[ServiceUpdate, ...]:
+    """Return every update that was ever noticed, by name."""
+    return records.find_all(SERVICE_UPDATE, ServiceUpdate)
+
+
+def request_key(update_name: str, uid: str) -> str:
+    """Return where it is written down that an update of a group was asked for."""
+    return f"{UPDATE_REQUEST}{update_name}/{uid}"
+
+
+def update_request(records: Records, update_name: str, uid: str) -> Versioned[UpdateRequest] | None:
+    """Return what was asked of a group, `None` for nothing."""
+    return records.find(request_key(update_name, uid), UpdateRequest)

@@ -222,6 +222,10 @@ class Records:
         """Return every record under `prefix`, sorted by key."""
         return tuple(self._decode(entry, kind).value for entry in list_all(self.store, prefix))
 
+    def keys(self, prefix: str) -> tuple[str, ...]:
+        """Return every key under `prefix`, sorted."""
+        return tuple(entry.key for entry in list_all(self.store, prefix))
+
     def events(
         self, *, since: datetime.datetime, until: datetime.datetime
     ) -> tuple[tuple[str, Event], ...]:

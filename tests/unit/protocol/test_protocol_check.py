@@ -107,13 +107,22 @@ def test_lengths_of_texts() -> None:
 
 
 def test_sizes_of_lists() -> None:
-    found = refusal("DescribeUpdateActions", ReplicationGroupIds=["x"] * 21)
+    found = refusal("DescribeUpdateActions", ServiceUpdateStatus=["available"] * 4)
     assert found.message.endswith(
-        "Value '[21 elements]' at 'replicationGroupIds' failed to satisfy constraint: "
-        "Member must have length less than or equal to 20"
+        "Value '[4 elements]' at 'serviceUpdateStatus' failed to satisfy constraint: "
+        "Member must have length less than or equal to 3"
     )
     found = refusal("CreateUser", **user(Passwords=[]))
     assert found.message.endswith("Member must have length greater than or equal to 1")
+
+
+@pytest.mark.parametrize("member", ["ReplicationGroupIds", "CacheClusterIds"])
+def test_too_many_ids_are_a_wrong_value(member: str) -> None:
+    for operation in ("DescribeUpdateActions", "BatchApplyUpdateAction", "BatchStopUpdateAction"):
+        required = {} if operation.startswith("Describe") else {"ServiceUpdateName": "x"}
+        found = refusal(operation, **required, **{member: ["x"] * 21})
+        assert found.code == "InvalidParameterValue"
+        assert found.message == f"The parameter {member} must have at most 20 elements."
 
 
 @pytest.mark.parametrize(

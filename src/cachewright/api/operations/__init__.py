@@ -14,6 +14,7 @@ from cachewright.api.operations import (
     replication_groups,
     reserved_nodes,
     security_groups,
+    service_updates,
     subnet_groups,
     tags,
 )
@@ -27,6 +28,8 @@ HANDLERS: Mapping[str, Handler] = MappingProxyType(
     {
         "AddTagsToResource": tags.add,
         "AuthorizeCacheSecurityGroupIngress": security_groups.authorize,
+        "BatchApplyUpdateAction": service_updates.apply,
+        "BatchStopUpdateAction": service_updates.stop,
         "CreateCacheCluster": cache_clusters.create,
         "CreateCacheParameterGroup": parameter_groups.create,
         "CreateCacheSecurityGroup": security_groups.create,
@@ -48,6 +51,8 @@ HANDLERS: Mapping[str, Handler] = MappingProxyType(
         "DescribeReplicationGroups": replication_groups.describe,
         "DescribeReservedCacheNodes": reserved_nodes.describe,
         "DescribeReservedCacheNodesOfferings": reserved_nodes.describe_offerings,
+        "DescribeServiceUpdates": service_updates.describe,
+        "DescribeUpdateActions": service_updates.describe_actions,
         "ListAllowedNodeTypeModifications": catalogue.list_allowed_node_types,
         "ListTagsForResource": tags.list_all,
         "ModifyCacheCluster": cache_clusters.modify,
