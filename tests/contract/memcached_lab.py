@@ -10,6 +10,7 @@ import contextlib
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import tempfile
 import time
@@ -129,7 +130,7 @@ class Engine:
                 start_new_session=True,
             )
 
-    def observe(self) -> EngineFact:
+    def observe(self, tls: ssl.SSLContext | None = None) -> EngineFact:
         """Ask it about itself, waiting for its start."""
         adapter, launch = MemcachedAdapter(), self.launch
         deadline = time.monotonic() + START_TIMEOUT_S
@@ -138,7 +139,7 @@ class Engine:
             while True:
                 try:
                     admin = await adapter.connect(
-                        launch.address, launch.port, "", timeout_s=CALL_TIMEOUT_S
+                        launch.address, launch.port, "", timeout_s=CALL_TIMEOUT_S, tls=tls
                     )
                     break
                 except EngineUnreachable:

@@ -17,10 +17,9 @@ from cachewright.agent import disk, process
 from cachewright.agent.folder import ItemsRecord, Record
 from cachewright.agent.machine import Event
 from cachewright.agent.node import Node
-from cachewright.engines.adapter import EngineRefused, EngineUnreachable, Home, ItemKeeper
+from cachewright.engines.adapter import Home, ItemKeeper
 from cachewright.model.builds import Build
 from cachewright.model.status import Role
-from cachewright.rpc.agent import CommandFailed
 
 #: An idle engine ends within a second; one that has to write out what it logs takes a little more.
 KEEP_TIMEOUT_S = 30.0
@@ -137,9 +136,11 @@ async def _keep_and_end(
 
 async def _knock(node: Node) -> None:
     """Let the engine look at its signal now; by itself it looks once a second."""
-    with contextlib.suppress(EngineRefused, EngineUnreachable, CommandFailed, TimeoutError):
+    launch = node.launch
+    with contextlib.suppress(OSError, TimeoutError):
         async with asyncio.timeout(_KNOCK_TIMEOUT_S):
-            (await node.connect()).close()
+            _, writer = await asyncio.open_connection(launch.address, launch.port)
+            writer.transport.abort()
 
 
 async def _wait_until_ready(node: Node, keeper: ItemKeeper) -> None:

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import dataclasses
 import logging
+import ssl
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from cachewright.engines.adapter import (
     EngineUnreachable,
     adapter_of,
 )
+from cachewright.engines.home import AUTHORITY_NAME
 from cachewright.model.commands import Launch
 from cachewright.model.facts import (
     Absent,
@@ -159,9 +161,22 @@ class Node:
         """Open a connection of the administrator that belongs to the caller."""
         launch = self.launch
         admin: Connection = await self.adapter.connect(
-            launch.address, launch.port, launch.admin_password, timeout_s=ANSWER_TIMEOUT_S
+            launch.address,
+            launch.port,
+            launch.admin_password,
+            timeout_s=ANSWER_TIMEOUT_S,
+            tls=self._tls(launch),
         )
         return admin
+
+    def _tls(self, launch: Launch) -> ssl.SSLContext | None:
+        """Return how its certificate is checked; `None` for a node that speaks no TLS."""
+        if not launch.transit_encryption:
+            return None
+        try:
+            return ssl.create_default_context(cafile=self.folder.path / AUTHORITY_NAME)
+        except OSError as error:
+            raise CommandFailed(f"its certificate cannot be checked: {error}") from error
 
     def hang_up(self) -> None:
         """Close the connection that is kept, if there is one."""

@@ -12,6 +12,7 @@ import dataclasses
 import errno
 import os
 import socket
+from pathlib import Path
 
 from cachewright.agent import disk, keeping, process
 from cachewright.agent.machine import Event, State
@@ -19,6 +20,7 @@ from cachewright.agent.node import Node
 from cachewright.engines.adapter import EngineRefused, EngineUnreachable, adapter_of
 from cachewright.engines.catalogue import Catalogue
 from cachewright.engines.discovery import own_build
+from cachewright.engines.home import AUTHORITY_NAME, CERTIFICATE_NAME, KEY_NAME
 from cachewright.kit import failpoints
 from cachewright.model.builds import Build
 from cachewright.model.commands import Launch, Part
@@ -32,7 +34,14 @@ _FIRST_LOOK_S = 0.004
 _LAST_LOOK_S = 0.05
 
 
-async def start(node: Node, launch: Launch, *, catalogue: Catalogue, timeout_s: float) -> None:
+async def start(
+    node: Node,
+    launch: Launch,
+    *,
+    catalogue: Catalogue,
+    authority: Path,
+    timeout_s: float,
+) -> None:
     """Bring the node to life, held; nothing happens if it runs with this launch already."""
     if node.process is not None and not _is_same(node.record.launch, launch):
         raise CommandFailed(f"node {node.name} runs with other settings: stop it first")
@@ -40,7 +49,7 @@ async def start(node: Node, launch: Launch, *, catalogue: Catalogue, timeout_s: 
         return
     try:
         if node.process is None:
-            await _spawn(node, launch, catalogue)
+            await _spawn(node, launch, catalogue, authority)
         await _wait_for_answer(node, timeout_s + keeping.extra_time_s(node))
     except (CommandFailed, CachewrightError, process.StillAlive) as error:
         node.count_failure(str(error))
@@ -68,7 +77,7 @@ def require_free(address: str, port: int) -> None:
             raise CommandFailed(reason) from error
 
 
-async def _spawn(node: Node, launch: Launch, catalogue: Catalogue) -> None:
+async def _spawn(node: Node, launch: Launch, catalogue: Catalogue, authority: Path) -> None:
     if launch.part is Part.DISCOVERY:
         build = own_build()
     else:
@@ -77,6 +86,8 @@ async def _spawn(node: Node, launch: Launch, catalogue: Catalogue) -> None:
     require_free(launch.address, launch.port)
     adapter = adapter_of(launch)
     content = adapter.files(launch)
+    if launch.transit_encryption:
+        content |= await asyncio.to_thread(_certificate, launch, build, authority)
     saved = node.saved_by(adapter)
     if adapter.items is None and launch.loads_saved_data and not saved.is_whole():
         raise CommandFailed(f"node {node.name} has no saved data to load")
@@ -117,6 +128,20 @@ def _find_build(catalogue: Catalogue, launch: Launch) -> Build:
             f"this host has no build of {wanted}; it has {', '.join(there) or 'none'}"
         )
     return build
+
+
+def _certificate(launch: Launch, build: Build, authority: Path) -> dict[str, bytes]:
+    """Return the files with which the process speaks TLS, by name."""
+    from cachewright.agent import certificates  # noqa: PLC0415 40 ms that few hosts need
+
+    if not build.has_tls:
+        raise CommandFailed(f"{build.engine.value} {build.version} of this host cannot do TLS")
+    issued = certificates.Authority(authority).issue(launch.key, launch.address)
+    return {
+        CERTIFICATE_NAME: issued.certificate,
+        KEY_NAME: issued.key,
+        AUTHORITY_NAME: issued.authority,
+    }
 
 
 async def _wait_for_answer(node: Node, timeout_s: float) -> None:

@@ -61,6 +61,8 @@ class LocalAgent:
         start_timeout_s: float = starting.START_TIMEOUT_S,
     ) -> None:
         self._folder = nodes
+        #: Who signs for nodes that speak TLS lies beside the nodes: clients look for it there.
+        self._authority = nodes.parent
         self._catalogue = catalogue
         self._clock = clock
         self._host = host
@@ -192,6 +194,7 @@ class LocalAgent:
                     node,
                     command.launch,
                     catalogue=self._catalogue,
+                    authority=self._authority,
                     timeout_s=self._start_timeout_s,
                 )
             case StopNode():

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 import cachewright
-from cachewright.cli import engines, groups
+from cachewright.cli import authority, engines, groups
 from cachewright.cli.demo.command import demo_command
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def command_line(*, further: Iterable[click.Command], open_service: OpenService)
     def root() -> None:
         pass
 
-    commands = (groups.ls, groups.show, groups.explain, engines.engines)
+    commands = (groups.ls, groups.show, groups.explain, engines.engines, authority.ca)
     for command in (*further, *commands, demo_command(open_service)):
         root.add_command(command)
     return root

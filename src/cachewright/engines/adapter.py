@@ -13,6 +13,7 @@ standard output and error: before it has read its configuration it says nothing 
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Mapping
 from typing import Any, Protocol, TypeVar
 
@@ -81,7 +82,15 @@ class EngineAdapter(Protocol[Admin]):
     def unusable(self, launch: Launch) -> tuple[RefusedSetting, ...]:
         """Return the settings that the engine starts without, because its version has none such."""
 
-    async def connect(self, address: str, port: int, password: str, *, timeout_s: float) -> Admin:
+    async def connect(
+        self,
+        address: str,
+        port: int,
+        password: str,
+        *,
+        timeout_s: float,
+        tls: ssl.SSLContext | None = None,
+    ) -> Admin:
         """Connect as the administrator; `timeout_s` becomes the deadline of later calls."""
 
     async def observe(self, admin: Admin) -> EngineFact:

@@ -13,12 +13,13 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import ssl
 import sys
 from collections.abc import Mapping
 from typing import NoReturn
 
 from cachewright.engines import resp
-from cachewright.engines.home import Home
+from cachewright.engines.home import AUTHORITY_NAME, CERTIFICATE_NAME, KEY_NAME, Home
 from cachewright.engines.text import UnusableLaunch, check_address, check_port
 from cachewright.model.builds import Build, BuildSource
 from cachewright.model.commands import Launch, Member, Promotion
@@ -30,6 +31,8 @@ SETTINGS_NAME = "discovery.json"
 _MODULE = "cachewright.discovery"
 _QUESTION = b"config get cluster\r\n"
 _END = b"\n\r\nEND\r\n"
+#: Names in its folder, which is its working directory.
+_TLS = {"certificate": CERTIFICATE_NAME, "key": KEY_NAME, "authority": AUTHORITY_NAME}
 #: Bytes of an answer with room to spare: 60 nodes have 3 kB.
 _ANSWER_MAX = 65_536
 
@@ -110,7 +113,7 @@ class DiscoveryAdapter:
             "listen": [check_address("address", launch.address), check_port("port", launch.port)],
             "config_version": launch.config_version,
             "members": [_member(member) for member in launch.members],
-            "tls": None,
+            "tls": _TLS if launch.transit_encryption else None,
         }
         return {SETTINGS_NAME: json.dumps(content, indent=1).encode()}
 
@@ -126,12 +129,20 @@ class DiscoveryAdapter:
         return ()
 
     async def connect(
-        self, address: str, port: int, password: str, *, timeout_s: float
+        self,
+        address: str,
+        port: int,
+        password: str,
+        *,
+        timeout_s: float,
+        tls: ssl.SSLContext | None = None,
     ) -> DiscoveryConnection:
         """Connect as any client does."""
         try:
             async with asyncio.timeout(timeout_s):
-                reader, writer = await asyncio.open_connection(address, port, limit=_ANSWER_MAX)
+                reader, writer = await asyncio.open_connection(
+                    address, port, ssl=tls, limit=_ANSWER_MAX
+                )
         except TimeoutError:
             raise resp.EngineUnreachable(f"no connection within {timeout_s:g} s") from None
         except OSError as error:

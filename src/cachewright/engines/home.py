@@ -15,6 +15,11 @@ from typing import Protocol
 from cachewright.model.builds import Build
 from cachewright.model.commands import Launch
 
+#: In the folder of a node that speaks TLS: its certificate, the key of that, and who signed it.
+CERTIFICATE_NAME = "node.crt"
+KEY_NAME = "node.key"
+AUTHORITY_NAME = "ca.crt"
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Home:

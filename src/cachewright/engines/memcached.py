@@ -7,6 +7,7 @@ Decides nothing, keeps no state.
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Mapping
 from typing import NoReturn
 
@@ -46,13 +47,19 @@ class MemcachedAdapter:
         return memcached_flags.refused(launch)
 
     async def connect(
-        self, address: str, port: int, password: str, *, timeout_s: float
+        self,
+        address: str,
+        port: int,
+        password: str,
+        *,
+        timeout_s: float,
+        tls: ssl.SSLContext | None = None,
     ) -> MemcachedConnection:
         """Connect as any client does, and see that it is a memcached which answers.
 
         The kernel takes connections for a process that does nothing yet.
         """
-        opened = await memcached_admin.open_connection(address, port, tls=None, timeout_s=timeout_s)
+        opened = await memcached_admin.open_connection(address, port, tls=tls, timeout_s=timeout_s)
         try:
             said = await opened.stats("settings")
         except BaseException:

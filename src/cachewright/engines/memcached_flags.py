@@ -20,14 +20,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from cachewright.engines.home import CERTIFICATE_NAME, KEY_NAME
 from cachewright.engines.text import UnusableLaunch, check_address, check_port
 from cachewright.model.commands import Launch
 from cachewright.model.engines import version_key
 from cachewright.model.facts import RefusedSetting
 
-#: Certificate chain and key in the node's folder, which is the working directory.
-CERTIFICATE_NAME = "node.crt"
-KEY_NAME = "node.key"
 #: The file of items in a folder in memory; the engine writes another beside it when it is told to
 #: end and keep them.
 ITEMS_NAME = "items"
@@ -163,7 +161,7 @@ def render_flags(launch: Launch) -> Iterator[str]:
     if os.geteuid() == 0:  # it refuses to run as root unless it is told to
         yield from ("-u", pwd.getpwuid(0).pw_name)
     if launch.transit_encryption:
-        # Relative names: a comma in a path would end the option.
+        # Names in the working directory: a comma in a path would end the option.
         yield from ("-Z", "-o", f"ssl_chain_cert={CERTIFICATE_NAME}", "-o", f"ssl_key={KEY_NAME}")
     for flag in _known(launch.engine_version):
         if flag.name in settings:

@@ -6,11 +6,13 @@ start from (`render`, `acl`). Decides nothing, keeps no state.
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Mapping
 
 from cachewright.engines import acl, nodes_conf, render, resp
 from cachewright.engines.home import Home
 from cachewright.engines.text import check_address, check_port
+from cachewright.model import errors
 from cachewright.model.builds import Build
 from cachewright.model.commands import Launch, Promotion
 from cachewright.model.facts import ClusterFact, EngineFact, RefusedSetting
@@ -41,9 +43,17 @@ class ValkeyAdapter:
         return ()
 
     async def connect(
-        self, address: str, port: int, password: str, *, timeout_s: float
+        self,
+        address: str,
+        port: int,
+        password: str,
+        *,
+        timeout_s: float,
+        tls: ssl.SSLContext | None = None,
     ) -> resp.AdminConnection:
         """Connect as the administrator; works while the engine is held, loading or busy."""
+        if tls is not None:
+            raise errors.Bug("Valkey and Redis are not started with TLS")
         return await resp.open_connection(
             address, port, user=acl.ADMIN_USER, password=password, timeout_s=timeout_s
         )

@@ -24,7 +24,7 @@ def no_service() -> NoReturn:
 cli = app.command_line(further=[click.Command("further")], open_service=no_service)
 
 
-@pytest.mark.parametrize("name", ["ls", "show", "explain", "engines", "demo"])
+@pytest.mark.parametrize("name", ["ls", "show", "explain", "engines", "ca", "demo"])
 def test_every_command_teaches_with_an_example(name: str) -> None:
     result = CliRunner().invoke(cli, [name, "--help"])
     assert result.exit_code == 0
@@ -46,7 +46,7 @@ def test_the_demo_refuses_limits_without_starting_anything(arguments: list[str])
 def test_the_help_names_every_command_and_the_exit_codes() -> None:
     result = CliRunner().invoke(cli, ["--help"])
     assert result.exit_code == 0
-    for expected in ("further", "ls", "show", "explain", "engines", "demo", "Exit codes: 0"):
+    for expected in ("further", "ls", "show", "explain", "engines", "ca ", "demo", "Exit codes: 0"):
         assert expected in result.output
 
 
@@ -133,3 +133,19 @@ def test_the_start_of_the_command_line_imports_nothing_heavy() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert found.stdout.strip() == "[]"
+
+
+def test_ca_prints_what_lies_in_the_folder_and_says_what_is_wrong(tmp_path: Path) -> None:
+    arguments = ["ca", "--state-dir", str(tmp_path)]
+    result = CliRunner().invoke(cli, arguments)
+    assert result.exit_code == 0
+    assert result.output == (tmp_path / "ca.pem").read_text()
+    assert result.output.startswith("-----BEGIN CERTIFICATE-----")
+    (tmp_path / "ca.key").write_text("nothing")
+    result = CliRunner().invoke(cli, arguments)
+    assert result.exit_code == 1
+    assert "ca.key is no private key" in result.output
+    result = CliRunner().invoke(cli, ["ca", "--state-dir", str(tmp_path / "nowhere")])
+    assert result.exit_code == 1
+    assert "start one with `cachewright up`" in result.output
+    assert not (tmp_path / "nowhere").exists()
