@@ -10,7 +10,7 @@ from cachewright.engines.adapter import (
     AdminConnection,
 )
 from cachewright.model.node_types import node_type_of
-from cachewright.model.parameters import settings_of
+from cachewright.model.parameters import AGENT_SETTINGS, settings_of
 from tests.contract.engine_lab import (
     Lab,
 )
@@ -33,14 +33,15 @@ def test_default_parameters_arrive_as_they_are(lab: Lab, cluster_enabled: bool) 
     node_type = node_type_of("cache.t4g.micro")
     assert node_type is not None
     settings = settings_of(lab.build.engine, lab.build.api_version, node_type, cluster_enabled, {})
+    of_engine = [(name, value) for name, value in settings if name not in AGENT_SETTINGS]
     engine = lab.cluster(1, 0)[0] if cluster_enabled else lab.engine()
     engine.launch = replace(engine.launch, settings=settings)
     engine.start()
 
     async def read(admin: AdminConnection) -> dict[str, str]:
-        replies = await admin.pipeline([("CONFIG", "GET", name) for name, _ in settings])
+        replies = await admin.pipeline([("CONFIG", "GET", name) for name, _ in of_engine])
         pairs = [reply for reply in replies if isinstance(reply, list) and reply]
         return {str(name, "ascii"): str(value, "ascii") for name, value in pairs}  # type: ignore[arg-type] # bytes
 
     seen = engine.call(read)
-    assert seen == {n: v.replace("replica ", "slave ") for n, v in settings}
+    assert seen == {n: v.replace("replica ", "slave ") for n, v in of_engine}

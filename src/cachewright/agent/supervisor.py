@@ -14,7 +14,17 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from cachewright.agent import disk, folder, keeping, process, settings, starting, stopping, telling
+from cachewright.agent import (
+    disk,
+    folder,
+    keeping,
+    process,
+    settings,
+    starting,
+    stopping,
+    telling,
+    writers,
+)
 from cachewright.agent.machine import State
 from cachewright.agent.node import Node
 from cachewright.engines import bounded
@@ -165,6 +175,7 @@ class LocalAgent:
             return NO_NODE
         async with self._asking:
             fact = await node.fact()
+            await writers.close_writers(node, fact.engine)
         is_starting = node.record.state is State.STARTING and node.process is not None
         if is_starting and isinstance(fact.engine, EngineFact) and not node.commands.locked():
             # We died while it was started, and it came up all the same.

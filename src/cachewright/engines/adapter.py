@@ -116,6 +116,12 @@ class EngineAdapter(Protocol[Admin]):
     ) -> tuple[RefusedSetting, ...]:
         """Set these at run time; return what the engine did not take, which stays as it was."""
 
+    async def close_writers(self, admin: Admin) -> int:
+        """Close the clients that wrote to this replica since the last call; return how many.
+
+        The agent calls it for replicas whose setting `close-on-replica-write` is yes.
+        """
+
     async def shutdown(self, admin: Admin, *, saves: bool, drains: bool, timeout_s: float) -> None:
         """End the engine, with a snapshot in `snapshot_name` if it `saves`.
 

@@ -187,6 +187,10 @@ class DiscoveryAdapter:
         """Refuse: it has no settings."""
         _refuse()
 
+    async def close_writers(self, admin: DiscoveryConnection) -> NoReturn:
+        """Refuse: it is no replica."""
+        _refuse()
+
     async def shutdown(
         self, admin: DiscoveryConnection, *, saves: bool, drains: bool, timeout_s: float
     ) -> NoReturn:

@@ -114,6 +114,10 @@ class MemcachedAdapter:
             for name, value in settings.items()
         )
 
+    async def close_writers(self, admin: MemcachedConnection) -> NoReturn:
+        """Refuse: no node of it is a replica."""
+        _refuse("be a replica")
+
     async def shutdown(
         self, admin: MemcachedConnection, *, saves: bool, drains: bool, timeout_s: float
     ) -> NoReturn:

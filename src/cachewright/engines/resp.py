@@ -66,6 +66,8 @@ class AdminConnection(asyncio.Protocol):
         self.timeout_s = timeout_s
         #: Whether cluster mode is on, once somebody has asked; it cannot change while it runs.
         self.is_cluster: bool | None = None
+        #: How many writes the engine had refused as a replica when somebody last asked.
+        self.refused_writes: int | None = None
         self._reader = hiredis.Reader(replyError=EngineRefused)
         self._calls: collections.deque[_Call] = collections.deque()
         self._transport: asyncio.Transport | None = None

@@ -9,13 +9,14 @@ from __future__ import annotations
 import ssl
 from collections.abc import Mapping
 
-from cachewright.engines import acl, nodes_conf, render, resp
+from cachewright.engines import acl, nodes_conf, render, replica_writes, resp
 from cachewright.engines.home import Home
 from cachewright.engines.text import check_address, check_port
 from cachewright.model import errors
 from cachewright.model.builds import Build
 from cachewright.model.commands import Launch, Promotion
 from cachewright.model.facts import ClusterFact, EngineFact, RefusedSetting
+from cachewright.model.parameters import AGENT_SETTINGS
 from cachewright.model.status import Role
 
 _OFF = b"off"
@@ -152,15 +153,22 @@ class ValkeyAdapter:
 
         `CONFIG SET` of several settings takes all or none of them.
         """
-        flat = [word for pair in settings.items() for word in pair]
+        told = {name: value for name, value in settings.items() if name not in AGENT_SETTINGS}
+        if not told:
+            return ()
+        flat = [word for pair in told.items() for word in pair]
         if not isinstance(await _reply_of(admin, "CONFIG", "SET", *flat), resp.EngineRefused):
             return ()
         refused: list[RefusedSetting] = []
-        for name, value in settings.items():
+        for name, value in told.items():
             reply = await _reply_of(admin, "CONFIG", "SET", name, value)
             if isinstance(reply, resp.EngineRefused):
                 refused.append(RefusedSetting(name=name, value=value, reason=str(reply)))
         return tuple(refused)
+
+    async def close_writers(self, admin: resp.AdminConnection) -> int:
+        """Close the clients that wrote to this replica since the last call."""
+        return await replica_writes.close_writers(admin)
 
     async def shutdown(
         self, admin: resp.AdminConnection, *, saves: bool, drains: bool, timeout_s: float

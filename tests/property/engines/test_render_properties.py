@@ -18,7 +18,7 @@ from cachewright.engines.render import render_files
 from cachewright.engines.text import UnusableLaunch
 from cachewright.model.commands import Launch, Peer
 from cachewright.model.engines import EngineName
-from cachewright.model.parameters import ENGINE_SETTINGS
+from cachewright.model.parameters import AGENT_SETTINGS, ENGINE_SETTINGS
 from cachewright.model.slots import SlotRange, merge, split_evenly
 from cachewright.model.status import Role
 
@@ -94,7 +94,7 @@ def names_of(launch: Launch) -> dict[str, object]:
 USUAL = names_of(LAUNCH)
 
 
-@given(st.sampled_from(sorted(ENGINE_SETTINGS - {"io-threads"})), hostile)
+@given(st.sampled_from(sorted(ENGINE_SETTINGS - AGENT_SETTINGS - {"io-threads"})), hostile)
 def test_a_value_stays_one_value(name: str, value: str) -> None:
     launch = replace(LAUNCH, settings=((name, value),))
     try:

@@ -11,6 +11,8 @@ from __future__ import annotations
 from cachewright.model.parameters.allowed import is_allowed, wanted
 from cachewright.model.parameters.contradictions import contradiction_of
 from cachewright.model.parameters.effects import (
+    AGENT_SETTINGS,
+    CLOSE_ON_REPLICA_WRITE,
     ENGINE_SETTINGS,
     by_node_type,
     is_immediate,
@@ -38,7 +40,9 @@ from cachewright.model.parameters.rows import (
 )
 
 __all__ = [
+    "AGENT_SETTINGS",
     "BY_NODE_TYPE",
+    "CLOSE_ON_REPLICA_WRITE",
     "ENGINE_SETTINGS",
     "FAMILIES",
     "PARAMETERS",

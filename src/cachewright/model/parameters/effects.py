@@ -27,11 +27,16 @@ ENGINE_SETTINGS: frozenset[str] = frozenset(
     {
         row.name
         for row in PARAMETERS
-        if row.reach in (Reach.ENGINE, Reach.CLUSTER, Reach.STANDALONE)
+        if row.reach in (Reach.ENGINE, Reach.CLUSTER, Reach.STANDALONE, Reach.AGENT)
         and row.families != MEMCACHED
     }
     | {_BUFFER_LIMIT, "io-threads"}
 )
+#: Those of them that the agent sees to and the engine does not know.
+AGENT_SETTINGS: frozenset[str] = frozenset(
+    row.name for row in PARAMETERS if row.reach is Reach.AGENT
+)
+CLOSE_ON_REPLICA_WRITE = "close-on-replica-write"
 #: Parts of a launch beside its settings that an engine can be told while it runs.
 _IMMEDIATE_PARTS = frozenset({_BUFFER_LIMIT, "maxmemory", "maxclients"})
 
@@ -50,7 +55,8 @@ def settings_of(
     """
     values = _values(engine, api_version, node_type, overrides)
     rows = parameters_of(engine, api_version)
-    reaching = {Reach.ENGINE, Reach.CLUSTER if cluster_enabled else Reach.STANDALONE}
+    of_mode = {Reach.CLUSTER} if cluster_enabled else {Reach.STANDALONE, Reach.AGENT}
+    reaching = {Reach.ENGINE, *of_mode}
     settings = {name: values[name] for name, row in rows.items() if row.reach in reaching}
     if engine is not EngineName.MEMCACHED:
         settings[_BUFFER_LIMIT] = _buffer_limit(values)

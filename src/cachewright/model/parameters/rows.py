@@ -45,6 +45,8 @@ class Reach(enum.Enum):
     BUFFER_LIMIT = "buffer-limit"
     #: A part of what a launch says beside its settings: memory, connections, mode.
     LAUNCH = "launch"
+    #: Without cluster mode, something that the agent does beside the engine.
+    AGENT = "agent"
     #: Nothing that an engine is told: it describes what always holds here.
     SERVICE = "service"
 

@@ -90,8 +90,8 @@ ROWS: tuple[Parameter, ...] = (
     Parameter("client-query-buffer-limit", _INT, "1073741824", "1048576-1073741824",
         "Bytes that one command of a client may take while it arrives."),
     Parameter("close-on-replica-write", _TEXT, "yes", _YES_NO,
-        "Whether a client that writes to a replica is disconnected after the error.",
-        reach=Reach.SERVICE),
+        "Whether a client that writes to a replica is disconnected after the error, once somebody "
+        "looks: within seconds.", reach=Reach.AGENT),
     Parameter("cluster-allow-pubsubshard-when-down", _TEXT, "yes", _YES_NO,
         "Whether sharded Pub/Sub works on a node that considers its cluster down.",
         reach=Reach.CLUSTER),
