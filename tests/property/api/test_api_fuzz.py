@@ -21,6 +21,8 @@ from hypothesis import strategies as st
 from cachewright.api import faults, operations
 from cachewright.api.app import App
 from cachewright.kit.clock import SystemClock
+from cachewright.model.engines import EngineName
+from cachewright.model.reservations import offerings
 from cachewright.model.settings import Limits, Settings
 from cachewright.protocol.service_model import (
     API_VERSION,
@@ -30,16 +32,28 @@ from cachewright.protocol.service_model import (
     Shape,
     load_service_model,
 )
-from cachewright.service import unoffered
+from cachewright.service import (
+    reserved_nodes,
+    security_groups,
+    service_updates,
+    subnet_groups,
+    unoffered,
+)
 from cachewright.service.context import Service
+from cachewright.service.inputs_reserved_nodes import PurchaseReservedCacheNodesOffering
+from cachewright.service.inputs_security_groups import CreateCacheSecurityGroup
+from cachewright.service.inputs_subnet_groups import CreateCacheSubnetGroup
 from cachewright.store.records import Records
 from cachewright.store.sqlite import SqliteStore
 from tests.unit.api.api_caller import FORM, Answer, app_of, ask_signed
-from tests.unit.service.service_world import OFFERS, World
+from tests.unit.service.service_world import OFFERS, World, offer
 
 MODEL = load_service_model()
 NAMESPACE = f"{{http://elasticache.amazonaws.com/doc/{API_VERSION}/}}"
 ARN = "arn:aws:elasticache:us-east-1:000000000000"
+#: What `add_furniture` makes.
+UPDATE = "elasticache-valkey-9-1-9"
+OFFERING = next(iter(offerings()))
 #: Values that mean something to some handler, and values that mean something to nobody.
 TEXTS = [
     "demo", "DEMO", "demo-001", "many", "many-0001-001", "valkey", "redis", "memcached", "9.1",
@@ -48,7 +62,9 @@ TEXTS = [
     "2", "0-8191", "8192-16383", "0-16383", "sun:05:00-sun:06:00", "05:00-06:00", "enabled",
     "disabled", "compatible", "replication-group", "cache-cluster", "active", "inactive", "ipv4",
     "sg-0123456789", f"{ARN}:replicationgroup:demo", f"{ARN}:cluster:many-0001-001",
-    f"{ARN}:snapshot:x", "arn:aws:sns:us-east-1:000000000000:topic", "aws:tag", "key", "", " ",
+    f"{ARN}:snapshot:x", f"{ARN}:subnetgroup:nets", f"{ARN}:securitygroup:wall",
+    f"{ARN}:reserved-instance:kept",
+    "arn:aws:sns:us-east-1:000000000000:topic", "aws:tag", "key", "", " ",
     "\0", "\r\nsave 1 1", "../../etc/passwd", "<x/>", "&amp;", "\N{GRINNING FACE}", "a" * 300,
     "a--b", "-", "%", "\u2028", "\ufffe", "{}", "None", "true", "1e999", "0x10",
 ]  # fmt: skip
@@ -72,6 +88,30 @@ class Bench:
         return self.loop.run_until_complete(ask_signed(self.app, "GET", path))
 
 
+async def add_furniture(service: Service) -> None:
+    """Make one of each kind that stands around groups, and an update for both groups."""
+    await subnet_groups.create(
+        service,
+        CreateCacheSubnetGroup(
+            cache_subnet_group_name="nets",
+            cache_subnet_group_description="d",
+            subnet_ids=("subnet-01234567", "subnet-89abcdef"),
+        ),
+    )
+    await security_groups.create(
+        service, CreateCacheSecurityGroup(cache_security_group_name="wall", description="d")
+    )
+    await reserved_nodes.purchase(
+        service,
+        PurchaseReservedCacheNodesOffering(
+            reserved_cache_nodes_offering_id=OFFERING, reserved_cache_node_id="kept"
+        ),
+    )
+    newer = (offer(EngineName.VALKEY, "9.1.9"),)
+    (update,) = await service_updates.notice(dataclasses.replace(service, offers=lambda: newer))
+    assert update.name == UPDATE
+
+
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     folder: Path = tmp_path_factory.mktemp("fuzz")
@@ -91,6 +131,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
         async def fill() -> None:
             await world.create_available(num_cache_clusters=2)
             await world.create_available(replication_group_id="many", num_node_groups=2)
+            await add_furniture(service)
 
         loop.run_until_complete(fill())
         yield Bench(loop, app_of(world))
@@ -101,7 +142,14 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
 HINTS = {
     "ReplicationGroupId": ["demo", "DEMO", "many", "fresh-1", "fresh-2", "nobody"],
     "CacheClusterId": ["demo-001", "demo-002", "many-0001-001", "nobody"],
-    "ResourceName": [f"{ARN}:replicationgroup:demo", f"{ARN}:cluster:many-0001-001"],
+    "ResourceName": [
+        f"{ARN}:replicationgroup:demo",
+        f"{ARN}:cluster:many-0001-001",
+        f"{ARN}:subnetgroup:nets",
+        f"{ARN}:securitygroup:wall",
+        f"{ARN}:reserved-instance:kept",
+        f"{ARN}:parametergroup:default.valkey9",
+    ],
     "ReplicationGroupDescription": ["a group"],
     "Engine": ["valkey", "redis"],
     "EngineVersion": ["9.1", "8.1", "7.0"],
@@ -116,6 +164,22 @@ HINTS = {
     "NumCacheClusters": ["1", "2", "3"],
     "ReplicasPerNodeGroup": ["0", "1", "2"],
     "Key": ["a", "b"],
+    "CacheSubnetGroupName": ["nets", "Default", "fresh", "nobody"],
+    "CacheSubnetGroupDescription": ["subnets"],
+    "SubnetIdentifier": ["subnet-01234567", "subnet-89abcdef", "subnet-0123456789abcdef0"],
+    "CacheSecurityGroupName": ["wall", "default", "fresh", "nobody"],
+    "Description": ["d"],
+    "EC2SecurityGroupName": ["web", "db"],
+    "EC2SecurityGroupOwnerId": ["123456789012", "1"],
+    "ReservedCacheNodesOfferingId": [OFFERING, "nobody"],
+    "ReservedCacheNodeId": ["kept", "fresh", "nobody"],
+    "CacheNodeCount": ["1", "2", "300"],
+    "OfferingType": ["All Upfront", "Heavy Utilization"],
+    "ProductDescription": ["valkey", "memcached"],
+    "Duration": ["1", "3", "31536000", "60"],
+    "ServiceUpdateName": [UPDATE, "nobody"],
+    "ReplicationGroupIds": ["demo", "many", "nobody"],
+    "CacheClusterIds": ["demo-001", "nobody"],
     "MaxRecords": ["20", "50"],
 }  # fmt: skip
 
@@ -141,7 +205,7 @@ def value_of(shape: ScalarShape, name: str, rng: random.Random) -> str:
 def fields(shape: Shape, path: str, rng: random.Random, *, density: float) -> list[tuple[str, str]]:
     """Return the form fields of a value of this shape; the depth of shapes bounds the recursion."""
     if isinstance(shape, ScalarShape):
-        words = [word for word in path.split(".") if not word.isdigit()]
+        words = [word for word in path.split(".") if not word.isdigit() and word != "member"]
         return [(path, value_of(shape, words[-1], rng))]
     if isinstance(shape, ListShape):
         element = shape.element_name if rng.random() < 0.8 else "member"
