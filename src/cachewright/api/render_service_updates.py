@@ -110,7 +110,7 @@ def _node(action: UpdateAction, node: NodeSpec) -> Output:
     }
     request = action.request
     if request is not None and request.of(node.node_id) is not None:
-        shown["NodeUpdateInitiatedBy"] = "customer"
+        shown["NodeUpdateInitiatedBy"] = "system" if request.is_automatic else "customer"
         shown["NodeUpdateInitiatedDate"] = request.requested_at
         shown["NodeUpdateStatusModifiedDate"] = request.changed_at
     return shown

@@ -41,7 +41,7 @@ from cachewright.model.arns import Arns
 from cachewright.model.errors import CachewrightError
 from cachewright.model.settings import Addressing, Settings
 from cachewright.plan.placement import AddressPool, OwnAddresses, SharedAddress
-from cachewright.service import pending, service_updates
+from cachewright.service import pending, service_updates, update_batches
 from cachewright.service.context import Service
 from cachewright.store.base import StoreUnavailable
 from cachewright.store.records import Records
@@ -241,6 +241,7 @@ async def _maintain(service: Service) -> None:
 async def _notice(service: Service) -> None:
     while True:
         await service_updates.notice(service)
+        await update_batches.apply_due(service)
         await asyncio.sleep(service_updates.NOTICE_EVERY_S)
 
 

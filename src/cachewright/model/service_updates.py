@@ -79,6 +79,8 @@ class UpdateRequest:
 
     requested_at: datetime.datetime
     nodes: tuple[AskedNode, ...]
+    #: Nobody but the maintenance window asked.
+    is_automatic: bool = False
     stopped_at: datetime.datetime | None = None
 
     @property

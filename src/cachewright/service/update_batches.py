@@ -2,13 +2,15 @@
 
 To apply an update is to ask for a planned restart of every node that runs an older build: a start
 always takes the best build of its version. How restarts follow each other is the planner's
-business. To stop is to take back the restarts that have not happened.
+business. To stop is to take back the restarts that have not happened. A group that wants minor
+upgrades by itself gets its updates in its maintenance window.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
+import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -22,14 +24,17 @@ from cachewright.model.service_updates import (
     UpdateStatus,
 )
 from cachewright.model.status import GroupState
-from cachewright.service import events, rules, service_updates, update_actions, views
+from cachewright.service import events, rules, service_updates, update_actions, views, windows
 from cachewright.service.context import Decision, Service, change
 from cachewright.service.inputs_service_updates import (
     BatchApplyUpdateAction,
     BatchStopUpdateAction,
+    DescribeUpdateActions,
 )
 from cachewright.store import furniture
 from cachewright.store.records import SPEC, ChangeSet, Versioned
+
+_log = logging.getLogger(__name__)
 
 _Act = Callable[[Service, ServiceUpdate, Callable[[], views.GroupView]], Awaitable[UpdateState]]
 
@@ -55,6 +60,44 @@ async def apply(service: Service, wanted: BatchApplyUpdateAction) -> tuple[Proce
 async def stop(service: Service, wanted: BatchStopUpdateAction) -> tuple[Processed, ...]:
     """Ask the groups and clusters to restart no further."""
     return await _each(service, wanted, _stop)
+
+
+async def apply_due(service: Service) -> tuple[str, ...]:
+    """Apply what can be to every group that wants it in its window, and whose window is open.
+
+    Returns:
+        The names of the groups. One that is not available is left for the next look, one that a
+        caller stopped is left alone.
+    """
+    due = [
+        action
+        for _, action in update_actions.describe(service, DescribeUpdateActions())
+        if action.state is UpdateState.NOT_APPLIED and _is_due(service, action)
+    ]
+    applied: list[str] = []
+    for action in due:
+        uid = action.group.spec.uid
+        find = functools.partial(_still_there, service, uid)
+        try:
+            await _apply(service, action.update, find, is_automatic=True)
+        except ClientFault as fault:
+            _log.info("event=update_waits uid=%s reason=%r", uid, fault.message)
+            continue
+        applied.append(action.group.spec.name)
+    return tuple(applied)
+
+
+def _is_due(service: Service, action: update_actions.UpdateAction) -> bool:
+    spec = action.group.spec
+    is_wanted = spec.auto_minor_version_upgrade and action.status is UpdateStatus.AVAILABLE
+    return is_wanted and windows.is_open(spec.maintenance_window, service.clock.now())
+
+
+def _still_there(service: Service, uid: str) -> views.GroupView:
+    group = views.view(service.records, uid)
+    if group is None:
+        raise rules.group_not_found(uid)
+    return group
 
 
 async def _each(
@@ -113,7 +156,11 @@ def _require_available(group: views.GroupView) -> None:
 
 
 async def _apply(
-    service: Service, update: ServiceUpdate, find: Callable[[], views.GroupView]
+    service: Service,
+    update: ServiceUpdate,
+    find: Callable[[], views.GroupView],
+    *,
+    is_automatic: bool = False,
 ) -> UpdateState:
     def decide() -> Decision[UpdateState]:
         status = service_updates.status_of(service, update)
@@ -136,6 +183,7 @@ async def _apply(
                 for node in group.spec.nodes()
                 if node.node_id in due
             ),
+            is_automatic=is_automatic,
         )
         restarts = {node.node_id: node.asked for node in request.nodes}
         after = _with_restarts(group.spec, restarts)

@@ -311,3 +311,48 @@ def test_actions_pass_filters(tmp_path: Path) -> None:
             assert states(newer, **filters) == [], filters
 
     run(tmp_path, scenario)
+
+
+#: The clock of these tests stands at a Friday, 03:04.
+OPEN, CLOSED = "fri:03:00-fri:04:00", "fri:04:00-fri:05:00"
+
+
+def test_a_group_that_wants_it_is_updated_in_its_window(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        assert isinstance(world.clock, ManualClock)
+        newer = await with_update(
+            world, preferred_maintenance_window=CLOSED, snapshot_window="10:00-11:00"
+        )
+        assert await update_batches.apply_due(newer.service) == ()
+        world.clock.advance(56 * 60)
+        await see(newer, dict.fromkeys(ids(newer), OLD), down=ids(newer)[:1])
+        assert await update_batches.apply_due(newer.service) == ()
+        await see(newer, dict.fromkeys(ids(newer), OLD))
+        assert await update_batches.apply_due(newer.service) == ("demo",)
+        assert set(restarts(newer).values()) == {spec_of(newer).generation}
+        request = furniture.update_request(newer.records, NAME, spec_of(newer).uid)
+        assert request is not None
+        assert request.value.is_automatic
+        await see(newer, dict.fromkeys(ids(newer), OLD), due=ids(newer))
+        assert await update_batches.apply_due(newer.service) == ()
+
+    run(tmp_path, scenario)
+
+
+def test_a_group_that_does_not_want_it_or_was_stopped_is_left_alone(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        newer = await with_update(
+            world, preferred_maintenance_window=OPEN, auto_minor_version_upgrade=False
+        )
+        assert await update_batches.apply_due(newer.service) == ()
+        await apply(newer, "demo")
+        await stop(newer, "demo")
+        spec = dataclasses.replace(spec_of(newer), auto_minor_version_upgrade=True)
+        changes = records.ChangeSet()
+        changes.put(records.SPEC + spec.uid, spec)
+        await newer.records.commit(changes)
+        await see(newer, dict.fromkeys(ids(newer), OLD))
+        assert states(newer) == ["demo stopped stopped/stopped/stopped"]
+        assert await update_batches.apply_due(newer.service) == ()
+
+    run(tmp_path, scenario)
