@@ -26,7 +26,7 @@ from cachewright.rpc.agent import CommandFailed, EngineOffer
 from cachewright.service.context import Service
 from cachewright.store.records import Records
 from cachewright.store.sqlite import SqliteStore
-from tests.unit.service.service_world import OFFERS, World
+from tests.unit.service.service_world import CLUSTER_OFFERS, World
 
 T = TypeVar("T")
 
@@ -79,7 +79,7 @@ class Server:
             records=Records(store),
             settings=Settings(state_dir=self._folder, limits=Limits(nodes_per_region=5_000)),
             clock=SystemClock(),
-            offers=lambda: OFFERS,
+            offers=lambda: CLUSTER_OFFERS,
             address_capacity=lambda: 100_000,
             wake=lambda uid: None,
         )

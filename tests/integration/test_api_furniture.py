@@ -209,3 +209,43 @@ def test_a_service_update_from_the_listing_to_the_stop(
     assert refusal(client.batch_stop_update_action, **unknown) == not_found
     many = {**request, "ReplicationGroupIds": ["x"] * 21}
     assert refusal(client.batch_apply_update_action, **many) == ("InvalidParameterValue", 400)
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        {"Engine": "memcached", "NumCacheNodes": 2},
+        {"Engine": "valkey", "NumCacheNodes": 1},
+    ],
+    ids=["memcached", "a single node"],
+)
+def test_a_cluster_of_its_own_has_tags_of_its_own(
+    server: Server, client: Client, name: str, shape: dict[str, Any]
+) -> None:
+    async def settle(world: World) -> None:
+        uid = world.records.uid_of_node(name)
+        assert uid is not None
+        spec = world.records.spec(uid)
+        assert spec is not None
+        await world.settle(spec.value)
+
+    created = client.create_cache_cluster(
+        CacheClusterId=name,
+        CacheNodeType="cache.t4g.micro",
+        Tags=[{"Key": "a", "Value": "1"}],
+        **shape,
+    )["CacheCluster"]
+    arn = created["ARN"]
+    refused = refusal(client.list_tags_for_resource, ResourceName=arn)
+    assert refused == ("InvalidReplicationGroupState", 400)
+    server.do(settle)
+    assert client.list_tags_for_resource(ResourceName=arn)["TagList"] == [
+        {"Key": "a", "Value": "1"}
+    ]
+    many = [{"Key": f"k{number}", "Value": ""} for number in range(50)]
+    refused = refusal(client.add_tags_to_resource, ResourceName=arn, Tags=many)
+    assert refused == ("TagQuotaPerResourceExceeded", 400)
+    added = client.add_tags_to_resource(ResourceName=arn, Tags=many[:49])["TagList"]
+    assert len(added) == 50
+    left = client.remove_tags_from_resource(ResourceName=arn, TagKeys=["k0", "a"])["TagList"]
+    assert len(left) == 48

@@ -29,8 +29,9 @@ def _row(pattern: str, name: str, of_groups: str = "") -> _Row:
     return _Row(re.compile(pattern), name, of_groups)
 
 
+#: Published where nodes were added; for removed ones there is a text of its own.
+_RESIZED = re.compile(r"Finished modifying number of nodes from (\d+) to (\d+)")
 _ROWS = (
-    _row(r"Finished modifying number of nodes from \d+ to \d+", "AddCacheNodeComplete"),
     _row(r"Failed to modify number of nodes .*", "AddCacheNodeFailed"),
     _row(r"Updated parameter .* to .*", "CacheClusterParametersChanged"),
     _row(r"Updated to use a CacheParameterGroup .*", "CacheClusterParametersChanged"),
@@ -49,7 +50,7 @@ _ROWS = (
     _row(r"Applied change to security group", "CacheClusterSecurityGroupModified"),
     _row(r"Recovering cache nodes .*", "CacheNodeReplaceStarted"),
     _row(r"Finished recovery for cache nodes .*", "CacheNodeReplaceComplete"),
-    _row(r"Cache node \S+ restarted", "CacheNodesRebooted"),
+    _row(r"Cache node \S+ restarted( without .*)?", "CacheNodesRebooted"),
     _row(r"Replication group \S+ created", "CreateReplicationGroupComplete"),
     _row(r"Cache cluster deleted", "DeleteCacheClusterComplete"),
     _row(r"Failover (from \w+ node \S+ )?to replica node \S+ completed", "FailoverComplete"),
@@ -62,6 +63,9 @@ _ROWS = (
 
 def name_of(event: Event) -> str:
     """Return what an event is published as, with the prefix that says whose name it is."""
+    resized = _RESIZED.fullmatch(event.message)
+    if resized is not None and int(resized[2]) > int(resized[1]):
+        return _PREFIX + "AddCacheNodeComplete"
     for row in _ROWS:
         if row.pattern.fullmatch(event.message):
             is_of_group = event.source_type is SourceType.REPLICATION_GROUP

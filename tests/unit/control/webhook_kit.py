@@ -36,7 +36,7 @@ class Webhook:
         self.posted: list[Posted] = []
         self.url = ""
         self._arrived = asyncio.Event()
-        self._serving: set[asyncio.Task[None]] = set()
+        self._serving: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
     async def wait_for(self, count: int) -> list[Posted]:
         """Wait until so many requests have come, and return them all."""
@@ -52,20 +52,20 @@ class Webhook:
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
-        self._serving.add(task)
-        task.add_done_callback(self._serving.discard)
+        self._serving[task] = writer
         try:
             with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
                 await self._take(reader)
                 await self._answer(self.answers.pop(0) if self.answers else 200, reader, writer)
         finally:
             writer.transport.abort()
+            del self._serving[task]
 
     async def end(self) -> None:
         """End what is still being served."""
-        for task in tuple(self._serving):
-            task.cancel()
-        await asyncio.gather(*self._serving, return_exceptions=True)
+        for writer in self._serving.values():
+            writer.transport.abort()
+        await asyncio.gather(*self._serving)
 
     async def _answer(
         self, answer: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter

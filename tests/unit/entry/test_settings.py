@@ -78,6 +78,21 @@ def test_the_test_pair_is_for_loopback_addresses_only(tmp_path: Path) -> None:
         read_settings(options(tmp_path, dev=True, listen="192.0.2.1:0"))
 
 
+def test_quotas_and_webhooks_are_settings(tmp_path: Path) -> None:
+    given = options(
+        tmp_path,
+        max_nodes=7,
+        max_nodes_per_group=6,
+        quota=("subnet-groups=1",),
+        notify_url=("http://127.0.0.1:1/",),
+    )
+    settings = read_settings(given)
+    limits = settings.limits
+    found = (limits.nodes_per_region, limits.nodes_per_cluster, limits.subnet_groups)
+    assert found == (7, 6, 1)
+    assert [webhook.url for webhook in settings.webhooks] == ["http://127.0.0.1:1/"]
+
+
 def test_credentials_are_made_once_and_kept_for_their_owner(tmp_path: Path) -> None:
     first = credentials.root_credentials(tmp_path, {})
     path = tmp_path / "credentials.json"

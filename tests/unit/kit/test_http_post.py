@@ -46,3 +46,18 @@ def test_nobody_listens() -> None:
         port = probe.getsockname()[1]
     with pytest.raises(Unanswered, match="Connect"):
         asyncio.run(post(f"http://127.0.0.1:{port}", b"", {}))
+
+
+def test_https_needs_a_server_that_speaks_it() -> None:
+    async def greet(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 mail.example.org ESMTP\r\n")
+        writer.close()
+        await writer.wait_closed()
+
+    async def scenario() -> None:
+        async with await asyncio.start_server(greet, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            await post(f"https://127.0.0.1:{port}/", b"", {}, deadline_s=5.0)
+
+    with pytest.raises(Unanswered, match="SSL"):
+        asyncio.run(scenario())

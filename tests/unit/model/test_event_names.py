@@ -27,6 +27,7 @@ FAILED_OVER = "Failover from primary node a-001 to replica node a-002 completed"
         (CLUSTER, "Recovering cache nodes 0001", "CacheNodeReplaceStarted"),
         (CLUSTER, "Finished recovery for cache nodes 0001", "CacheNodeReplaceComplete"),
         (CLUSTER, "Cache node 0001 restarted", "CacheNodesRebooted"),
+        (CLUSTER, "Cache node 0001 restarted without its items: no room", "CacheNodesRebooted"),
         (CLUSTER, "Removed cache nodes 0001, 0002", "RemoveCacheNodeComplete"),
         (GROUP, "Replication group demo created", "CreateReplicationGroupComplete"),
         (GROUP, FAILED_OVER, "FailoverComplete"),
@@ -41,7 +42,13 @@ def test_texts_of_elasticache_have_its_names(source: SourceType, message: str, n
 
 
 @pytest.mark.parametrize(
-    "message", ["", "Replication group demo serves fully again", "Cache cluster created twice"]
+    "message",
+    [
+        "",
+        "Replication group demo serves fully again",
+        "Cache cluster created twice",
+        "Finished modifying number of nodes from 3 to 2",
+    ],
 )
 def test_any_other_text_is_a_notice(message: str) -> None:
     event = Event(source_type=GROUP, source_id="demo", message=message, at=AT)
