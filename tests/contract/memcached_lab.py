@@ -72,6 +72,10 @@ class Client:
         self.socket.sendall(request.encode() + b"\r\n")
         return self._line()
 
+    def send(self, content: bytes) -> None:
+        """Send what is not answered."""
+        self.socket.sendall(content)
+
     def stats(self, about: str = "") -> dict[str, str]:
         line = self.ask(f"stats {about}".strip())
         found = {}

@@ -37,6 +37,11 @@ _NUMBER = re.compile(r"0|[1-9][0-9]{0,9}", re.ASCII)
 _FACTOR = re.compile(r"[0-9]{1,4}(\.[0-9]{1,4})?", re.ASCII)
 _SWITCH = re.compile(r"[01]", re.ASCII)
 _CONNECTIONS = "max_simultaneous_connections"
+#: From here on memcached ends by SIGSEGV when its hash table grows, unless the thread that moves
+#: pages runs (`pause_threads` locks it without a look whether it is there). It is started, then,
+#: and told to move nothing: what is left is that clients may say `slabs reassign`.
+_NEEDS_PAGE_MOVER = (1, 6, 34)
+_IDLE_PAGE_MOVER = ("-o", "slab_reassign", "-o", "slab_automove=0")
 #: Of a name or value that is refused, for the error.
 _SHOWN_MAX = 64
 
@@ -77,9 +82,21 @@ def _option(name: str) -> _Flag:
     return _switch(name, when_0=("-o", f"no_{name}"), when_1=("-o", name))
 
 
-#: In the order of the command line: `no_modern` turns off what later options may turn on.
+#: In the order of the command line: `no_modern` turns off what later options may turn on, and
+#: `slab_reassign` may have to overrule `slab_automove`.
 _FLAGS: tuple[_Flag, ...] = (
-    _switch("no_modern", when_1=("-o", "no_modern")),
+    _Flag(
+        name="no_modern",
+        pattern=_SWITCH,
+        when_1=("-o", "no_modern"),
+        until=_NEEDS_PAGE_MOVER,
+    ),
+    _Flag(
+        name="no_modern",
+        pattern=_SWITCH,
+        when_1=("-o", "no_modern", *_IDLE_PAGE_MOVER),
+        since=_NEEDS_PAGE_MOVER,
+    ),
     _number("backlog_queue_limit", "-b", "{}"),
     # Not `binary`: such an engine answers no question of ours.
     _choice("binding_protocol", "-B", "{}", values="auto|ascii"),
@@ -98,7 +115,20 @@ _FLAGS: tuple[_Flag, ...] = (
     _number("num_threads", "-t", "{}"),
     _number("requests_per_event", "-R", "{}"),
     _number("slab_automove", "-o", "slab_automove={}"),
-    _option("slab_reassign"),
+    _Flag(
+        name="slab_reassign",
+        pattern=_SWITCH,
+        when_0=("-o", "no_slab_reassign"),
+        when_1=("-o", "slab_reassign"),
+        until=_NEEDS_PAGE_MOVER,
+    ),
+    _Flag(
+        name="slab_reassign",
+        pattern=_SWITCH,
+        when_0=_IDLE_PAGE_MOVER,
+        when_1=("-o", "slab_reassign"),
+        since=_NEEDS_PAGE_MOVER,
+    ),
     # Bytes once, kibibytes later, whatever `-h` of the older ones says.
     _Flag(
         name="slab_chunk_max",
@@ -189,6 +219,8 @@ def layout(launch: Launch) -> dict[str, str]:
     """Return what the engine's memory looks like: with another layout its items are of no use."""
     settings = _checked(launch)
     found = {name: settings[name] for name in _LAYOUT if name in settings}
+    if version_key(launch.engine_version) >= _NEEDS_PAGE_MOVER:
+        found.pop("slab_reassign", None)  # it is always on
     return found | {"memory": f"{_memory_mib(launch):d} MiB"}
 
 
