@@ -17,7 +17,7 @@ from cachewright.service import parameter_groups, replication_groups
 from cachewright.service.inputs import ModifyReplicationGroup, Tag
 from cachewright.service.inputs_parameters import ParameterNameValue
 from cachewright.store.records import SPEC, ChangeSet
-from tests.unit.service.service_world import World, code_of, run
+from tests.unit.service.service_world import CLUSTER_OFFERS, World, code_of, run
 
 
 async def create(
@@ -427,3 +427,21 @@ def test_changes_at_one_time_all_count(tmp_path: Path) -> None:
         }
 
     run(tmp_path, scenario)
+
+
+def test_items_must_fit_the_nodes_of_a_memcached_cluster(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        await create(world, "items", "memcached1.6")
+        largest = ParameterNameValue(parameter_name="max_item_size", parameter_value="134217728")
+        await modify_exactly(world, "items", (largest,))
+        asked = {"cache_parameter_group_name": "items"}
+        small = world.create_cluster(**asked)
+        assert await code_of(small) == "InvalidParameterCombination"
+        await world.create_cluster(**asked, cache_node_type="cache.m7g.large")
+        overhead = ParameterNameValue(
+            parameter_name="memcached_connections_overhead", parameter_value="6100"
+        )
+        refused = await code_of(modify_exactly(world, "items", (overhead,)))
+        assert refused == "InvalidParameterCombination"
+
+    run(tmp_path, scenario, offers=CLUSTER_OFFERS)
