@@ -27,7 +27,7 @@ from cachewright.model.commands import (
 )
 from cachewright.model.facts import NodeFact, Observed, Running, Stopped
 from cachewright.model.groups import DISCOVERY_ID, Group, GroupPlacement, NodeSpec
-from cachewright.model.status import GroupState, GroupStatus, NodeState, NodeStatus, Role
+from cachewright.model.status import GroupState, GroupStatus, NodeState, NodeStatus
 from cachewright.plan import events, joining, restarts, settings, status
 from cachewright.plan.plan import LOOK_AGAIN_REST_S, Plan, busy_look_again_s
 from cachewright.plan.shard import engine_of, is_down, joining_ids, leaving_ids
@@ -318,7 +318,7 @@ def _node_status(cluster: Cluster, previous: GroupStatus | None, node: NodeSpec)
     return NodeStatus(
         node_id=node.node_id,
         state=state,
-        role=Role.PRIMARY if engine else None,
+        role=None,
         engine_version=version,
         has_saved_data=fact.has_saved_data,
         applying=drift.applying,
