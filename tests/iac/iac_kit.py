@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,6 +17,8 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 #: A tool's own waits are 15 s and 30 s long; one command has up to two of them, and four workers
 #: share two cores.
 COMMAND_TIMEOUT_S = 180.0
+#: An endpoint on this machine answers within milliseconds.
+_ANSWER_TIMEOUT_S = 10.0
 #: What a person has set for their own AWS account must not reach a test.
 _PRIVATE = ("AWS_", "TF_", "CACHEWRIGHT_", "ANSIBLE_")
 #: Every list of things that callers make: operation and member of the answer.
@@ -86,6 +89,16 @@ def environment(service: testing.Service, home: Path) -> dict[str, str]:
         "AWS_EC2_METADATA_DISABLED": "true",
         "NO_PROXY": "*",
     }
+
+
+def discovered_nodes(endpoint: tuple[str, int]) -> list[str]:
+    """Return the nodes that a configuration endpoint of Memcached tells of."""
+    with socket.create_connection(endpoint, timeout=_ANSWER_TIMEOUT_S) as connection:
+        connection.sendall(b"config get cluster\r\n")
+        answer = connection.makefile("rb")
+        head = answer.readline().split()
+        body = answer.read(int(head[3]))
+    return body.decode("ascii").split("\n")[1].split()
 
 
 def events(api: Any) -> list[tuple[str, str]]:

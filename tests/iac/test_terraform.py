@@ -24,7 +24,28 @@ CHANGED = {
     "team": "blue",
     "maintenance_window": "tue:22:00-tue:23:30",
     "snapshot_window": "04:30-06:00",
+    "memcached_nodes": 3,
+    "maxmemory_policy": "allkeys-lfu",
 }
+
+
+def _serves(endpoints: dict[str, str]) -> tuple[int, str]:
+    """Use every endpoint that a configuration puts out.
+
+    Returns how many nodes the Memcached one tells of, and what `sessions` does when it is full.
+    """
+    policy = ""
+    for name in ("jobs", "sessions"):
+        with service_kit.connect((endpoints[name], service_kit.PORT)) as client:
+            client.set("who", name)
+            assert client.get("who") == name
+            policy = str(client.info("memory")["maxmemory_policy"])
+    with service_kit.connect((endpoints["sessions_readers"], service_kit.PORT)) as client:
+        assert client.ping()
+    with service_kit.connect((endpoints["board"], service_kit.PORT)) as client:
+        assert client.cluster("info")["cluster_size"] == "2"
+    host, _, port = endpoints["pages"].partition(":")
+    return len(iac_kit.discovered_nodes((host, int(port)))), policy
 
 
 def test_everything_applies_changes_imports_and_goes_without_drift(
@@ -40,12 +61,14 @@ def test_everything_applies_changes_imports_and_goes_without_drift(
     assert " 0 changed, 0 destroyed" in terraform.apply()
     assert terraform.plan() == ""
     before = terraform.resources()
+    assert _serves(terraform.output("endpoints")) == (2, "volatile-lru")
 
     terraform.set(endpoint=service.url, **CHANGED)
     said = terraform.apply()
     assert f" 0 added, {len(before)} changed, 0 destroyed" in said
     assert terraform.plan() == ""
     assert terraform.resources() == before
+    assert _serves(terraform.output("endpoints")) == (3, "allkeys-lfu")
 
     terraform.forget()
     api, events = service.client(), iac_kit.events(service.client())

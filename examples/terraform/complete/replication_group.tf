@@ -3,6 +3,8 @@ resource "aws_elasticache_replication_group" "sessions" {
   replication_group_id       = "sessions"
   description                = var.description
   engine                     = "valkey"
+  engine_version             = "8.1"
+  parameter_group_name       = aws_elasticache_parameter_group.sessions.name
   node_type                  = "cache.t4g.small"
   num_cache_clusters         = 2
   automatic_failover_enabled = true

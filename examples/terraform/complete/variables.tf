@@ -20,3 +20,11 @@ variable "maintenance_window" {
 variable "snapshot_window" {
   default = "03:00-04:00"
 }
+
+variable "memcached_nodes" {
+  default = 2
+}
+
+variable "maxmemory_policy" {
+  default = "volatile-lru"
+}
