@@ -3,13 +3,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.setup-done
+ANSIBLE := .venv-ansible
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test check fix bench lock
+.PHONY: help setup setup-ansible demo up test check fix bench lock
 
 help: ## list the verbs
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## make .venv with everything (nothing to do when nothing changed)
 
@@ -17,6 +18,15 @@ $(STAMP): requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+setup-ansible: $(ANSIBLE)/.setup-done ## make .venv-ansible for the tests with Ansible (300 MB)
+
+# Not compiled: a playbook of a test reads a few dozen of twenty thousand files.
+$(ANSIBLE)/.setup-done: requirements-ansible.lock
+	$(PYTHON) -m venv $(ANSIBLE)
+	$(ANSIBLE)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-compile --require-hashes \
+	  -r requirements-ansible.lock
 	@touch $@
 
 demo: $(STAMP) ## watch a real sharded cluster come up, work and go away (about a minute)
@@ -46,4 +56,7 @@ lock: ## pin every dependency with hashes, without addresses of an index
 	.venv-lock/bin/uv pip compile pyproject.toml --extra testing --group dev --universal \
 	  --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate \
 	  --output-file requirements.lock $(ARGS)
+	.venv-lock/bin/uv pip compile --group ansible --universal \
+	  --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate \
+	  --output-file requirements-ansible.lock $(ARGS)
 	rm -rf .venv-lock
