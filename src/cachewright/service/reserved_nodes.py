@@ -24,9 +24,12 @@ from cachewright.store.records import TAGS, ChangeSet
 
 _ID_CHARS_MAX = 60
 _ID = re.compile(rf"[a-z0-9-]{{1,{_ID_CHARS_MAX}}}", re.ASCII)
+#: In years, in seconds, and as Terraform asks.
 _DURATIONS_S = {
     "1": YEAR_S,
     "3": 3 * YEAR_S,
+    "P1Y": YEAR_S,
+    "P3Y": 3 * YEAR_S,
     **{str(seconds): seconds for seconds in reservations.DURATIONS_S},
 }
 

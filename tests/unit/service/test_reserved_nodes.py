@@ -59,8 +59,8 @@ def test_every_node_type_is_offered_for_every_engine_and_term_under_a_lasting_id
     assert one.offering_id == "8b11574a-7504-51bc-8321-f5ca5f886c8b"
 
 
-@pytest.mark.parametrize("duration", ["3", "94608000"])
-def test_a_term_has_two_spellings(duration: str) -> None:
+@pytest.mark.parametrize("duration", ["3", "94608000", "P3Y"])
+def test_a_term_has_three_spellings(duration: str) -> None:
     assert {each.duration_s for each in offered(duration=duration)} == {94_608_000}
 
 
