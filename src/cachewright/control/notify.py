@@ -81,6 +81,8 @@ class Notifier:
         self._urls = {webhook.topic_arn: webhook.url for webhook in webhooks}
         self._pause_first_s = pause_first_s
         self._deadline_s = deadline_s
+        #: Webhooks of which the log says that they fail.
+        self._failing: set[str] = set()
 
     async def begin(self) -> None:
         """Let webhooks that are new begin with what happens from now on."""
@@ -144,16 +146,25 @@ class Notifier:
                 status = await http_post.post(url, message, headers, deadline_s=self._deadline_s)
             except Unanswered as error:
                 reason = str(error)
+                self._warn_once(url, reason)
                 continue
             if _OK <= status < _REDIRECT:
+                self._failing.discard(url)
                 return
             reason = f"status {status}"
             if status < _SERVER_ERROR and status not in _TRY_AGAIN:
                 break
+            self._warn_once(url, reason)
         _log.warning(
             "event=notification_given_up webhook=%s source=%s message=%r reason=%r",
             _shown(url), event.source_id, event.message, reason,
         )  # fmt: skip
+
+    def _warn_once(self, url: str, reason: str) -> None:
+        """Say that a webhook fails, once until it takes something again."""
+        if url not in self._failing:
+            self._failing.add(url)
+            _log.warning("event=webhook_fails webhook=%s reason=%r", _shown(url), reason)
 
     def _cursor(self, url: str) -> Cursor | None:
         found = self._records.find(_key(url), Cursor)
