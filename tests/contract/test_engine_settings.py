@@ -10,7 +10,7 @@ from cachewright.engines.adapter import (
     AdminConnection,
 )
 from cachewright.model.node_types import node_type_of
-from cachewright.model.parameters import AGENT_SETTINGS, settings_of
+from cachewright.model.parameters import FOREIGN_SETTINGS, settings_of
 from tests.contract.engine_lab import (
     Lab,
 )
@@ -33,7 +33,7 @@ def test_default_parameters_arrive_as_they_are(lab: Lab, cluster_enabled: bool) 
     node_type = node_type_of("cache.t4g.micro")
     assert node_type is not None
     settings = settings_of(lab.build.engine, lab.build.api_version, node_type, cluster_enabled, {})
-    of_engine = [(name, value) for name, value in settings if name not in AGENT_SETTINGS]
+    of_engine = [(name, value) for name, value in settings if name not in FOREIGN_SETTINGS]
     engine = lab.cluster(1, 0)[0] if cluster_enabled else lab.engine()
     engine.launch = replace(engine.launch, settings=settings)
     engine.start()

@@ -15,7 +15,7 @@ from cachewright.engines.resp import EngineRefused
 from cachewright.model import parameters
 from cachewright.model.builds import Build
 from cachewright.model.node_types import NodeType, node_type_of
-from cachewright.model.parameters import AGENT_SETTINGS, ChangeType, DataType, Parameter, Reach
+from cachewright.model.parameters import FOREIGN_SETTINGS, ChangeType, DataType, Parameter, Reach
 from cachewright.model.parameters.allowed import bounds
 from tests.contract.engine_lab import Engine, Lab
 
@@ -84,7 +84,7 @@ def test_what_is_immediate_can_be_told_and_nothing_else(admitted: Engine) -> Non
         parameters.settings_of(build.engine, build.api_version, micro(), False, {})
         + parameters.settings_of(build.engine, build.api_version, micro(), True, {})
     )
-    names = {*launched, "maxmemory", "maxclients", "databases"} - AGENT_SETTINGS
+    names = {*launched, "maxmemory", "maxclients", "databases"} - FOREIGN_SETTINGS
 
     async def tell(admin: AdminConnection) -> None:
         for name in sorted(names):
@@ -196,7 +196,7 @@ def test_values_arrive_in_an_engine_that_starts_with_them(build: Build, tmp_path
             wanted = [
                 (name, value)
                 for name, value in engine.launch.settings
-                if name not in AGENT_SETTINGS
+                if name not in FOREIGN_SETTINGS
             ]
 
             async def read(admin: AdminConnection) -> None:

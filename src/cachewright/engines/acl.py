@@ -19,6 +19,8 @@ What is closed to clients, and why:
 - `failover`, `replconf` and the slot migration of Valkey 9, which belong to the same families.
 - `script debug`: it forks an engine process that nobody watches and that survives the engine.
 - `pfdebug`, `pfselftest`: the engine's own test commands.
+- What the parameter `rename-commands` blocks. It can change while the engine runs: the same rules
+  are then given anew in one command, which clients that are connected live through.
 
 What stays open although it looks dangerous: `acl list` and `acl getuser`, as in ElastiCache. They
 show SHA-256 hashes of passwords that are 256 bits of randomness (`kit.ids.new_password`) and that
@@ -30,10 +32,12 @@ silence an engine for the administrator as a slow script can: silence is never t
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 
-from cachewright.engines.text import check_text
+from cachewright.engines.text import UnusableLaunch, check_text
 from cachewright.model.commands import Launch
 from cachewright.model.engines import Capabilities, capabilities_of
+from cachewright.model.parameters import RENAME_COMMANDS, blocked_commands
 
 ADMIN_USER = "cachewright-admin"
 REPLICATION_USER = "cachewright-replication"
@@ -100,17 +104,30 @@ def closed_commands(capabilities: Capabilities) -> tuple[str, ...]:
     return _CLOSED_ALWAYS
 
 
+def public_rules(capabilities: Capabilities, settings: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the rules of what clients may do; the same ones for a start and for a change.
+
+    Raises:
+        UnusableLaunch: the commands to block are not written as they have to be.
+    """
+    try:
+        blocked = blocked_commands(settings.get(RENAME_COMMANDS, ""))
+    except ValueError as error:
+        raise UnusableLaunch(f"{RENAME_COMMANDS}: {error}") from None
+    return ("+@all", *(f"-{command}" for command in closed_commands(capabilities) + blocked))
+
+
 def render_users(launch: Launch) -> bytes:
     """Return the content of `users.acl` for an engine that starts held."""
     capabilities = capabilities_of(launch.engine, launch.engine_version)
-    closed = " ".join(f"-{command}" for command in closed_commands(capabilities))
+    public = " ".join(public_rules(capabilities, dict(launch.settings)))
     replication = " ".join(
         _REPLICATION_RULES + (_SLOT_MIGRATION_RULES if capabilities.atomic_slot_migration else ())
     )
     replication_hash = _hashed("replication_password", launch.replication_password)
     admin_hash = _hashed("admin_password", launch.admin_password)
     lines = (
-        f"user {PUBLIC_USER} off nopass ~* &* +@all {closed}",
+        f"user {PUBLIC_USER} off nopass ~* &* {public}",
         f"user {REPLICATION_USER} off {replication_hash} resetkeys resetchannels -@all "
         f"{replication}",
         f"user {ADMIN_USER} on {admin_hash} ~* &* +@all",

@@ -14,7 +14,7 @@ from cachewright.engines import acl, nodes_conf
 from cachewright.engines.text import UnusableLaunch, check_address, check_port, check_text, quoted
 from cachewright.model.commands import Launch
 from cachewright.model.engines import EngineName, capabilities_of, version_key
-from cachewright.model.parameters import AGENT_SETTINGS, ENGINE_SETTINGS
+from cachewright.model.parameters import ENGINE_SETTINGS, FOREIGN_SETTINGS
 
 CONFIG_NAME = "engine.conf"
 USERS_NAME = "users.acl"
@@ -113,7 +113,7 @@ def _render_config(launch: Launch) -> bytes:
     for name in asked:
         if name not in ENGINE_SETTINGS:
             raise UnusableLaunch(f"a launch may not set {name[:_SHOWN_MAX]!a}")
-    for name in AGENT_SETTINGS & set(asked):
+    for name in FOREIGN_SETTINGS & set(asked):
         del asked[name]
     settings = {row.name: row.value for row in _DEFAULTS} | asked | _own_settings(launch)
     return "".join(f"{name} {quoted(name, value)}\n" for name, value in settings.items()).encode(

@@ -15,8 +15,9 @@ from cachewright.engines.text import check_address, check_port
 from cachewright.model import errors
 from cachewright.model.builds import Build
 from cachewright.model.commands import Launch, Promotion
+from cachewright.model.engines import EngineName, capabilities_of
 from cachewright.model.facts import ClusterFact, EngineFact, RefusedSetting
-from cachewright.model.parameters import AGENT_SETTINGS
+from cachewright.model.parameters import FOREIGN_SETTINGS, RENAME_COMMANDS
 from cachewright.model.status import Role
 
 _OFF = b"off"
@@ -153,18 +154,34 @@ class ValkeyAdapter:
 
         `CONFIG SET` of several settings takes all or none of them.
         """
-        told = {name: value for name, value in settings.items() if name not in AGENT_SETTINGS}
+        told = {name: value for name, value in settings.items() if name not in FOREIGN_SETTINGS}
+        refused: list[RefusedSetting] = []
+        if RENAME_COMMANDS in settings:
+            refused += await self._permit(admin, settings)
         if not told:
-            return ()
+            return tuple(refused)
         flat = [word for pair in told.items() for word in pair]
         if not isinstance(await _reply_of(admin, "CONFIG", "SET", *flat), resp.EngineRefused):
-            return ()
-        refused: list[RefusedSetting] = []
+            return tuple(refused)
         for name, value in told.items():
             reply = await _reply_of(admin, "CONFIG", "SET", name, value)
             if isinstance(reply, resp.EngineRefused):
                 refused.append(RefusedSetting(name=name, value=value, reason=str(reply)))
         return tuple(refused)
+
+    async def _permit(
+        self, admin: resp.AdminConnection, settings: Mapping[str, str]
+    ) -> tuple[RefusedSetting, ...]:
+        """Give clients the permissions anew, all at once; who is connected stays."""
+        info = _bytes(await admin.command("INFO", "server"))
+        engine = EngineName.VALKEY if _field(info, b"valkey_version") else EngineName.REDIS
+        capabilities = capabilities_of(engine, _version(info))
+        rules = acl.public_rules(capabilities, settings)
+        reply = await _reply_of(admin, "ACL", "SETUSER", acl.PUBLIC_USER, *rules)
+        if not isinstance(reply, resp.EngineRefused):
+            return ()
+        value = settings[RENAME_COMMANDS]
+        return (RefusedSetting(name=RENAME_COMMANDS, value=value, reason=str(reply)),)
 
     async def close_writers(self, admin: resp.AdminConnection) -> int:
         """Close the clients that wrote to this replica since the last call."""
@@ -208,8 +225,7 @@ def _parse_fact(
     is_replica = _field(info, b"role") == b"slave"
     primary_host = _field(info, b"master_host")
     return EngineFact(
-        # Valkey says a Redis version too, for clients that look at it.
-        version=(_field(info, b"valkey_version") or _field(info, b"redis_version")).decode(),
+        version=_version(info),
         role=Role.REPLICA if is_replica else Role.PRIMARY,
         is_held=is_held,
         is_loading=_number(info, b"loading") != 0 or _number(info, b"async_loading") != 0,
@@ -226,6 +242,11 @@ def _parse_fact(
         bind=bind,
         cluster=cluster,
     )
+
+
+def _version(info: bytes) -> str:
+    """Return the engine's own version; Valkey says one of Redis too, for clients that look."""
+    return (_field(info, b"valkey_version") or _field(info, b"redis_version")).decode()
 
 
 def _parse_cluster(info: resp.Reply, nodes: resp.Reply) -> ClusterFact | None:

@@ -20,7 +20,8 @@ from cachewright.model.commands import Launch
 from cachewright.model.engines import EngineName
 from cachewright.model.errors import ClientFault
 from cachewright.model.node_types import NODE_TYPES
-from cachewright.model.parameters import AGENT_SETTINGS, DataType, Parameter, Reach
+from cachewright.model.parameters import FOREIGN_SETTINGS, DataType, Parameter, Reach
+from cachewright.model.parameters.blocking import BLOCKABLE, RENAME_COMMANDS
 from cachewright.service import parameter_values
 from cachewright.service.inputs_parameters import ParameterNameValue
 from tests.property.engines.test_render_properties import LAUNCH, hostile, read_config
@@ -101,8 +102,11 @@ def test_a_value_is_refused_or_harmless(attempt: tuple[str, Parameter, str]) -> 
     values = accepted(family, row.name, value)
     if values is not None:
         assert values == {row.name: value}
-        assert HARMLESS.fullmatch(value)
-        assert len(value) <= 64
+        if row.name == RENAME_COMMANDS:
+            assert set(value.split(" ")[::2]) <= BLOCKABLE | {""}
+        else:
+            assert HARMLESS.fullmatch(value)
+            assert len(value) <= 64
 
 
 @pytest.mark.parametrize("cluster_enabled", [False, True])
@@ -120,7 +124,7 @@ def test_a_value_changes_one_line_of_a_configuration(
     assert len(different) <= 1
     of_mode = {Reach.CLUSTER} if cluster_enabled else {Reach.STANDALONE}
     is_known = row.name in parameters.parameters_of(*VERSIONS[family])
-    if row.reach in {Reach.ENGINE, *of_mode} and is_known and row.name not in AGENT_SETTINGS:
+    if row.reach in {Reach.ENGINE, *of_mode} and is_known and row.name not in FOREIGN_SETTINGS:
         assert changed[row.name.encode()] == [value.encode()]
         assert different <= {row.name.encode()}
 

@@ -18,7 +18,8 @@ from cachewright.engines.render import render_files
 from cachewright.engines.text import UnusableLaunch
 from cachewright.model.commands import Launch, Peer
 from cachewright.model.engines import EngineName
-from cachewright.model.parameters import AGENT_SETTINGS, ENGINE_SETTINGS
+from cachewright.model.parameters import ENGINE_SETTINGS, FOREIGN_SETTINGS
+from cachewright.model.parameters.blocking import BLOCKABLE
 from cachewright.model.slots import SlotRange, merge, split_evenly
 from cachewright.model.status import Role
 
@@ -94,7 +95,7 @@ def names_of(launch: Launch) -> dict[str, object]:
 USUAL = names_of(LAUNCH)
 
 
-@given(st.sampled_from(sorted(ENGINE_SETTINGS - AGENT_SETTINGS - {"io-threads"})), hostile)
+@given(st.sampled_from(sorted(ENGINE_SETTINGS - FOREIGN_SETTINGS - {"io-threads"})), hostile)
 def test_a_value_stays_one_value(name: str, value: str) -> None:
     launch = replace(LAUNCH, settings=((name, value),))
     try:
@@ -107,6 +108,18 @@ def test_a_value_stays_one_value(name: str, value: str) -> None:
     lines = read_config(content)
     assert [name.encode(), value.encode()] in lines
     assert len(lines) == len(USUAL["engine.conf"])  # type: ignore[arg-type] # a list
+
+
+@given(hostile | hostile.map("flushall blocked{}".format) | hostile.map("{} blocked".format))
+def test_commands_to_block_are_known_ones_or_refused(value: str) -> None:
+    launch = replace(LAUNCH, settings=(("rename-commands", value),))
+    try:
+        content = render_files(launch)
+    except UnusableLaunch:
+        return
+    assert value == "" or set(value.split(" ")[::2]) <= BLOCKABLE
+    assert names_of(launch)["users.acl"] == USUAL["users.acl"]
+    assert b"rename" not in content["engine.conf"]
 
 
 @given(hostile)

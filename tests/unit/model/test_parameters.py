@@ -9,7 +9,6 @@ import pytest
 from cachewright.model.engines import ENGINE_LINES, EngineLine, EngineName
 from cachewright.model.node_types import NODE_TYPES, NodeType, node_type_of
 from cachewright.model.parameters import (
-    AGENT_SETTINGS,
     BY_NODE_TYPE,
     ENGINE_SETTINGS,
     PARAMETERS,
@@ -65,13 +64,14 @@ def test_settings_are_closed_under_what_a_launch_may_carry(
     assert ("cluster-require-full-coverage" in found) is cluster_enabled
     assert ("databases" in found) is not cluster_enabled
     # A replica of a cluster points writers to its primary.
-    assert (found.keys() >= AGENT_SETTINGS) is not cluster_enabled
+    assert ("close-on-replica-write" in found) is not cluster_enabled
+    assert found["rename-commands"] == ""
 
 
 def test_what_is_no_setting_does_not_reach_the_engine() -> None:
     found = settings(V91, cluster_enabled=True)
     own = {row.name for row in PARAMETERS if row.reach in {Reach.SERVICE, Reach.LAUNCH}}
-    assert {"reserved-memory-percent", "rename-commands", "maxmemory", "maxclients"} <= own
+    assert {"reserved-memory-percent", "appendonly", "maxmemory", "maxclients"} <= own
     assert not own & set(found)
 
 

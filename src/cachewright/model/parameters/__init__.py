@@ -9,11 +9,12 @@ do not go together.
 from __future__ import annotations
 
 from cachewright.model.parameters.allowed import is_allowed, wanted
+from cachewright.model.parameters.blocking import RENAME_COMMANDS, blocked_commands
 from cachewright.model.parameters.contradictions import contradiction_of
 from cachewright.model.parameters.effects import (
-    AGENT_SETTINGS,
     CLOSE_ON_REPLICA_WRITE,
     ENGINE_SETTINGS,
+    FOREIGN_SETTINGS,
     by_node_type,
     is_immediate,
     maxclients_of,
@@ -40,18 +41,20 @@ from cachewright.model.parameters.rows import (
 )
 
 __all__ = [
-    "AGENT_SETTINGS",
     "BY_NODE_TYPE",
     "CLOSE_ON_REPLICA_WRITE",
     "ENGINE_SETTINGS",
     "FAMILIES",
+    "FOREIGN_SETTINGS",
     "PARAMETERS",
+    "RENAME_COMMANDS",
     "ChangeType",
     "DataType",
     "DefaultGroup",
     "Parameter",
     "ParameterGroup",
     "Reach",
+    "blocked_commands",
     "by_node_type",
     "contradiction_of",
     "default_group_name",

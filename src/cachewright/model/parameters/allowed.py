@@ -10,6 +10,7 @@ import re
 from decimal import Decimal
 from typing import NamedTuple
 
+from cachewright.model.parameters.blocking import BLOCKED, RENAME_COMMANDS, blocked_commands
 from cachewright.model.parameters.rows import DataType, Parameter
 
 #: The longest value that any row allows is the name of an eviction policy; the largest number has
@@ -32,6 +33,8 @@ class _Range(NamedTuple):
 
 def is_allowed(row: Parameter, value: str) -> bool:
     """Tell whether the parameter may have this value; it needs not be modifiable for that."""
+    if row.name == RENAME_COMMANDS:
+        return _blocks_commands(value)
     if len(value) > VALUE_CHARS_MAX or not value.isascii():
         return False
     if row.allowed is None:
@@ -45,12 +48,20 @@ def is_allowed(row: Parameter, value: str) -> bool:
 
 def wanted(row: Parameter) -> str:
     """Return what the parameter takes, for an error that a person reads."""
+    if row.name == RENAME_COMMANDS:
+        return f"pairs of a command and the word {BLOCKED}, which is the only new name"
     if row.allowed is None:
-        if row.letters:
-            return f"any of the letters {row.letters}"
-        return "nothing"
+        return f"any of the letters {row.letters}" if row.letters else "nothing"
     ranges = row.data_type in {DataType.INTEGER, DataType.FLOAT}
     return f"{row.data_type.value} {row.allowed}" if ranges else f"one of {row.allowed}"
+
+
+def _blocks_commands(value: str) -> bool:
+    try:
+        blocked_commands(value)
+    except ValueError:
+        return False
+    return True
 
 
 def _is_within(row: Parameter, value: str) -> bool:

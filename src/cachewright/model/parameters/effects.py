@@ -27,14 +27,14 @@ ENGINE_SETTINGS: frozenset[str] = frozenset(
     {
         row.name
         for row in PARAMETERS
-        if row.reach in (Reach.ENGINE, Reach.CLUSTER, Reach.STANDALONE, Reach.AGENT)
+        if row.reach not in (Reach.BUFFER_LIMIT, Reach.LAUNCH, Reach.SERVICE)
         and row.families != MEMCACHED
     }
     | {_BUFFER_LIMIT, "io-threads"}
 )
-#: Those of them that the agent sees to and the engine does not know.
-AGENT_SETTINGS: frozenset[str] = frozenset(
-    row.name for row in PARAMETERS if row.reach is Reach.AGENT
+#: Those of them that the engine has no setting for: the agent or its users see to them.
+FOREIGN_SETTINGS: frozenset[str] = frozenset(
+    row.name for row in PARAMETERS if row.reach in (Reach.AGENT, Reach.USERS)
 )
 CLOSE_ON_REPLICA_WRITE = "close-on-replica-write"
 #: Parts of a launch beside its settings that an engine can be told while it runs.
@@ -56,7 +56,7 @@ def settings_of(
     values = _values(engine, api_version, node_type, overrides)
     rows = parameters_of(engine, api_version)
     of_mode = {Reach.CLUSTER} if cluster_enabled else {Reach.STANDALONE, Reach.AGENT}
-    reaching = {Reach.ENGINE, *of_mode}
+    reaching = {Reach.ENGINE, Reach.USERS, *of_mode}
     settings = {name: values[name] for name, row in rows.items() if row.reach in reaching}
     if engine is not EngineName.MEMCACHED:
         settings[_BUFFER_LIMIT] = _buffer_limit(values)

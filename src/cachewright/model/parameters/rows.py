@@ -47,6 +47,8 @@ class Reach(enum.Enum):
     LAUNCH = "launch"
     #: Without cluster mode, something that the agent does beside the engine.
     AGENT = "agent"
+    #: What the engine lets its clients do.
+    USERS = "users"
     #: Nothing that an engine is told: it describes what always holds here.
     SERVICE = "service"
 

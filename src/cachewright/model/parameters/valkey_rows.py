@@ -185,9 +185,9 @@ ROWS: tuple[Parameter, ...] = (
     Parameter("proto-max-bulk-len", _INT, "536870912", "1048576-536870912",
         "Bytes that one value in a command may have."),
     Parameter("rename-commands", _TEXT, "", None,
-        "Commands under other names. It stays empty: users and their permissions can keep "
-        "commands from clients.",
-        reach=Reach.SERVICE, is_modifiable=False),
+        "Commands that clients cannot use: each followed by the word blocked. Commands keep their "
+        "names: no other new name is offered.",
+        reach=Reach.USERS),
     Parameter("repl-backlog-size", _INT, "1048576", "16384-",
         "Bytes of changes that are kept for a replica that comes back.", families=REDIS7),
     Parameter("repl-backlog-size", _INT, "10485760", "16384-",
