@@ -175,13 +175,17 @@ class Memcached:
 
     def members(self) -> list[str]:
         """Return the nodes that a configuration endpoint tells of, as HOST|ADDRESS|PORT."""
+        return self.config()[1]
+
+    def config(self) -> tuple[int, list[str]]:
+        """Return the version of the list that a configuration endpoint tells, and its nodes."""
         self._send("config get cluster")
         assert self._line().startswith("CONFIG cluster")
-        self._line()
+        version = int(self._line())
         found = self._line().split(" ")
         while self._line() != "END":
             pass
-        return found
+        return version, found
 
     def _send(self, command: str) -> None:
         self._socket.sendall(f"{command}\r\n".encode())
