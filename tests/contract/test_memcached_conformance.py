@@ -261,6 +261,24 @@ def test_items_outlive_a_stop_that_keeps_them(lab: Lab, build: Build) -> None:
     assert engine.client().get("k1") is None
 
 
+def test_no_page_moves_while_an_engine_is_stopped(lab: Lab, build: Build) -> None:
+    """A stop would wait for the move, and the move for clients that were stopped."""
+    engine = lab.started(build, settings=(("slab_automove", "2"), ("slab_reassign", "1")))
+
+    async def quiet() -> None:
+        launch = engine.launch
+        admin = await MemcachedAdapter().connect(launch.address, launch.port, "", timeout_s=5.0)
+        try:
+            await ITEMS.quiet(admin)
+        finally:
+            admin.close()
+
+    assert engine.client().stats("settings")["slab_automove"] == "2"
+    asyncio.run(quiet())
+    assert engine.client().stats("settings")["slab_automove"] == "0"
+    assert engine.client().stats()["slab_reassign_running"] == "0"
+
+
 def test_items_are_not_taken_in_the_second_of_the_stop(lab: Lab, build: Build) -> None:
     """The reason for waiting, and how the engine says that it starts empty."""
     engine = lab.started(build, items=lab.memory())

@@ -274,7 +274,7 @@ def test_a_frozen_node_is_replaced_all_the_same(
         os.kill(pid_of(fact), signal.SIGSTOP)
         fact = await stop(agent, keeps=True)
         assert not fact.has_saved_data
-        assert "did not end within 0.3 s" in fact.cold_start_reason
+        assert "did not end within" in fact.cold_start_reason
         assert not memory_of(tmp_path).exists()
 
     run(tmp_path, work)

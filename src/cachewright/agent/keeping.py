@@ -12,17 +12,23 @@ import contextlib
 import dataclasses
 import datetime
 import time
+from typing import Any
 
 from cachewright.agent import disk, process
 from cachewright.agent.folder import ItemsRecord, Record
 from cachewright.agent.machine import Event
 from cachewright.agent.node import Node
-from cachewright.engines.adapter import Home, ItemKeeper
+from cachewright.engines.adapter import EngineRefused, EngineUnreachable, Home, ItemKeeper
 from cachewright.model.builds import Build
 from cachewright.model.status import Role
+from cachewright.rpc.agent import CommandFailed
 
-#: An idle engine ends within a second; one that has to write out what it logs takes a little more.
-KEEP_TIMEOUT_S = 30.0
+#: With 750 MB of items an engine ended within 0.4 s on a busy machine; most of it is the kernel's
+#: time, and grows with the memory.
+KEEP_TIMEOUT_S = 10.0
+_KEEP_S_PER_GIB = 2.0
+#: Moving a page takes milliseconds, or seconds while many clients write to what is on it.
+_QUIET_TIMEOUT_S = 5.0
 #: 750 MB of small items took up to 2 s on a busy machine.
 _TAKE_S_PER_GIB = 10.0
 #: A connection that only wakes the engine.
@@ -32,7 +38,7 @@ _UNFINISHED = "the start that was to take them over did not come to its end"
 
 
 async def prepare(
-    node: Node, record: Record, keeper: ItemKeeper, build: Build
+    node: Node, record: Record, keeper: ItemKeeper[Any], build: Build
 ) -> tuple[bool, Record]:
     """Make the place of the items of the process that is about to start.
 
@@ -86,7 +92,7 @@ def note_outcome(node: Node) -> None:
 
 
 async def keep_and_end(
-    node: Node, running: process.Process, keeper: ItemKeeper, now: datetime.datetime
+    node: Node, running: process.Process, keeper: ItemKeeper[Any], now: datetime.datetime
 ) -> None:
     """End the process of a node, with its items kept if that is possible."""
     items = node.record.items
@@ -110,7 +116,7 @@ async def drop(node: Node) -> None:
 
 
 async def _keep_and_end(
-    node: Node, running: process.Process, keeper: ItemKeeper, now: datetime.datetime
+    node: Node, running: process.Process, keeper: ItemKeeper[Any], now: datetime.datetime
 ) -> str:
     """Return why nothing was kept, or nothing."""
     saved = node.saved_by(node.adapter)
@@ -120,13 +126,19 @@ async def _keep_and_end(
         node.advance(Event.STOP)
         await running.kill()
         return f"no note of them could be kept: {disk.explain(error)}"
+    with contextlib.suppress(EngineRefused, EngineUnreachable, CommandFailed, TimeoutError):
+        async with asyncio.timeout(_QUIET_TIMEOUT_S):
+            await keeper.quiet(await node.admin())
+    if node.process is None:
+        return "it ended before it was told to"
     node.advance(Event.STOP)
     running.send(keeper.stop_signal)
     await _knock(node)
-    proof = await running.ended(KEEP_TIMEOUT_S)
+    timeout_s = KEEP_TIMEOUT_S + keeper.size_bytes(node.launch) / _GIB * _KEEP_S_PER_GIB
+    proof = await running.ended(timeout_s)
     if proof is None:
         await running.kill()
-        reason = f"it did not end within {KEEP_TIMEOUT_S:g} s of being told to"
+        reason = f"it did not end within {timeout_s:.0f} s of being told to"
     else:
         reason = f"{node.launch.engine.value} {process.describe_end(proof)} without keeping them"
     with contextlib.suppress(OSError):  # told from the files again when it is asked for
@@ -143,14 +155,14 @@ async def _knock(node: Node) -> None:
             writer.transport.abort()
 
 
-async def _wait_until_ready(node: Node, keeper: ItemKeeper) -> None:
+async def _wait_until_ready(node: Node, keeper: ItemKeeper[Any]) -> None:
     """Wait, a second at most, until the items can be taken."""
     changed_s = (node.items.path / keeper.state_name).stat().st_mtime
     wait_s = keeper.ready_at_s(changed_s) - time.time()
     await asyncio.sleep(min(1.0, max(0.0, wait_s)))
 
 
-def _why_not(node: Node, record: Record, keeper: ItemKeeper, layout: dict[str, str]) -> str:
+def _why_not(node: Node, record: Record, keeper: ItemKeeper[Any], layout: dict[str, str]) -> str:
     """Return why the items of the run before cannot be taken over, or nothing."""
     assert record.launch is not None
     if record.items is None or not node.saved_by(node.adapter).is_whole():

@@ -66,7 +66,7 @@ class EngineAdapter(Protocol[Admin]):
     snapshot_name: str
 
     @property
-    def items(self) -> ItemKeeper | None:
+    def items(self) -> ItemKeeper[Admin] | None:
         """How its items are kept while its process is replaced; `None` where nothing is."""
 
     def files(self, launch: Launch) -> dict[str, bytes]:

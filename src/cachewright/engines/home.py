@@ -10,7 +10,7 @@ import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from cachewright.model.builds import Build
 from cachewright.model.commands import Launch
@@ -31,7 +31,11 @@ class Home:
     items: Path | None = None
 
 
-class ItemKeeper(Protocol):
+#: A connection of the engine's own kind.
+Admin_contra = TypeVar("Admin_contra", contravariant=True)
+
+
+class ItemKeeper(Protocol[Admin_contra]):
     """How an engine hands its items to the next process of its node."""
 
     #: The file of items in `Home.items`.
@@ -46,6 +50,9 @@ class ItemKeeper(Protocol):
 
     def layout(self, build: Build, launch: Launch) -> Mapping[str, str]:
         """Return what must be the same, by name, for one process to go on with another's items."""
+
+    async def quiet(self, admin: Admin_contra) -> None:
+        """Make the engine end what it does by itself and what a stop would have to wait for."""
 
     def ready_at_s(self, state_changed_s: float) -> float:
         """Return the earliest time, in seconds of the epoch, at which the items can be taken.

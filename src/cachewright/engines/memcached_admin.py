@@ -59,6 +59,10 @@ class MemcachedConnection:
         words = (line.split(" ", 2) for line in lines)
         return {name: value for _, name, value in (each for each in words if len(each) > 2)}  # noqa: PLR2004 STAT name value
 
+    async def say(self, command: str) -> str:
+        """Send a command that is answered in one line, and return it; raises as `stats` does."""
+        return (await self._ask(command))[0]
+
     async def _ask(self, question: str) -> list[str]:
         """Send one line and return the lines of its answer."""
         async with self._asking:

@@ -10,11 +10,13 @@ Source: memcached's `restart.c`; tried with 1.6.18, 1.6.38 and 1.6.45.
 
 from __future__ import annotations
 
+import asyncio
 import re
 import signal
 from collections.abc import Mapping, Sequence
 
 from cachewright.engines import memcached_flags
+from cachewright.engines.memcached_admin import MemcachedConnection
 from cachewright.model.builds import Build, BuildSource
 from cachewright.model.commands import Launch
 from cachewright.model.engines import version_key
@@ -22,6 +24,8 @@ from cachewright.model.engines import version_key
 #: Versions from which the distribution's builds read and write items in another way than those
 #: before. 1.6.25 no longer knows which items of the last second a `flush_all` was about.
 _FORMATS = ((1, 6, 0), (1, 6, 25))
+#: Moving one page of 1 MiB takes milliseconds.
+_LOOK_AGAIN_S = 0.01
 _SAID = "[restart] "
 #: Said when the items are not taken, after the reason if there is one.
 _CLEAN_CACHE = "starting with a clean cache"
@@ -50,6 +54,12 @@ class MemcachedItems:
         else:
             made = f"{build.version} of {build.server}"
         return {**memcached_flags.layout(launch), "format of items": made}
+
+    async def quiet(self, admin: MemcachedConnection) -> None:
+        """Let it move no more pages: a stop never ends while a page waits for a client's item."""
+        await admin.say("slabs automove 0")
+        while (await admin.stats()).get("slab_reassign_running", "0") != "0":  # noqa: ASYNC110 nobody tells us
+            await asyncio.sleep(_LOOK_AGAIN_S)
 
     def ready_at_s(self, state_changed_s: float) -> float:
         """Return the next second: in the same one it believes that the clock went back."""
