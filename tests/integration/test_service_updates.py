@@ -52,15 +52,22 @@ def versions(service: Up, group_id: str) -> set[str]:
     return found
 
 
-def test_an_applied_update_restarts_every_node_onto_the_newer_build(tmp_path: Path) -> None:
-    path = tmp_path / "bin"
+def environment(folder: Path) -> dict[str, str]:
+    """Return one with no build but the one in the wheel, and the one that comes."""
+    path = folder / "bin"
     path.mkdir()
-    environment = {
+    return {
         "PATH": f"{path}{os.pathsep}{os.environ['PATH']}",
-        # No build but the one in the wheel, and the one that comes.
-        "CACHEWRIGHT_ENGINES_DIR": str(tmp_path / "engines"),
+        "CACHEWRIGHT_ENGINES_DIR": str(folder / "engines"),
     }
-    with up(tmp_path, **environment) as service:
+
+
+def is_settled(action: dict[str, Any]) -> bool:
+    return action["UpdateActionStatus"] in {"stopped", "complete"}
+
+
+def test_an_applied_update_restarts_every_node_onto_the_newer_build(tmp_path: Path) -> None:
+    with up(tmp_path, **environment(tmp_path)) as service:
         group = create_available(service.api, "demo", replicas=1)
         with connect(primary_endpoint(group)) as client:
             for number in range(KEYS):
@@ -70,7 +77,7 @@ def test_an_applied_update_restarts_every_node_onto_the_newer_build(tmp_path: Pa
         assert service.api.describe_service_updates()["ServiceUpdates"] == []
 
         service.kill()
-        add_newer_build(path)
+        add_newer_build(tmp_path / "bin")
         service.start()
         (action,) = wait_until("an update", lambda: updates(service))
         assert (action["UpdateActionStatus"], action["NodesUpdated"]) == ("not-applied", "0/2")
@@ -94,3 +101,46 @@ def test_an_applied_update_restarts_every_node_onto_the_newer_build(tmp_path: Pa
                 str(number) for number in range(KEYS)
             ]
         assert updates(service)[0]["NodesUpdated"] == "2/2"
+
+
+def test_a_stopped_update_can_be_applied_again_and_a_node_alone_keeps_its_data(
+    tmp_path: Path,
+) -> None:
+    request = {"ServiceUpdateName": UPDATE, "ReplicationGroupIds": ["demo"]}
+    with up(tmp_path, **environment(tmp_path)) as service:
+        create_available(service.api, "demo", shards=1, replicas=2)
+        group = create_available(service.api, "alone")
+        with connect(primary_endpoint(group)) as client:
+            client.set("kept", "yes")
+        service.kill()
+        add_newer_build(tmp_path / "bin")
+        service.start()
+        wait_until("two updates", lambda: updates(service), is_it=lambda seen: len(seen) == 2)
+        for group_id in ("demo", "alone"):
+            wait_status(service.api, group_id, "available")
+
+        service.api.batch_apply_update_action(**request)
+        stopped = service.api.batch_stop_update_action(**request)
+        assert stopped["UnprocessedUpdateActions"] == []
+
+        def action() -> dict[str, Any]:
+            (found,) = (each for each in updates(service) if each["ReplicationGroupId"] == "demo")
+            return found
+
+        seen = wait_until("stopped", action, is_it=is_settled)
+        done = int(seen["NodesUpdated"].split("/")[0])
+        assert seen["UpdateActionStatus"] == ("complete" if done == 3 else "stopped")
+        wait_status(service.api, "demo", "available")
+        both = {**request, "ReplicationGroupIds": ["demo", "alone"]}
+        applied = service.api.batch_apply_update_action(**both)
+        assert "alone" in [each["ReplicationGroupId"] for each in applied["ProcessedUpdateActions"]]
+        wait_until(
+            "complete",
+            lambda: updates(service),
+            is_it=lambda found: {each["UpdateActionStatus"] for each in found} == {"complete"},
+        )
+        for group_id in ("demo", "alone"):
+            wait_status(service.api, group_id, "available")
+            assert versions(service, group_id) == {"9.1.3"}
+        with connect(primary_endpoint(group)) as client:
+            assert client.get("kept") == "yes"
