@@ -31,6 +31,7 @@ from valkey.backoff import NoBackoff
 from valkey.exceptions import ValkeyError
 from valkey.retry import Retry
 
+from cachewright.kit import shared_memory
 from cachewright.testing import leftovers
 
 T = TypeVar("T")
@@ -129,9 +130,10 @@ def node_folders(state_dir: Path) -> dict[str, Path]:
 
 
 def assert_nothing_left(state_dir: Path) -> None:
-    """Fail unless no engine and no folder of a node is left."""
+    """Fail unless no engine and no folder of a node is left, on disk or in memory."""
     assert engines(state_dir) == {}
     assert node_folders(state_dir) == {}
+    assert not shared_memory.folder_of(state_dir / "nodes").exists()
 
 
 def can_be_bound(address: str, port: int = PORT) -> bool:
