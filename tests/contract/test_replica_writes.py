@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import hiredis
 import pytest
 
+from cachewright.engines import replica_writes
 from cachewright.engines.adapter import AdminConnection
 from cachewright.engines.resp import EngineRefused
 from tests.contract.engine_lab import Client, Engine, Lab, wait_until
@@ -86,3 +87,22 @@ def test_a_primary_has_no_such_clients(lab: Lab) -> None:
         assert is_connected(client)
 
     primary.call(scenario)
+
+
+def test_looking_has_bounds(replica: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    writers = [replica.client() for _ in range(3)]
+
+    async def scenario(admin: AdminConnection) -> None:
+        close_writers = replica.adapter.close_writers
+        assert await close_writers(admin) == 0
+        monkeypatch.setattr(replica_writes, "CLIENTS_MAX", 2)
+        write(writers[0], ("SET", "k", "v"))
+        assert await close_writers(admin) == 0
+        monkeypatch.undo()
+        monkeypatch.setattr(replica_writes, "_CLOSED_MAX", 2)
+        write(writers[1], ("SET", "k", "v"))
+        write(writers[2], ("SET", "k", "v"))
+        assert await close_writers(admin) == 2
+        assert [is_connected(writer) for writer in writers].count(True) == 1
+
+    replica.call(scenario)

@@ -109,6 +109,8 @@ def test_numbers_end_where_the_row_says(each: Parameter) -> None:
         ("latency-tracking", "1", False),
         ("notify-keyspace-events", "", True),
         ("notify-keyspace-events", "KEA", True),
+        ("notify-keyspace-events", "K" * 64, True),
+        ("notify-keyspace-events", "K" * 65, False),
         ("notify-keyspace-events", "K E", False),
         ("notify-keyspace-events", 'K"', False),
         ("notify-keyspace-events", "K\0", False),

@@ -396,15 +396,19 @@ def test_another_group_must_agree_on_what_is_fixed(tmp_path: Path) -> None:
     run(tmp_path, scenario)
 
 
-def test_a_delete_and_a_use_at_one_time_do_not_both_succeed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_delete_first", [True, False])
+def test_a_delete_and_a_use_at_one_time_do_not_both_succeed(
+    tmp_path: Path, is_delete_first: bool
+) -> None:
     async def scenario(world: World) -> None:
         for number in range(8):
             name = f"mine{number}"
             await create(world, name)
-            codes = await asyncio.gather(
+            calls = [
                 code_of(delete(world, name)),
                 code_of(world.create(replication_group_id=name, cache_parameter_group_name=name)),
-            )
+            ]
+            codes = await asyncio.gather(*calls[:: 1 if is_delete_first else -1])
             is_used = world.records.uid_of_group(name) is not None
             assert (world.records.parameter_group(name) is not None) is is_used
             assert codes.count("accepted") == 1

@@ -35,7 +35,7 @@ def is_allowed(row: Parameter, value: str) -> bool:
     """Tell whether the parameter may have this value; it needs not be modifiable for that."""
     if row.name == RENAME_COMMANDS:
         return _blocks_commands(value)
-    if len(value) > VALUE_CHARS_MAX or not value.isascii():
+    if len(value) > VALUE_CHARS_MAX:
         return False
     if row.allowed is None:
         return row.data_type is DataType.STRING and set(value) <= set(row.letters)
