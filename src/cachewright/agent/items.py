@@ -14,6 +14,7 @@ import contextlib
 import errno
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 from cachewright.agent import disk
@@ -25,6 +26,8 @@ FREE_BYTES_MIN = 16 * 1024 * 1024
 _MAKE_TRIES = 5
 #: What stands in `/proc/mounts` for a file system in memory.
 _IN_MEMORY = frozenset({"tmpfs", "ramfs"})
+#: From the root to a file: the folder of a state folder, that of a node, the file.
+_LEVELS = 3
 _MOUNTS = Path("/proc/self/mounts")
 
 
@@ -95,8 +98,26 @@ class ItemsFolder:
 
 def _promised_bytes(root: Path, *, but: Path) -> int:
     """Return what the files of all nodes may still take, as far as we may look."""
-    found = (file for file in root.glob(f"{shared_memory.PREFIX}*/*/*") if file != but)
-    return sum(max(0, size - used) for size, used in map(_sizes, found))
+    sizes = (_sizes(file) for file in _files(root, levels=_LEVELS) if file != but)
+    return sum(max(0, size - used) for size, used in sizes)
+
+
+def _files(folder: Path, *, levels: int) -> Iterator[Path]:
+    """Yield what lies so many levels below; what is removed meanwhile or not ours is passed by.
+
+    (`Path.glob` fails as a whole when a folder goes while it looks.)
+    """
+    try:
+        entries = [entry.name for entry in os.scandir(folder)]
+    except OSError:
+        return
+    for name in entries:
+        if levels == _LEVELS and not name.startswith(shared_memory.PREFIX):
+            continue
+        if levels == 1:
+            yield folder / name
+        else:
+            yield from _files(folder / name, levels=levels - 1)
 
 
 def _used_bytes(file: Path) -> int:

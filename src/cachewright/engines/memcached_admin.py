@@ -38,8 +38,8 @@ class MemcachedConnection:
 
     @property
     def is_closed(self) -> bool:
-        """Whether no further call can be made."""
-        return self._writer.is_closing()
+        """Whether no further call can be made; the engine may have ended it (`idle_timeout`)."""
+        return self._writer.is_closing() or self._reader.at_eof()
 
     def close(self) -> None:
         """Close the connection at once; a question that waits fails with `EngineUnreachable`."""
@@ -70,6 +70,8 @@ class MemcachedConnection:
                 async with asyncio.timeout(self.timeout_s):
                     self._writer.write(f"{question}\r\n".encode("ascii"))
                     lines = await self._read()
+            except EngineRefused:
+                raise  # that was the whole answer
             except TimeoutError:
                 self.close()
                 raise EngineUnreachable(f"no answer within {self.timeout_s:g} s") from None
@@ -112,7 +114,10 @@ async def open_connection(
             )
     except TimeoutError:
         raise EngineUnreachable(f"no connection within {timeout_s:g} s") from None
-    except (OSError, ssl.SSLError) as error:
+    except ssl.SSLError as error:  # an OSError whose number is not the system's
+        reason = (error.reason or str(error)).replace("_", " ").lower()
+        raise EngineUnreachable(f"cannot connect: {reason}") from error
+    except OSError as error:
         reason = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
         raise EngineUnreachable(f"cannot connect: {reason}") from error
     return MemcachedConnection(reader, writer, timeout_s)
