@@ -27,7 +27,8 @@ from cachewright.service.inputs_parameters import (
     ModifyCacheParameterGroup,
     ResetCacheParameterGroup,
 )
-from cachewright.store.records import PARAMETER_GROUP, TAGS, ChangeSet, Versioned
+from cachewright.store.base import TRANSACTION_BYTES_MAX, Put
+from cachewright.store.records import PARAMETER_GROUP, SPEC, TAGS, ChangeSet, Versioned
 
 #: Both have a name, a family, a description, a mode and values.
 KnownGroup: TypeAlias = DefaultGroup | ParameterGroup
@@ -136,7 +137,7 @@ async def delete(service: Service, wanted: DeleteCacheParameterGroup) -> None:
         if user is not None:
             raise parameter_values.invalid_state(
                 f"One or more cache clusters are still members of this parameter group {name}, so "
-                f"the group cannot be deleted: {user.name} is one."
+                f"the group cannot be deleted: {user.value.name} is one."
             )
         changes = ChangeSet()
         changes.expect(PARAMETER_GROUP + name, found.mod_revision)
@@ -148,13 +149,13 @@ async def delete(service: Service, wanted: DeleteCacheParameterGroup) -> None:
     await change(service, decide)
 
 
-def users(service: Service, name: str) -> tuple[GroupSpec, ...]:
+def users(service: Service, name: str) -> tuple[Versioned[GroupSpec], ...]:
     """Return every group of nodes that uses a parameter group, or will in its window."""
-    found: list[GroupSpec] = []
+    found: list[Versioned[GroupSpec]] = []
     for uid in service.records.uids():
         spec = service.records.spec(uid)
         if spec is not None and name in _used_by(spec.value):
-            found.append(spec.value)
+            found.append(spec)
     return tuple(found)
 
 
@@ -177,20 +178,38 @@ async def _change_values(
         after = changed(before)
         using = users(service, before.name)
         parameter_values.refuse_in_use(
-            before.family, before.values, after, using[0] if using else None
+            before.family, before.values, after, using[0].value if using else None
         )
         parameter_values.refuse_contradiction(before.family, after, None)
         for spec in using:
-            parameter_values.refuse_contradiction(before.family, after, spec.node_type)
+            parameter_values.refuse_contradiction(before.family, after, spec.value.node_type)
         changes = ChangeSet()
         new = dataclasses.replace(before, values=after)
         changes.replace(PARAMETER_GROUP + before.name, new, found.mod_revision)
         for text in _differences(before.values, after):
             _tell(service, changes, before.name, text)
-        woken = tuple(spec.uid for spec in using)
+        if after != before.values:
+            _count_change(changes, using)
+        woken = tuple(spec.value.uid for spec in using)
         return Decision(uid=None, changes=changes, result=before.name, others=woken)
 
     return await change(service, decide)
+
+
+def _count_change(changes: ChangeSet, using: tuple[Versioned[GroupSpec], ...]) -> None:
+    """Count the change in every group that uses the values, so that none is said to have them yet.
+
+    With more groups than one transaction can write, the next look at each says so instead.
+    """
+    counted = ChangeSet()
+    for spec in using:
+        if spec.value.deletion is None:
+            new = dataclasses.replace(spec.value, generation=spec.value.generation + 1)
+            counted.replace(SPEC + new.uid, new, spec.mod_revision)
+    size_bytes = sum(len(put.value) for put in counted.operations if isinstance(put, Put))
+    if size_bytes <= TRANSACTION_BYTES_MAX // 2:
+        changes.compares += counted.compares
+        changes.operations += counted.operations
 
 
 def _differences(before: Values, after: Values) -> list[str]:

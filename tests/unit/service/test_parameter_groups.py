@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from cachewright.model.groups import PendingChanges
+from cachewright.api import render_caches
+from cachewright.model.groups import GroupSpec, PendingChanges
 from cachewright.model.parameters import ParameterGroup
 from cachewright.model.settings import Limits
 from cachewright.model.status import SourceType
 from cachewright.service import inputs_parameters as inputs
-from cachewright.service import parameter_groups, replication_groups
+from cachewright.service import parameter_groups, replication_groups, views
 from cachewright.service.inputs import ModifyReplicationGroup, Tag
 from cachewright.service.inputs_parameters import ParameterNameValue
 from cachewright.store.records import SPEC, ChangeSet
@@ -76,6 +77,12 @@ def values_of(world: World, name: str = "mine") -> dict[str, str]:
     found = world.records.parameter_group(name)
     assert found is not None
     return dict(found.value.values)
+
+
+def generations(world: World, *specs: GroupSpec) -> list[int]:
+    """Return how many changes the groups count by now."""
+    found = [world.records.spec(spec.uid) for spec in specs]
+    return [-1 if spec is None else spec.value.generation for spec in found]
 
 
 @pytest.mark.parametrize(
@@ -302,6 +309,9 @@ def test_what_is_in_use_cannot_be_deleted_and_changes_wake_its_users(tmp_path: P
         world.woken.clear()
         await modify(world, timeout="20")
         assert set(world.woken) == {spec.uid, waits.uid}
+        assert generations(world, spec, waits, elsewhere) == [2, 2, 1]
+        await modify(world, timeout="20")
+        assert generations(world, spec, waits, elsewhere) == [2, 2, 1]
         world.woken.clear()
         await reset(world, everything=True)
         assert elsewhere.uid not in world.woken
@@ -450,3 +460,46 @@ def test_items_must_fit_the_nodes_of_a_memcached_cluster(tmp_path: Path) -> None
         assert refused == "InvalidParameterCombination"
 
     run(tmp_path, scenario, offers=CLUSTER_OFFERS)
+
+
+def test_a_change_is_not_said_to_have_arrived_before_anybody_looked(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        await create(world)
+        spec = await world.create_available(cache_parameter_group_name="mine")
+
+        def shown() -> object:
+            cluster = views.find_cluster(world.records, "demo-001")
+            return render_caches.cache_cluster(world.service.arns, cluster, shows_nodes=False)[
+                "CacheParameterGroup"
+            ]
+
+        status = {"CacheParameterGroupName": "mine", "CacheNodeIdsToReboot": []}
+        assert shown() == {**status, "ParameterApplyStatus": "in-sync"}
+        await modify(world, timeout="20")
+        assert shown() == {**status, "ParameterApplyStatus": "applying"}
+        found = world.records.spec(spec.uid)
+        assert found is not None
+        await world.settle(found.value)
+        assert shown() == {**status, "ParameterApplyStatus": "in-sync"}
+
+    run(tmp_path, scenario)
+
+
+def test_changes_of_a_group_and_of_its_values_at_one_time_all_count(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        await create(world)
+        spec = await world.create_available(cache_parameter_group_name="mine")
+        changes = [
+            replication_groups.modify(
+                world.service,
+                ModifyReplicationGroup(
+                    replication_group_id="demo", replication_group_description=f"{number}"
+                ),
+            )
+            for number in range(3)
+        ]
+        await asyncio.gather(modify(world, timeout="20"), *changes, modify(world, timeout="30"))
+        assert generations(world, spec) == [6]
+        assert values_of(world)["timeout"] in {"20", "30"}
+
+    run(tmp_path, scenario)

@@ -103,8 +103,8 @@ ROWS: tuple[Parameter, ...] = (
     _row("maxconns_fast", _BOOL, "0", _ON_OFF, "1.4.14",
         "Whether connections beyond the limit are refused at once instead of left waiting."),
     _row("maximize_core_file_limit", _BOOL, "0", _ON_OFF, "1.4.5",
-        "Whether a crash may write a core file of any size. Hosts here forbid core files, which would "
-        "hold the data: either value changes nothing."),
+        "Whether a crash may write a core file of any size. Hosts here forbid core files, which "
+        "would hold the data: either value changes nothing."),
     _row("memcached_connections_overhead", _INT, "100", "0-", "1.4.5",
         "Megabytes of a node that are for connections and not for items.", reach=Reach.LAUNCH),
     _row("no_modern", _BOOL, "1", _ON_OFF, "1.5.10",
@@ -121,8 +121,8 @@ ROWS: tuple[Parameter, ...] = (
     _row("slab_chunk_max", _INT, "524288", _CHUNKS, "1.4.33",
         "Bytes of the largest chunk. It is at most max_item_size and divides it."),
     _row("slab_reassign", _BOOL, "0", _ON_OFF, "1.4.14",
-        "Whether pages can move from one slab class to another. From 1.6.34 on the engine cannot do "
-        "without what moves them: 0 lets it move none by itself."),
+        "Whether pages can move from one slab class to another. From 1.6.34 on the engine cannot "
+        "do without what moves them: 0 lets it move none by itself."),
     _row("track_sizes", _BOOL, "0", _ON_OFF, "1.4.33",
         "Whether the sizes of items are counted from the start, for the command stats sizes."),
     _row("watch", _BOOL, "1", _ON_OFF, "1.4.33",
