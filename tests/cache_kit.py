@@ -77,11 +77,24 @@ def wait_status(api: Any, cluster_id: str, wanted: str, *, timeout_s: float = 60
 
 
 def wait_available(api: Any, cluster_id: str) -> dict[str, Any]:
-    """Wait until a cluster is available and return how it is shown then."""
+    """Wait until a cluster is available and return how it is shown then.
+
+    Any change that was just accepted may be one of parameters: until somebody has looked at the
+    nodes, they are shown as applying.
+    """
     wait_status(api, cluster_id, "available")
-    cluster = describe(api, cluster_id)
+    cluster = kit.wait_until(
+        f"somebody has looked at {cluster_id}",
+        lambda: describe(api, cluster_id),
+        is_it=lambda seen: seen is None or not is_applying(seen),
+    )
     assert cluster is not None
     return cluster
+
+
+def is_applying(cluster: Mapping[str, Any]) -> bool:
+    """Tell whether values of parameters are on their way to a cluster, or may be."""
+    return bool(cluster["CacheParameterGroup"]["ParameterApplyStatus"] == "applying")
 
 
 def delete(api: Any, cluster_id: str) -> None:
