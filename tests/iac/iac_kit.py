@@ -76,16 +76,16 @@ def run(
     return ended.stdout
 
 
-def environment(service: testing.Service, home: Path) -> dict[str, str]:
-    """Return the environment of a tool that talks to `service` and keeps its files in `home`."""
+def environment(key_pair: tuple[str, str], region: str, home: Path) -> dict[str, str]:
+    """Return the environment of a tool with these credentials that keeps its files in `home`."""
     known = {name: v for name, v in os.environ.items() if not name.startswith(_PRIVATE)}
-    key_id, secret = service.key_pair
+    key_id, secret = key_pair
     return known | {
         "HOME": str(home),
         "AWS_ACCESS_KEY_ID": key_id,
         "AWS_SECRET_ACCESS_KEY": secret,
-        "AWS_DEFAULT_REGION": service.region,
-        "AWS_REGION": service.region,
+        "AWS_DEFAULT_REGION": region,
+        "AWS_REGION": region,
         "AWS_EC2_METADATA_DISABLED": "true",
         "NO_PROXY": "*",
     }

@@ -24,7 +24,7 @@ class Cli:
 
     def __init__(self, service: testing.Service, home: Path) -> None:
         tools = Path(sys.executable).parent
-        known = iac_kit.environment(service, home)
+        known = iac_kit.environment(service.key_pair, service.region, home)
         self._environment = known | {
             "AWS_ENDPOINT_URL_ELASTICACHE": service.url,
             "AWS_PAGER": "",

@@ -25,7 +25,9 @@ CHANGED = {
     "maintenance_window": "tue:22:00-tue:23:30",
     "snapshot_window": "04:30-06:00",
     "memcached_nodes": 3,
-    "maxmemory_policy": "allkeys-lfu",
+    # Another value for one parameter, and none for the other.
+    "session_parameters": {"maxmemory-policy": "allkeys-lfu"},
+    "security_group_ids": ["sg-0000000b", "sg-0000000c"],
 }
 
 
@@ -55,7 +57,7 @@ def test_everything_applies_changes_imports_and_goes_without_drift(
     terraform = Terraform(
         iac_kit.EXAMPLES / "terraform" / "complete",
         tmp_path,
-        iac_kit.environment(service, tmp_path),
+        iac_kit.environment(service.key_pair, service.region, tmp_path),
         endpoint=service.url,
     )
     assert " 0 changed, 0 destroyed" in terraform.apply()

@@ -92,8 +92,7 @@ def fill_with_security_groups(api: Any) -> None:
 
 def fill_with_reserved_nodes(api: Any) -> None:
     offering = api.describe_reserved_cache_nodes_offerings()["ReservedCacheNodesOfferings"][0]
-    for number in range(MANY - 3):
-        # The quota of reserved nodes is 20.
+    for number in range(MANY):
         api.purchase_reserved_cache_nodes_offering(
             ReservedCacheNodesOfferingId=offering["ReservedCacheNodesOfferingId"],
             ReservedCacheNodeId=f"node-{number}",
@@ -113,7 +112,7 @@ LISTINGS = {
     ),
     "DescribeEvents": Listing(fill_with_subnet_groups, {}),
     "DescribeReplicationGroups": Listing(fill_with_groups, {}),
-    "DescribeReservedCacheNodes": Listing(fill_with_reserved_nodes, {}, is_long=False),
+    "DescribeReservedCacheNodes": Listing(fill_with_reserved_nodes, {}),
     "DescribeReservedCacheNodesOfferings": Listing(nothing, {}),
     "DescribeServiceUpdates": Listing(nothing, {}, is_long=False),
     "DescribeUpdateActions": Listing(nothing, {}, is_long=False),

@@ -7,6 +7,7 @@ resource "aws_elasticache_cluster" "pages" {
   num_cache_nodes      = var.memcached_nodes
   az_mode              = "cross-az"
   maintenance_window   = var.maintenance_window
+  security_group_ids   = var.security_group_ids
   subnet_group_name    = aws_elasticache_subnet_group.shop.name
   tags                 = { team = var.team }
   apply_immediately    = true

@@ -5,13 +5,12 @@ resource "aws_elasticache_parameter_group" "sessions" {
   description = "Sessions of the shop"
   tags        = { team = var.team }
 
-  parameter {
-    name  = "maxmemory-policy"
-    value = var.maxmemory_policy
-  }
-  parameter {
-    name  = "reserved-memory-percent"
-    value = "30"
+  dynamic "parameter" {
+    for_each = var.session_parameters
+    content {
+      name  = parameter.key
+      value = parameter.value
+    }
   }
 }
 

@@ -10,6 +10,7 @@ resource "aws_elasticache_replication_group" "sessions" {
   automatic_failover_enabled = true
   maintenance_window         = var.maintenance_window
   snapshot_window            = var.snapshot_window
+  security_group_ids         = var.security_group_ids
   subnet_group_name          = aws_elasticache_subnet_group.shop.name
   tags                       = { team = var.team }
   apply_immediately          = true
@@ -26,6 +27,7 @@ resource "aws_elasticache_replication_group" "board" {
   automatic_failover_enabled = true
   maintenance_window         = var.maintenance_window
   snapshot_window            = var.snapshot_window
+  security_group_ids         = var.security_group_ids
   subnet_group_name          = aws_elasticache_subnet_group.shop.name
   tags                       = { team = var.team }
   apply_immediately          = true

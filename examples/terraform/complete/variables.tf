@@ -25,6 +25,14 @@ variable "memcached_nodes" {
   default = 2
 }
 
-variable "maxmemory_policy" {
-  default = "volatile-lru"
+variable "session_parameters" {
+  type = map(string)
+  default = {
+    "maxmemory-policy"        = "volatile-lru"
+    "reserved-memory-percent" = "30"
+  }
+}
+
+variable "security_group_ids" {
+  default = ["sg-0000000a"]
 }
