@@ -19,7 +19,17 @@ from types import FrameType
 from rich.console import Console
 from rich.table import Table
 
-from bench import create, describe, fleet, memcached, parameters, report, startup, throughput
+from bench import (
+    create,
+    describe,
+    fleet,
+    memcached,
+    parameters,
+    report,
+    startup,
+    terraform,
+    throughput,
+)
 from bench.measure import Figure, Skipped
 from bench.processes import BenchFailed
 from bench.world import Server, World, open_world, say
@@ -30,6 +40,7 @@ _ALONE: dict[str, Callable[[World], Iterator[Figure | Skipped]]] = {
     "throughput": throughput.measure_throughput,
     "parameters": parameters.measure_parameters,
     "memcached": memcached.measure_memcached,
+    "terraform": terraform.measure_terraform,
 }
 
 

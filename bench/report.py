@@ -23,7 +23,7 @@ RESULTS = _DOCS / "benchmarks.json"
 PAGE = _DOCS / "benchmarks.md"
 _BEGIN, _END = "<!-- figures: begin -->", "<!-- figures: end -->"
 #: Beginnings of keys, in the order of the table.
-_ORDER = ("create", "engine", "memcached", "describe", "up", "idle", "restart", "rest")
+_ORDER = ("create", "engine", "memcached", "describe", "up", "idle", "restart", "rest", "terraform")
 HEADINGS = ("what", "Cachewright", "baseline", "compared", "target", "met", "note")
 
 

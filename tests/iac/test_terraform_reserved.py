@@ -27,7 +27,7 @@ def test_a_reservation_applies_and_plans_no_changes(
     terraform = Terraform(
         iac_kit.EXAMPLES / "terraform" / "reserved",
         tmp_path,
-        iac_kit.environment(service, tmp_path),
+        iac_kit.environment(service.key_pair, service.region, tmp_path),
         endpoint=service.url,
         reservation=reservation,
     )
