@@ -14,6 +14,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
+from cachewright.model import engines
 from cachewright.model.groups import (
     DISCOVERY_ID,
     GroupKind,
@@ -94,8 +95,15 @@ class GroupView:
         return NodeState.REBOOTING if self._is_due(node) else seen.state
 
     def _is_due(self, node: NodeSpec) -> bool:
-        """Tell whether a restart was asked for that the loop has not looked at yet."""
-        return self.status is not None and node.restarts > self.status.observed_generation
+        """Tell whether a restart or a version was asked for that the loop has not looked at."""
+        seen, looked_at = self.seen(node.node_id), self.status
+        if looked_at is None or looked_at.observed_generation >= self.spec.generation:
+            return False
+        runs = seen.engine_version if seen else None
+        is_outdated = runs is not None and (
+            engines.api_version_of(self.spec.engine, runs) != self.spec.engine_version
+        )
+        return is_outdated or node.restarts > looked_at.observed_generation
 
     def role_of(self, node_id: str) -> Role | None:
         """Return the role in which a node was last seen, `None` while nobody knows."""

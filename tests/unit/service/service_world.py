@@ -218,6 +218,8 @@ def status_of(
         first = primary or shard.nodes[0].node_id
         return Role.PRIMARY if node_id == first else Role.REPLICA
 
+    is_memcached = spec.kind is GroupKind.MEMCACHED
+    version = spec.engine_version if is_memcached else f"{spec.engine_version}.2"
     return GroupStatus(
         state=state,
         observed_generation=spec.generation,
@@ -227,7 +229,7 @@ def status_of(
                 node_id=node.node_id,
                 state=_NODE_STATES[state],
                 role=role(shard, node.node_id),
-                engine_version="9.1.2",
+                engine_version=version,
             )
             for shard in spec.shards
             for node in shard.nodes

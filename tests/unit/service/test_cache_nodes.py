@@ -6,7 +6,7 @@ import datetime
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cachewright.model.errors import ClientFault
@@ -295,6 +295,7 @@ def test_new_nodes_say_when_they_were_made() -> None:
     assert shard.nodes[-1].zone == "zb"
 
 
+@settings(deadline=None)
 @given(
     st.sets(st.integers(1, 20), min_size=1).map(lambda found: [f"{n:04}" for n in sorted(found)]),
     st.sets(st.integers(1, 20)).map(lambda found: [f"{n:04}" for n in sorted(found)]),

@@ -103,8 +103,22 @@ def test_what_is_immediate_becomes_the_spec_and_wakes_the_loop(tmp_path: Path) -
         )
         assert (ids(spec), spec.engine_version) == (["0001", "0003"], "1.6.45")
         assert (spec.pending, spec.generation) == (None, before.generation + 1)
+        assert shown(world)["CacheClusterStatus"] == "modifying"
         assert world.woken[-1] == spec.uid
         assert shown(world)["PendingModifiedValues"] == {}
+
+    run(tmp_path, scenario, offers=CLUSTER_OFFERS)
+
+
+def test_a_new_version_shows_before_the_loop_has_looked(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        await new_cluster(world)
+        assert shown(world)["CacheClusterStatus"] == "available"
+        spec = await modify(world, engine_version="1.6.45", apply_immediately=True)
+        assert shown(world)["CacheClusterStatus"] == "rebooting cluster nodes"
+        await world.settle(spec)
+        seen = shown(world)
+        assert (seen["CacheClusterStatus"], seen["EngineVersion"]) == ("available", "1.6.45")
 
     run(tmp_path, scenario, offers=CLUSTER_OFFERS)
 
