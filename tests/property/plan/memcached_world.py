@@ -25,16 +25,10 @@ from cachewright.model.commands import (
     TellMembers,
 )
 from cachewright.model.facts import (
-    Absent,
     EngineFact,
     LaunchFact,
     NodeFact,
     Observed,
-    ProcessFact,
-    ProcessIdentity,
-    Running,
-    Stopped,
-    TerminationProof,
     Unknown,
 )
 from cachewright.model.groups import (
@@ -47,7 +41,7 @@ from cachewright.model.groups import (
 )
 from cachewright.model.status import Role
 from cachewright.plan.status import SILENCE_GRACE_S
-from tests.property.plan.world import Life, Refused
+from tests.property.plan.world import Life, Refused, process_fact
 
 
 @dataclass
@@ -229,7 +223,7 @@ class MemcachedWorld:
     def _fact(self, process: Process) -> NodeFact:
         is_known = process.life is Life.RUNNING and not process.is_silent
         return NodeFact(
-            process=self._process(process),
+            process=process_fact(process.life, process.generation),
             engine=self._engine(process) if is_known else Unknown(reason="no answer"),
             has_saved_data=process.has_saved,
             failed_starts=process.failed_starts,
@@ -247,17 +241,6 @@ class MemcachedWorld:
             bind=(process.place.address,),
             config_version=process.told[0] if process.told else None,
         )
-
-    def _process(self, process: Process) -> ProcessFact:
-        identity = ProcessIdentity(pid=100, start_ticks=process.generation, boot_id="boot")
-        match process.life:
-            case Life.ABSENT:
-                return Absent()
-            case Life.RUNNING:
-                return Running(identity=identity)
-            case Life.STOPPED:
-                proof = TerminationProof(identity=identity, exit_code=-9, evidence="pidfd")
-                return Stopped(proof=proof)
 
     def _by_key(self, key: str) -> Process:
         return self.processes[key.partition(".")[2]]

@@ -62,6 +62,19 @@ class Life(enum.Enum):
     STOPPED = "stopped"
 
 
+def process_fact(life: Life, generation: int) -> ProcessFact:
+    """Return what a host says of a process in its `generation`-th life."""
+    identity = ProcessIdentity(pid=100, start_ticks=generation, boot_id="boot")
+    match life:
+        case Life.ABSENT:
+            return Absent()
+        case Life.RUNNING:
+            return Running(identity=identity)
+        case Life.STOPPED:
+            proof = TerminationProof(identity=identity, exit_code=-9, evidence="pidfd")
+            return Stopped(proof=proof)
+
+
 class Refused(Exception):
     """A host would not carry this command out now; nothing was changed."""
 
@@ -190,24 +203,13 @@ class World:
         silence = Unknown(reason="no answer within 1 s")
         is_known = engine.life is Life.RUNNING and not engine.is_silent
         return NodeFact(
-            process=self._process(engine),
+            process=process_fact(engine.life, engine.generation),
             engine=self._engine_fact(engine) if is_known else silence,
             has_saved_data=engine.saved is not None,
             failed_starts=engine.failed_starts,
             failure="the engine ended at once" if engine.failed_starts else "",
             launched=engine.launched,
         )
-
-    def _process(self, engine: Engine) -> ProcessFact:
-        identity = ProcessIdentity(pid=100, start_ticks=engine.generation, boot_id="boot")
-        match engine.life:
-            case Life.ABSENT:
-                return Absent()
-            case Life.RUNNING:
-                return Running(identity=identity)
-            case Life.STOPPED:
-                proof = TerminationProof(identity=identity, exit_code=-9, evidence="pidfd")
-                return Stopped(proof=proof)
 
     def _engine_fact(self, engine: Engine) -> EngineFact:
         primary = self.engines.get(engine.follows or "")
