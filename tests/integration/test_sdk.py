@@ -10,10 +10,12 @@ import itertools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+import boto3
 import botocore.session
 import pytest
 from botocore import xform_name
-from botocore.exceptions import WaiterError
+from botocore.config import Config
+from botocore.exceptions import ClientError, WaiterError
 
 from cachewright import testing
 from cachewright.api import operations
@@ -213,3 +215,34 @@ def test_every_waiter_of_the_sdk_is_tried() -> None:
         "ReplicationGroupAvailable",
         "ReplicationGroupDeleted",
     ]
+
+
+# Who is asking
+
+
+def sts(service: testing.Service, **changes: str) -> Any:
+    key_id, secret = service.key_pair
+    keys = {"aws_access_key_id": key_id, "aws_secret_access_key": secret, **changes}
+    return boto3.session.Session(region_name=service.region, **keys).client(
+        "sts",
+        endpoint_url=service.url,
+        config=Config(proxies={}, retries={"total_max_attempts": 1}),
+    )
+
+
+def test_tools_may_ask_whose_account_it_is(service: testing.Service) -> None:
+    answer = sts(service).get_caller_identity()
+    assert (answer["Account"], answer["UserId"], answer["Arn"]) == (
+        "000000000000",
+        "000000000000",
+        "arn:aws:iam::000000000000:root",
+    )
+
+
+def test_nobody_else_is_told_and_nothing_else_is_answered(service: testing.Service) -> None:
+    with pytest.raises(ClientError, match="SignatureDoesNotMatch"):
+        sts(service, aws_secret_access_key="guessed").get_caller_identity()
+    with pytest.raises(ClientError, match="InvalidClientTokenId"):
+        sts(service, aws_access_key_id="AKIAGUESSED").get_caller_identity()
+    with pytest.raises(ClientError, match="scoped to correct service: 'elasticache'"):
+        sts(service).get_session_token()

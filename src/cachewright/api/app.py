@@ -24,7 +24,7 @@ from cachewright.control.loop import Explanation
 from cachewright.kit import ids
 from cachewright.kit.secret import Secret
 from cachewright.model.engines import EngineName
-from cachewright.protocol import encode
+from cachewright.protocol import caller_identity, encode
 from cachewright.protocol.sigv4 import WireRequest
 from cachewright.rpc.agent import EngineOffer
 from cachewright.service.context import Service
@@ -94,6 +94,9 @@ class _Application:
         return Reply(status=_OK, content_type=_XML, body=body, request_id=request_id)
 
     async def _answer_aws(self, request: WireRequest, request_id: str) -> bytes:
+        if caller_identity.is_asked(request.body):
+            stages.authenticate(request, self.gate, service_name=caller_identity.SERVICE)
+            return caller_identity.encode(self.service.settings.account_id, request_id)
         signed = stages.authenticate(request, self.gate)
         key = pages.key_of(request)
         revision = self.service.records.revision

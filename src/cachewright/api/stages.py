@@ -114,10 +114,16 @@ def _too_large() -> WireError:
     )
 
 
-def authenticate(request: WireRequest, gate: Gate) -> Signed:
+def authenticate(
+    request: WireRequest, gate: Gate, *, service_name: str = service_model.SERVICE_NAME
+) -> Signed:
     """Return the request with its sender, or raise why the signature does not count."""
     access_key = sigv4.verify(
-        request, secret_of=gate.lookup, region=gate.region, now=gate.clock.now()
+        request,
+        secret_of=gate.lookup,
+        region=gate.region,
+        now=gate.clock.now(),
+        service=service_name,
     )
     return Signed(request=request, access_key=access_key)
 
