@@ -9,6 +9,10 @@ has a session, and so a service, of its own.
         client = group.valkey()
         client.incr("visits")
         assert client.get("visits") == b"1"
+
+    def test_caches(cache_cluster):
+        cluster = cache_cluster(nodes=2)  # Memcached
+        host, port = cluster.endpoint
 """
 
 from __future__ import annotations
@@ -20,6 +24,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from cachewright.testing.caches import ClusterFactory
     from cachewright.testing.groups import GroupFactory
     from cachewright.testing.services import Service
 
@@ -37,4 +42,11 @@ def cachewright_service() -> Iterator[Service]:
 def replication_group(cachewright_service: Service) -> Iterator[GroupFactory]:
     """Give a function that creates replication groups; they are deleted after the test."""
     with contextlib.closing(cachewright_service.group_factory()) as factory:
+        yield factory
+
+
+@pytest.fixture
+def cache_cluster(cachewright_service: Service) -> Iterator[ClusterFactory]:
+    """Give a function that creates cache clusters; they are deleted after the test."""
+    with contextlib.closing(cachewright_service.cluster_factory()) as factory:
         yield factory

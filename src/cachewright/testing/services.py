@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from cachewright.testing import leftovers
+from cachewright.testing.caches import CacheCluster, ClusterFactory
 from cachewright.testing.groups import AVAILABLE_TIMEOUT_S, GroupFactory, ReplicationGroup
 
 #: `up` is ready after about 0.6 s; a machine under heavy load may take many times as long.
@@ -66,6 +67,7 @@ class Service:
         self.state_dir = state_dir
         self._client: Any = None
         self._groups: GroupFactory | None = None
+        self._clusters: ClusterFactory | None = None
 
     def client(self) -> Any:
         """Return a boto3 client for ElastiCache; the same one each time, safe between threads."""
@@ -107,6 +109,22 @@ class Service:
             **parameters,
         )
 
+    def create_cache_cluster(
+        self,
+        cluster_id: str | None = None,
+        *,
+        engine: str = "memcached",
+        nodes: int = 1,
+        timeout_s: float = AVAILABLE_TIMEOUT_S,
+        **parameters: object,
+    ) -> CacheCluster:
+        """Create a cluster and return it when it is available; see `ClusterFactory.__call__`."""
+        if self._clusters is None:
+            self._clusters = self.cluster_factory()
+        return self._clusters(
+            cluster_id, engine=engine, nodes=nodes, timeout_s=timeout_s, **parameters
+        )
+
     @property
     def key_pair(self) -> tuple[str, str]:
         """Access key id and secret access key."""
@@ -116,6 +134,10 @@ class Service:
         """Return a factory of groups with a life of its own: its `close` deletes what it made."""
         return GroupFactory(self.client())
 
+    def cluster_factory(self) -> ClusterFactory:
+        """Return a factory of cache clusters with a life of its own, as `group_factory` does."""
+        return ClusterFactory(self.client())
+
     def processes(self) -> tuple[int, ...]:
         """Return the pids of the service and its engines; empty once it has stopped."""
         return leftovers.processes_of(self.state_dir)
@@ -124,6 +146,8 @@ class Service:
         """Close the connections that were made here; the service itself is not touched."""
         if self._groups is not None:
             self._groups.close_clients()
+        if self._clusters is not None:
+            self._clusters.close_clients()
         if self._client is not None:
             self._client.close()
             self._client = None
