@@ -2,7 +2,7 @@
 
 A load generator in a process of its own, for there is none in the distribution that tells both:
 
-    python -m bench.memcached_load ADDRESS PORT --pipeline 16 --seconds 0.5
+    python -m bench.memcached_load ADDRESS PORT --fill --pipeline 16 --seconds 0.5
 
 It keeps some connections, each with a fixed number of requests under way: as soon as the answers
 to all of them are there it sends as many again. Keys and values have fixed lengths, so that
@@ -49,14 +49,14 @@ class _Batch:
     answer_bytes: int
 
 
-def argv(address: str, port: int, *, pipeline: int, seconds: float) -> tuple[str, ...]:
-    """Return the command line of a run."""
-    words = ("--pipeline", str(pipeline), "--seconds", str(seconds))
+def argv(address: str, port: int, *, pipeline: int, seconds: float, fills: bool) -> tuple[str, ...]:
+    """Return the command line of a run; the first one for an address `fills` it."""
+    words = ("--pipeline", str(pipeline), "--seconds", str(seconds), *(("--fill",) * fills))
     return (sys.executable, "-m", "bench.memcached_load", address, str(port), *words)
 
 
 def main() -> None:
-    """Fill the keys, then measure `set` and `get`, one after the other."""
+    """Measure `set` and `get`, one after the other, on keys that all have a value."""
     parser = argparse.ArgumentParser(prog="python -m bench.memcached_load")
     parser.add_argument("address")
     parser.add_argument("port", type=int)
@@ -64,9 +64,11 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=0.5)
     parser.add_argument("--connections", type=int, default=CONNECTIONS)
     parser.add_argument("--keys", type=int, default=KEYS)
+    parser.add_argument("--fill", action="store_true", help="give every key a value first")
     typed = parser.parse_args()
     where = (typed.address, typed.port)
-    _fill(where, typed.keys)
+    if typed.fill:
+        _fill(where, typed.keys)
     found = {
         name: _run(where, list(batches(typed.keys, typed.pipeline)), typed)
         for name, batches in (("set", _sets), ("get", _gets))
