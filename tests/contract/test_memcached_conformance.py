@@ -15,7 +15,7 @@ import pytest
 from cachewright.engines.memcached import MemcachedAdapter
 from cachewright.engines.memcached_items import MemcachedItems
 from cachewright.model import errors
-from cachewright.model.builds import Build
+from cachewright.model.builds import Build, BuildSource
 from cachewright.model.commands import Promotion
 from cachewright.model.engines import version_key
 from cachewright.model.status import Role
@@ -341,3 +341,13 @@ def test_before_1_6_25_items_have_another_format() -> None:
     builds = (build_of("1.6.18"), build_of("1.6.38"))
     old, new = (ITEMS.layout(build, launch_of(build.version)) for build in builds)
     assert {name for name in new if old[name] != new[name]} == {"format of items"}
+
+
+def test_a_build_of_the_host_reads_only_its_own_items(build: Build) -> None:
+    """How it was made is not known: its flags may be wider, for one."""
+    launch = launch_of(build.version)
+    own = replace(build, source=BuildSource.PATH, server="/usr/bin/memcached")
+    other = replace(own, server="/opt/memcached")
+    layouts = [ITEMS.layout(each, launch) for each in (build, own, other)]
+    assert len({layout["format of items"] for layout in layouts}) == 3
+    assert ITEMS.layout(replace(own), launch) == layouts[1]

@@ -20,6 +20,7 @@ from cachewright.kit import shared_memory
 from cachewright.kit.clock import SystemClock
 from cachewright.model.commands import Launch, RemoveNode, StartNode, StopNode
 from cachewright.model.facts import Absent, NodeFact, Running, Stopped
+from cachewright.rpc.agent import CommandFailed
 from tests.contract.engine_lab import miss
 from tests.contract.memcached_lab import MIB, Client, build_named, launch_of
 from tests.fault.agent_world import PATIENCE_S, end_engines, fact_of, pid_of, until
@@ -293,5 +294,57 @@ def test_what_this_version_cannot_be_told_is_no_setting_that_it_runs_with(tmp_pa
         client.close()
         # The same again is the same, whatever was refused of it.
         await start(agent, launch)
+
+    run(tmp_path, work)
+
+
+#: A program that is taken for a memcached of the host's owner, made without TLS.
+PLAIN_BUILD = """#!/bin/sh
+[ "$1" = -V ] && echo "memcached 1.6.99"
+[ "$1" = -h ] && echo "-p, --port=<num>"
+exit 0
+"""
+
+
+def test_a_build_without_tls_is_not_started_for_a_node_that_needs_it(tmp_path: Path) -> None:
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    (programs / "memcached").write_text(PLAIN_BUILD)
+    (programs / "memcached").chmod(0o755)
+
+    async def work() -> None:
+        agent = LocalAgent(
+            tmp_path / "nodes",
+            Catalogue(tmp_path / "engines", search_path=str(programs)),
+            SystemClock(),
+        )
+        await agent.open()
+        launch = launch_of("1.6.99", key=KEY, transit_encryption=True)
+        with pytest.raises(CommandFailed, match=r"memcached 1\.6\.99 of this host cannot do TLS"):
+            await agent.execute(StartNode(launch=launch), epoch=1)
+        assert (await fact_of(agent, KEY)).failed_starts == 1
+        agent.close()
+
+    asyncio.run(work())
+
+
+def test_a_crash_that_nobody_saw_tells_no_reason_of_a_plan(tmp_path: Path) -> None:
+    async def first() -> None:
+        async with hosting(tmp_path) as agent:
+            launch = small()
+            await start(agent, launch)
+            await stop(agent, keeps=True)
+            fact = await start(agent, loading(launch, maxmemory_bytes=65 * MIB))
+            assert fact.cold_start_reason
+            agent.close()
+            os.kill(pid_of(fact), signal.SIGKILL)
+            os.waitpid(pid_of(fact), 0)  # noqa: ASYNC222 nothing else runs here
+
+    asyncio.run(first())
+
+    async def work(agent: LocalAgent) -> None:
+        fact = await fact_of(agent, KEY)
+        assert isinstance(fact.process, Stopped)
+        assert fact.cold_start_reason == ""
 
     run(tmp_path, work)
