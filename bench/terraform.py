@@ -53,12 +53,13 @@ def measure_terraform(within: World) -> Iterator[Figure | Skipped]:
 
 def _round(within: World, server: Server) -> tuple[float, float]:
     folder = within.fresh_folder()
-    terraform = terraform_kit.Terraform(
-        _EXAMPLE,
-        folder,
-        iac_kit.environment((server.key_id, server.secret), world.REGION, folder),
-        endpoint=server.url,
+    environment = iac_kit.environment(
+        url=server.url,
+        key_pair=(server.key_id, server.secret),
+        region=world.REGION,
+        home=folder,
     )
+    terraform = terraform_kit.Terraform(_EXAMPLE, folder, environment)
     begin_s = time.monotonic()
     terraform.apply()
     made_s = time.monotonic() - begin_s

@@ -19,6 +19,8 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 COMMAND_TIMEOUT_S = 180.0
 #: An endpoint on this machine answers within milliseconds.
 _ANSWER_TIMEOUT_S = 10.0
+#: As `cachewright up` calls it.
+_PROFILE = "cachewright"
 #: What a person has set for their own AWS account must not reach a test.
 _PRIVATE = ("AWS_", "TF_", "CACHEWRIGHT_", "ANSIBLE_")
 #: Every list of things that callers make: operation and member of the answer.
@@ -76,19 +78,25 @@ def run(
     return ended.stdout
 
 
-def environment(key_pair: tuple[str, str], region: str, home: Path) -> dict[str, str]:
-    """Return the environment of a tool with these credentials that keeps its files in `home`."""
+def environment(*, url: str, key_pair: tuple[str, str], region: str, home: Path) -> dict[str, str]:
+    """Return the environment of a person whose profile is that of a service.
+
+    The profile stands in `home`, like everything that a tool keeps; it is all that a tool is told.
+    """
     known = {name: v for name, v in os.environ.items() if not name.startswith(_PRIVATE)}
     key_id, secret = key_pair
-    return known | {
-        "HOME": str(home),
-        "AWS_ACCESS_KEY_ID": key_id,
-        "AWS_SECRET_ACCESS_KEY": secret,
-        "AWS_DEFAULT_REGION": region,
-        "AWS_REGION": region,
-        "AWS_EC2_METADATA_DISABLED": "true",
-        "NO_PROXY": "*",
-    }
+    folder = home / ".aws"
+    folder.mkdir(exist_ok=True)
+    (folder / "config").write_text(
+        f"[profile {_PROFILE}]\nregion = {region}\nendpoint_url = {url}\n"
+        f"aws_access_key_id = {key_id}\naws_secret_access_key = {secret}\n"
+    )
+    return known | {"HOME": str(home), "AWS_PROFILE": _PROFILE, "NO_PROXY": "*"}
+
+
+def environment_of(service: testing.Service, home: Path) -> dict[str, str]:
+    """Return the environment of a person who uses `service`."""
+    return environment(url=service.url, key_pair=service.key_pair, region=service.region, home=home)
 
 
 def discovered_nodes(endpoint: tuple[str, int]) -> list[str]:

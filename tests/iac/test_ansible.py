@@ -35,8 +35,7 @@ class Ansible:
 
     def __init__(self, service: testing.Service, home: Path) -> None:
         self._home = home
-        self._environment = iac_kit.environment(service.key_pair, service.region, home) | {
-            "AWS_ENDPOINT_URL": service.url,
+        self._environment = iac_kit.environment_of(service, home) | {
             "ANSIBLE_HOME": str(home / "ansible"),
             "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.json",
         }

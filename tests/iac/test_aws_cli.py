@@ -24,9 +24,8 @@ class Cli:
 
     def __init__(self, service: testing.Service, home: Path) -> None:
         tools = Path(sys.executable).parent
-        known = iac_kit.environment(service.key_pair, service.region, home)
+        known = iac_kit.environment_of(service, home)
         self._environment = known | {
-            "AWS_ENDPOINT_URL_ELASTICACHE": service.url,
             "AWS_PAGER": "",
             "PATH": f"{tools}:{known['PATH']}",
         }

@@ -57,15 +57,14 @@ def test_everything_applies_changes_imports_and_goes_without_drift(
     terraform = Terraform(
         iac_kit.EXAMPLES / "terraform" / "complete",
         tmp_path,
-        iac_kit.environment(service.key_pair, service.region, tmp_path),
-        endpoint=service.url,
+        iac_kit.environment_of(service, tmp_path),
     )
     assert " 0 changed, 0 destroyed" in terraform.apply()
     assert terraform.plan() == ""
     before = terraform.resources()
     assert _serves(terraform.output("endpoints")) == (2, "volatile-lru")
 
-    terraform.set(endpoint=service.url, **CHANGED)
+    terraform.set(**CHANGED)
     said = terraform.apply()
     assert f" 0 added, {len(before)} changed, 0 destroyed" in said
     assert terraform.plan() == ""

@@ -27,8 +27,7 @@ def test_a_reservation_applies_and_plans_no_changes(
     terraform = Terraform(
         iac_kit.EXAMPLES / "terraform" / "reserved",
         tmp_path,
-        iac_kit.environment(service.key_pair, service.region, tmp_path),
-        endpoint=service.url,
+        iac_kit.environment_of(service, tmp_path),
         reservation=reservation,
     )
     assert "2 added, 0 changed, 0 destroyed" in terraform.apply()

@@ -4,18 +4,8 @@ terraform {
   }
 }
 
-variable "endpoint" {
-  default = "http://127.0.0.1:4510"
-}
-
 provider "aws" {
-  region                      = "us-east-1"
-  skip_credentials_validation = true
-  skip_requesting_account_id  = true
-  skip_metadata_api_check     = true
-  endpoints {
-    elasticache = var.endpoint
-  }
+  profile = "cachewright" # address, region and credentials stand there
 }
 
 resource "aws_elasticache_replication_group" "scores" {

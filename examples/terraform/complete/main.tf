@@ -5,11 +5,5 @@ terraform {
 }
 
 provider "aws" {
-  region                      = "us-east-1"
-  skip_credentials_validation = true
-  skip_requesting_account_id  = true
-  skip_metadata_api_check     = true
-  endpoints {
-    elasticache = var.endpoint
-  }
+  profile = "cachewright" # address, region and credentials stand there
 }

@@ -1,10 +1,5 @@
 # Everything here can be changed on a running system; nothing is replaced for it.
 
-variable "endpoint" {
-  description = "Where Cachewright listens."
-  default     = "http://127.0.0.1:4510"
-}
-
 variable "description" {
   default = "Sessions of the shop"
 }

@@ -6,24 +6,13 @@ terraform {
   }
 }
 
-variable "endpoint" {
-  description = "Where Cachewright listens."
-  default     = "http://127.0.0.1:4510"
-}
-
 variable "reservation" {
   description = "Id of the reservation; it can be taken once, and outlives a destroy as it does at AWS."
   default     = "shop"
 }
 
 provider "aws" {
-  region                      = "us-east-1"
-  skip_credentials_validation = true
-  skip_requesting_account_id  = true
-  skip_metadata_api_check     = true
-  endpoints {
-    elasticache = var.endpoint
-  }
+  profile = "cachewright" # address, region and credentials stand there
 }
 
 data "aws_elasticache_reserved_cache_node_offering" "small" {
