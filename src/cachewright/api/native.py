@@ -128,7 +128,7 @@ class NativeFace:
             raise invalid_value(
                 'The body must be JSON such as {"engine": "valkey", "version": "8.1"}.'
             ) from None
-        line = engine_versions.choose_build(self.service, wanted.engine, wanted.version)
+        line = engine_versions.choose_install(self.service, wanted.engine, wanted.version)
         async with asyncio.timeout(_INSTALL_DEADLINE_S):
             return _engine(await self.install(line.engine, line.api_version))
 

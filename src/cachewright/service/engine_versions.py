@@ -70,6 +70,18 @@ def choose_build(service: Service, engine: str, version: str | None) -> EngineLi
     return _choose(service, _engine_name(engine, tuple(EngineName), "An engine is"), version)
 
 
+def choose_install(service: Service, engine: str, version: str) -> EngineLine:
+    """Return the line to install: also one that no host offers yet.
+
+    A suite of the distribution that goes on may carry a later version by now; only a look tells.
+
+    Raises:
+        ClientFault: there can be no such engine or version here; the text names what there is.
+    """
+    name = _engine_name(engine, tuple(EngineName), "An engine is")
+    return engines.line_of(name, version) or _choose(service, name, version)
+
+
 def _choose(service: Service, name: EngineName, version: str | None) -> EngineLine:
     available = tuple(entry.line for entry in offered(service))
     own = [line for line in available if line.engine is name]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from cachewright.model.engines import EngineName
 from cachewright.model.errors import ClientFault
 from cachewright.model.status import Event, GroupState, SourceType
 from cachewright.service import (
@@ -247,3 +248,16 @@ def test_scaling_asks_for_exactly_one_resource(
         return None
 
     assert run(tmp_path, scenario) == code
+
+
+def test_a_version_may_be_installed_before_anybody_offers_it(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        line = engine_versions.choose_install(world.service, "memcached", "1.6.46")
+        assert (line.engine, line.api_version) == (EngineName.MEMCACHED, "1.6.46")
+        for engine, version in (("memcached", "1.7.0"), ("memcached", "1.6"), ("valkey", "7.2")):
+            with pytest.raises(ClientFault, match="Available here"):
+                engine_versions.choose_install(world.service, engine, version)
+        with pytest.raises(ClientFault, match="Available here"):
+            engine_versions.choose_build(world.service, "memcached", "1.6.46")
+
+    run(tmp_path, scenario)
