@@ -20,7 +20,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from bench import engines, memcached_load, processes, world
+from bench import discovery, engines, memcached_load, processes, world
 from bench.measure import Comparison, Figure, Skipped, Target, sample
 from bench.memcached_load import Outcome
 from bench.processes import BenchFailed
@@ -55,6 +55,9 @@ def measure_memcached(within: World) -> Iterator[Figure | Skipped]:
         yield from _times(within, api, server_path)
         _create(api, nodes=1)
         (node,) = _endpoints(api)
+        endpoint = _endpoint(api)
+        assert endpoint is not None  # a client has polled it
+        yield from discovery.measure_endpoint(within, server, endpoint=endpoint, node=node)
         for pipeline in (1, 16):
             with _by_hand(within, server) as address:
                 yield from _compare(within, node, address, pipeline)
