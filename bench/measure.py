@@ -8,6 +8,7 @@ else the machine did at that time. May not run anything.
 from __future__ import annotations
 
 import enum
+import itertools
 import math
 import statistics
 from collections.abc import Iterable
@@ -53,6 +54,12 @@ def sample(unit: str, values: Iterable[float]) -> Sample:
         median_high=ordered[-1 - rank],
         values=kept,
     )
+
+
+def noise(values: Iterable[float]) -> str:
+    """Return how far two rounds of the same thing differ: what no ratio can be more exact than."""
+    ratios = [later / earlier for earlier, later in itertools.pairwise(values)]
+    return f"{min(ratios):.2f} … {max(ratios):.2f} x"
 
 
 class Comparison(enum.Enum):

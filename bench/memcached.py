@@ -9,19 +9,18 @@ the configuration endpoint names takes and gives an item.
 from __future__ import annotations
 
 import contextlib
-import itertools
 import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import msgspec
 
 from bench import discovery, engines, memcached_load, processes, world
-from bench.measure import Comparison, Figure, Skipped, Target, sample
+from bench.measure import Comparison, Figure, Skipped, Target, noise, sample
 from bench.memcached_load import Outcome
 from bench.processes import BenchFailed
 from bench.world import GROUP_TIMEOUT_S, Server, World, say
@@ -148,15 +147,9 @@ def _figure(
         target=target,
         note=(
             f"{memcached_load.CONNECTIONS} connections, {memcached_load.VALUE_BYTES} byte values. "
-            f"By hand, one round against the next: {_noise(theirs)}."
+            f"By hand, one round against the next: {noise(theirs)}."
         ),
     )
-
-
-def _noise(values: Iterable[float]) -> str:
-    """Return how far two rounds of the same thing differ: what no ratio can be more exact than."""
-    ratios = [later / earlier for earlier, later in itertools.pairwise(values)]
-    return f"{min(ratios):.2f} … {max(ratios):.2f} x"
 
 
 def _mean(one: _Outcomes, other: _Outcomes) -> _Outcomes:

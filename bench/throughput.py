@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeAlias
 
 from bench import engines, processes, world
 from bench.engines import Asker
-from bench.measure import Comparison, Figure, Target, sample
+from bench.measure import Comparison, Figure, Target, noise, sample
 from bench.processes import BenchFailed
 from bench.world import GROUP_TIMEOUT_S, Server, World, say
 
@@ -87,15 +86,9 @@ def _compare(within: World, endpoint: str, by_hand: str, pipeline: int) -> Itera
                 target=target,
                 note=(
                     f"{_CLIENTS} connections, {_VALUE_BYTES} byte values. By hand, one round "
-                    f"against the next: {_noise(one[test][index] for one in found[by_hand])}."
+                    f"against the next: {noise(one[test][index] for one in found[by_hand])}."
                 ),
             )
-
-
-def _noise(values: Iterable[float]) -> str:
-    """Return how far two rounds of the same thing differ: what no ratio can be more exact than."""
-    ratios = [later / earlier for earlier, later in itertools.pairwise(values)]
-    return f"{min(ratios):.2f} … {max(ratios):.2f} x"
 
 
 @contextlib.contextmanager
