@@ -18,7 +18,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.fault.agent_world import PATIENCE_S
+from tests.fault.agent_world import PATIENCE_S, free_address
 from tests.integration.discovery_world import (
     MEMCACHED_PORT,
     Endpoint,
@@ -255,6 +255,24 @@ def test_everybody_is_passed_on_to_the_same_node_and_past_a_dead_one(one_world: 
     assert say(endpoint.address, b"set key-5 0 0 1\r\n1\r\n") == b"STORED\r\n"
     assert b"key-5" in say(nodes[1], b"get key-5\r\n", end=b"END\r\n")
     assert say(endpoint.address, _ASK, end=_END) == listed(*nodes)
+
+
+def test_a_node_that_takes_no_connection_is_passed_over(one_world: World) -> None:
+    """Its queue is full, as that of a host that is stuck: nobody says no, nobody says yes."""
+    stuck, good = sorted((free_address(), free_address()))
+    one_world.node(address=good)
+    endpoint = one_world.endpoint(stuck, good)
+    with contextlib.ExitStack() as held:
+        listener = held.enter_context(socket.socket())
+        listener.bind((stuck, MEMCACHED_PORT))
+        listener.listen(0)
+        for _ in range(4):
+            waiting = held.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex((stuck, MEMCACHED_PORT))
+        started = time.monotonic()
+        assert say(endpoint.address, b"mn\r\n") == b"MN\r\n"
+        assert time.monotonic() - started > 0.5, "the queue took it"
 
 
 def test_a_client_that_was_owed_nothing_survives_its_node(one_world: World) -> None:
