@@ -7,7 +7,6 @@ group of its own (`replicas`). Reads the offers and the clock, writes nothing.
 from __future__ import annotations
 
 from cachewright.kit import ids
-from cachewright.model import engines
 from cachewright.model.engines import EngineLine, EngineName
 from cachewright.model.errors import invalid_combination, invalid_value
 from cachewright.model.groups import (
@@ -32,9 +31,6 @@ from cachewright.service import (
 from cachewright.service.cache_nodes import Zones
 from cachewright.service.context import Service
 from cachewright.service.inputs_cache_clusters import CreateCacheCluster
-
-#: First version of Memcached that ElastiCache runs with TLS.
-_TLS_SINCE = (1, 6, 12)
 
 
 def new_spec(service: Service, wanted: CreateCacheCluster) -> GroupSpec:
@@ -143,16 +139,12 @@ def _port(settings: Settings, kind: GroupKind, asked: int | None) -> int:
 
 
 def _transit_encryption(wanted: CreateCacheCluster, line: EngineLine) -> bool:
+    # ElastiCache has it since memcached 1.6.12, which is the oldest line that there can be here.
     if not wanted.transit_encryption_enabled:
         return False
     if line.engine is not EngineName.MEMCACHED:
         raise invalid_combination(
             "The parameter TransitEncryptionEnabled cannot be used: encryption in transit is "
             "offered for memcached only."
-        )
-    if engines.version_key(line.api_version) < _TLS_SINCE:
-        since = ".".join(map(str, _TLS_SINCE))
-        raise invalid_combination(
-            f"The parameter TransitEncryptionEnabled needs memcached {since} or later."
         )
     return True

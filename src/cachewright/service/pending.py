@@ -99,7 +99,7 @@ async def _apply(service: Service, uid: str, now: datetime.datetime) -> bool:
 def _is_due(service: Service, uid: str, now: datetime.datetime) -> views.GroupView | None:
     """Return the group if something waits in it that can be applied now."""
     group = views.view(service.records, uid)
-    if group is None or group.spec.pending is None or group.spec.deletion is not None:
+    if group is None or group.spec.pending is None:
         return None
     if not windows.is_open(group.spec.maintenance_window, now) or not _is_available(group):
         return None

@@ -20,6 +20,7 @@ from cachewright.service import (
     cluster_changes,
     inputs,
     inputs_cache_clusters,
+    replicas,
     replication_groups,
     views,
 )
@@ -256,6 +257,27 @@ def test_nodes_of_a_region_are_counted_one_by_one(tmp_path: Path) -> None:
         assert spec.uid in world.woken
 
     run(tmp_path, scenario, offers=CLUSTER_OFFERS, limits=Limits(nodes_per_region=7))
+
+
+def test_nodes_that_are_not_gone_yet_count(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        await world.create_available_cluster()
+        shrink = inputs_cache_clusters.ModifyCacheCluster(
+            cache_cluster_id="cache",
+            num_cache_nodes=2,
+            cache_node_ids_to_remove=("0001",),
+            apply_immediately=True,
+        )
+        spec = (await cluster_changes.modify(world.service, shrink)).group.spec
+        one = {**SINGLE, "cache_cluster_id": "one"}
+        assert (await refusal(world.create_cluster(**one)))[0] == "NodeQuotaForCustomerExceeded"
+        await world.settle(spec)
+        await world.create_cluster(**one)
+        grow = inputs_cache_clusters.ModifyCacheCluster(cache_cluster_id="cache", num_cache_nodes=3)
+        code, _ = await refusal(cluster_changes.modify(world.service, grow))
+        assert code == "NodeQuotaForCustomerExceeded"
+
+    run(tmp_path, scenario, offers=CLUSTER_OFFERS, limits=Limits(nodes_per_region=3))
 
 
 def test_addresses_are_counted_with_the_configuration_endpoint(tmp_path: Path) -> None:
@@ -569,6 +591,46 @@ def test_a_replica_is_settled_by_its_group(tmp_path: Path, member: str, value: o
             "Cannot specify additional cache cluster parameters when creating a replica cluster"
         )
         assert world.records.uid_of_node("extra") is None
+
+    run(tmp_path, scenario)
+
+
+def test_a_replica_that_joins_keeps_its_group_modifying_and_cannot_go_before_it_has_a_place(
+    tmp_path: Path,
+) -> None:
+    async def scenario(world: World) -> None:
+        before = await world.create_available(num_cache_clusters=2)
+        spec = (await add_replica(world, "extra")).group.spec
+        assert (await refusal(delete(world, "extra")))[0] == BAD_STATE
+        status = status_of(spec, GroupState.AVAILABLE)
+        joining = dataclasses.replace(status.nodes[-1], state=NodeState.CREATING, role=None)
+        changes = records.ChangeSet()
+        changes.put(
+            records.STATUS + spec.uid,
+            dataclasses.replace(status, nodes=(*status.nodes[:-1], joining)),
+        )
+        await world.records.commit(changes)
+        assert views.find_group(world.records, "demo").state is GroupState.MODIFYING
+        # Still without a place: what the loop knows of it would have nothing to remove.
+        assert (await refusal(delete(world, "extra")))[0] == BAD_STATE
+        assert len(tuple(before.nodes())) == 2
+        await world.settle(spec)
+        await delete(world, "extra")
+
+    run(tmp_path, scenario)
+
+
+def test_a_replica_is_removed_once_however_many_ask_at_the_same_moment(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        await world.create_available(num_cache_clusters=3)
+        outcomes = await asyncio.gather(
+            *(replicas.remove(world.service, "demo-003") for _ in range(5)),
+            return_exceptions=True,
+        )
+        faults = [outcome for outcome in outcomes if isinstance(outcome, ClientFault)]
+        assert [fault.code for fault in faults] == [BAD_STATE] * 4
+        accepted = [e for e in world.events() if "Delete" in e.message]
+        assert len(accepted) == 1
 
     run(tmp_path, scenario)
 
