@@ -43,6 +43,13 @@ def test_every_operation_is_documented_as_offered_or_not() -> None:
     assert f"{len(operations.HANDLERS)} of {total} operations" in readme
 
 
+def test_what_the_readme_says_to_terraform_stands_in_a_tested_example() -> None:
+    blocks = re.findall(r"```hcl\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    files = [path.read_text() for path in (ROOT / "examples" / "terraform").rglob("*.tf")]
+    assert blocks
+    assert all(any(block in text for text in files) for block in blocks)
+
+
 def test_every_decision_is_numbered_once_and_says_its_three_parts() -> None:
     records = sorted((ROOT / "docs" / "adr").glob("*.md"))
     assert [int(path.name[:4]) for path in records] == list(range(1, len(records) + 1))
