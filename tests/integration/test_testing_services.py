@@ -158,12 +158,13 @@ def test_the_end_of_the_test_process_is_the_end_of_its_service(
     number: signal.Signals, state_dir: Path
 ) -> None:
     program = (
-        "import pathlib, signal, sys\n"
+        "import pathlib, sys, time\n"
         "from cachewright import testing\n"
         "with testing.service(state_dir=pathlib.Path(sys.argv[1])) as service:\n"
         "    service.create_replication_group(replicas=1)\n"
         "    print('up', flush=True)\n"
-        "    signal.pause()\n"
+        # Not `signal.pause`: a signal just before it would be waited for for ever.
+        "    while True: time.sleep(0.05)\n"
     )
     argv = [sys.executable, "-c", program, str(state_dir)]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as owner:
