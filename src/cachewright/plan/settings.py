@@ -10,6 +10,7 @@ with all defaults: if it was a value, telling it at run time finds out which.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -17,7 +18,7 @@ from cachewright.model import node_types, parameters
 from cachewright.model.commands import ApplySettings, Step, node_key
 from cachewright.model.engines import EngineName
 from cachewright.model.errors import Bug
-from cachewright.model.facts import NodeFact, Observed, RefusedSetting
+from cachewright.model.facts import LaunchFact, NodeFact, Observed, RefusedSetting
 from cachewright.model.groups import Group
 from cachewright.model.node_types import NodeType
 
@@ -27,6 +28,10 @@ MEMORY = "maxmemory"
 #: A start fails once by bad luck; what fails twice may be a value that the engine does not take.
 #: One less than the starts after which a create is given up (`Limits.failed_starts`).
 STARTS_UNTIL_DEFAULTS = 2
+
+#: What is wanted is worked out anew only for another mixture of version, node type and values:
+#: rarely more than a handful, while every look at every group asks.
+_KEPT = 256
 
 Settings = tuple[tuple[str, str], ...]
 
@@ -113,12 +118,10 @@ def for_start(asked: Asked, fact: NodeFact) -> Wanted:
 def drift(asked: Asked, fact: NodeFact) -> Drift:
     """Return how a node differs from what is wanted; a node that never started does not."""
     launched = fact.launched
-    if launched is None:
+    if launched is None or _runs_with(launched, asked.whole):
         return IN_SYNC
     whole = {**dict(asked.whole.settings), MEMORY: str(asked.whole.maxmemory_bytes)}
     runs = {**dict(launched.settings), MEMORY: str(launched.maxmemory_bytes)}
-    if whole == runs:
-        return IN_SYNC
     known = {(r.name, r.value) for r in asked.refused}
     # A setting that nobody asks for any more keeps its value until the next start.
     differs = {n: v for n, v in whole.items() if runs.get(n) != v and (n, v) not in known}
@@ -129,6 +132,11 @@ def drift(asked: Asked, fact: NodeFact) -> Drift:
         awaiting_reboot=tuple(sorted(set(differs) - now)),
         refused=tuple(r for r in asked.refused if runs.get(r.name) != r.value),
     )
+
+
+def _runs_with(launched: LaunchFact, whole: Wanted) -> bool:
+    is_memory_as_wanted = launched.maxmemory_bytes == whole.maxmemory_bytes
+    return is_memory_as_wanted and launched.settings == whole.settings
 
 
 def apply_step(group: Group, node_id: str, fact: NodeFact, current: Drift) -> Step | None:
@@ -152,12 +160,23 @@ def apply_step(group: Group, node_id: str, fact: NodeFact, current: Drift) -> St
 
 
 def _wanted(group: Group, overrides: Mapping[str, str]) -> Wanted:
-    spec, node_type = group.spec, node_type_of(group)
-    engine, version = spec.engine, spec.engine_version
+    spec, values = group.spec, tuple(sorted(overrides.items()))
+    return _wanted_of(
+        spec.engine, spec.engine_version, node_type_of(group), spec.cluster_enabled, values
+    )
+
+
+@functools.lru_cache(maxsize=_KEPT)
+def _wanted_of(
+    engine: EngineName,
+    version: str,
+    node_type: NodeType,
+    cluster_enabled: bool,
+    values: Settings,
+) -> Wanted:
+    overrides = dict(values)
     return Wanted(
-        settings=parameters.settings_of(
-            engine, version, node_type, spec.cluster_enabled, overrides
-        ),
+        settings=parameters.settings_of(engine, version, node_type, cluster_enabled, overrides),
         maxmemory_bytes=parameters.memory_of(engine, version, node_type, overrides),
         maxclients=parameters.maxclients_of(engine, version, node_type),
     )
