@@ -118,7 +118,7 @@ class LaunchFact(msgspec.Struct, frozen=True, kw_only=True):
     #: Settings by the engine's names, as they were last accepted.
     settings: tuple[tuple[str, str], ...]
     maxmemory_bytes: int
-    #: Planned restarts that this process has seen; see `NodeSpec.restarts`.
+    #: `NodeSpec.restarts` as it was when this process was started.
     restarts: int
     refused: tuple[RefusedSetting, ...] = ()
 

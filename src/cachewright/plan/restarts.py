@@ -1,10 +1,10 @@
 """When may a node be restarted as planned? One of a shard at a time, replicas before the primary.
 
-A caller asks for restarts by counting up (`NodeSpec.restarts`); a process that was started with a
-smaller count is due. Replicas end as they are. A primary with replicas first lets one have all its
-data and is succeeded by it, so it comes back as a replica: an emptied primary never meets its
-replicas. A primary alone saves its data for its own start. A primary that is silent is waited for:
-silence is not death, and what it holds may be all there is.
+A caller asks for a restart by raising a number (`NodeSpec.restarts`); a process that was started
+with a smaller one is due. Replicas end as they are. A primary with replicas first lets one have
+all its data and is succeeded by it, so it comes back as a replica: an emptied primary never meets
+its replicas. A primary alone saves its data for its own start. A primary that is silent is waited
+for: silence is not death, and what it holds may be all there is.
 """
 
 from __future__ import annotations
