@@ -15,6 +15,7 @@ import elasticache_auto_discovery
 import emcache
 from django_elastipymemcache.client import AWSElastiCacheClient
 from pymemcache.client.hash import HashClient
+from pymemcache.exceptions import MemcacheUnexpectedCloseError
 
 #: How often clients ask for the list here; they do it once a minute by default. Seconds.
 POLL_S = 0.2
@@ -83,8 +84,12 @@ class ElastiPymemcache:
         return value
 
     def nodes(self) -> set[str]:
-        """Return the nodes; a command makes it poll when it is time."""
-        self._client.get("any")
+        """Return the nodes; a command makes it poll when it is time.
+
+        Between two polls it does not know yet that a node has left: that command fails.
+        """
+        with contextlib.suppress(MemcacheUnexpectedCloseError, OSError):
+            self._client.get("any")
         return {key.partition(":")[0] for key in self._client.clients}
 
     def close(self) -> None:

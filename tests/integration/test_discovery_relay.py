@@ -285,6 +285,9 @@ def test_a_client_that_was_owed_nothing_survives_its_node(one_world: World) -> N
         first = next(one for one in one_world.ends if nodes[0] in one.args)  # type: ignore[operator]
         first.kill()
         first.wait()
+        # When it answers this it has seen the end of the node as well: both lay ready for it.
+        connection.sendall(_ASK)
+        read_until(connection, _END)
         connection.sendall(b"mn\r\n")
         assert read_until(connection, b"\r\n") == b"MN\r\n"
 

@@ -158,8 +158,10 @@ def test_the_end_of_the_test_process_is_the_end_of_its_service(
     number: signal.Signals, state_dir: Path
 ) -> None:
     program = (
-        "import pathlib, sys, time\n"
+        "import pathlib, signal, sys, time\n"
         "from cachewright import testing\n"
+        # Ignored where the tests run in the background of a shell.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "with testing.service(state_dir=pathlib.Path(sys.argv[1])) as service:\n"
         "    service.create_replication_group(replicas=1)\n"
         "    print('up', flush=True)\n"
