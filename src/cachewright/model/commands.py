@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from cachewright.model.engines import EngineName
+from cachewright.model.facts import ProcessIdentity
 from cachewright.model.slots import SlotRanges
 from cachewright.model.status import Role
 
@@ -77,6 +78,8 @@ class Launch:
     engine_id: str = ""
     #: Load the snapshot of the last graceful stop.
     loads_saved_data: bool = False
+    #: Load the append-only file that the last run kept.
+    loads_append_only_file: bool = False
     #: See `NodeSpec.restarts`.
     restarts: int = 0
     part: Part = Part.ENGINE
@@ -126,10 +129,45 @@ class Promotion(enum.Enum):
 
 
 class PromoteNode(msgspec.Struct, frozen=True, kw_only=True):
-    """Make a replica the primary of its shard, whose primary has provably ended."""
+    """Make a replica the primary of its shard, whose primary has provably ended.
+
+    The host refuses it where the world has moved on: the replica follows somebody else than
+    `over`, or its link to it is up.
+    """
 
     key: str
     how: Promotion
+    #: Address and port of the primary that has ended, as the replica named it.
+    over: tuple[str, int] = ("", 0)
+    #: What it listens on afterwards, own address first; empty: nothing changes.
+    bind: tuple[str, ...] = ()
+
+
+class HandOver(msgspec.Struct, frozen=True, kw_only=True):
+    """Let a replica in sync become the primary instead of `key`, which lives and stays.
+
+    No acknowledged write is lost: the old primary takes none while the replica catches up, and is
+    a replica before the new one is a primary. It ends within `HAND_OVER_DEADLINE_S`, or all is as
+    it was.
+    """
+
+    #: The primary.
+    key: str
+    to_key: str
+    #: Where the successor listens for replicas.
+    to_address: str
+    to_port: int
+    is_cluster: bool
+    #: What both listen on afterwards, own address first.
+    bind: tuple[str, ...]
+    to_bind: tuple[str, ...]
+
+
+class FenceNode(msgspec.Struct, frozen=True, kw_only=True):
+    """End this very process at once, whatever it does, and prove it; another one is left alone."""
+
+    key: str
+    identity: ProcessIdentity
 
 
 class ApplySettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -176,6 +214,8 @@ HostCommand = (
     | BindNode
     | FollowPrimary
     | PromoteNode
+    | HandOver
+    | FenceNode
     | ApplySettings
     | TellMembers
     | StopNode

@@ -6,6 +6,7 @@ Who observes is an agent; who reads is `plan`. Nothing here is stored.
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Mapping
 
 import msgspec
@@ -103,6 +104,37 @@ class EngineFact(msgspec.Struct, frozen=True, kw_only=True):
     config_version: int | None = None
 
 
+class SilenceCause(enum.Enum):
+    """Why a process that lives does not answer, as far as its host can tell."""
+
+    #: Nothing stands out: it sleeps, or nobody looked.
+    UNTOLD = "untold"
+    #: A signal or a debugger has stopped it.
+    STOPPED = "stopped"
+    #: It waits for a disk.
+    DISK = "disk"
+    #: It answers `BUSY`: a script or a function runs.
+    SCRIPT = "script"
+    #: It uses its processor and does not come round to answering.
+    WORKING = "working"
+    #: The host is so busy that neither it nor its agent gets on.
+    STARVED = "starved"
+    #: It answers, but not what is asked: it lets nobody in, or hangs up.
+    REFUSING = "refusing"
+
+
+class Silence(msgspec.Struct, frozen=True, kw_only=True):
+    """How long a living process has not answered its host, and why.
+
+    Only waits in vain are counted: not the time in which the agent itself did not run.
+    """
+
+    seconds: float
+    #: Probes in a row that got no answer.
+    probes: int
+    cause: SilenceCause
+
+
 class RefusedSetting(msgspec.Struct, frozen=True, kw_only=True):
     """A value that the engine did not take, in its own words."""
 
@@ -130,6 +162,10 @@ class NodeFact(msgspec.Struct, frozen=True, kw_only=True):
     engine: EngineFact | Unknown
     #: A snapshot from a graceful stop lies in the folder and has not been used yet.
     has_saved_data: bool = False
+    #: An append-only file that its last run kept, as primary or replica, lies in the folder.
+    has_append_only_file: bool = False
+    #: While the process lives and `engine` is `Unknown`.
+    silence: Silence | None = None
     #: Starts that failed in a row, counted by the host; a node that answered resets it.
     failed_starts: int = 0
     #: Why the last start failed; empty when it did not.

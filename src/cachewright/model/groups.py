@@ -36,6 +36,15 @@ class GroupKind(enum.Enum):
     MEMCACHED = "memcached"
 
 
+class RestartCause(enum.Enum):
+    """What a planned restart is for; it decides what people are told."""
+
+    #: A reboot, or a change that takes effect with one.
+    REBOOT = "reboot"
+    #: A test of failover: a replica takes over, then the old primary is replaced.
+    TEST_FAILOVER = "test-failover"
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NodeSpec:
     """One node: a cache cluster id, unique in the account; in a Memcached cluster a number."""
@@ -45,6 +54,8 @@ class NodeSpec:
     #: The generation that last asked for a planned restart, 0 where none did; a node that was
     #: started with a smaller number is restarted.
     restarts: int = 0
+    #: What `restarts` was last raised for.
+    restart_cause: RestartCause = RestartCause.REBOOT
     #: When it was asked for; `None` for nodes that are as old as their group.
     created_at: datetime.datetime | None = None
 
@@ -123,6 +134,9 @@ class GroupSpec:
     #: Clients speak TLS with the nodes.
     transit_encryption: bool = False
     pending: PendingChanges | None = None
+    #: Cluster mode disabled without automatic failover: who shall be the primary whenever it is
+    #: able to; `None` where nobody has said so.
+    primary_node_id: str | None = None
     #: Grows by one with each accepted change.
     generation: int = 1
     deletion: Deletion | None = None

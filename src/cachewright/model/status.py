@@ -61,6 +61,8 @@ class NodeStatus:
     has_copy: bool = False
     #: The snapshot of a graceful stop lies ready for its next start.
     has_saved_data: bool = False
+    #: When it ended although nobody had asked for it, oldest first; only the recent ones.
+    ends: tuple[datetime.datetime, ...] = ()
     #: Settings that the engine is about to be told, with their values.
     applying: tuple[tuple[str, str], ...] = ()
     #: Names of settings that take effect at its next planned restart.
