@@ -2,13 +2,14 @@
 
 Only with proof that nobody else can write: every node of the shard has provably ended or answers
 as a replica. The replica that has applied most of the newest lineage wins. Where a majority of
-primaries lives they vote (`FORCE`, no epoch hazard); below it one shard at a time takes over on
-its own word (`TAKEOVER`). The engines' own election after `cluster-node-timeout` stays the
-backstop. Where automatic failover is off, ElastiCache makes the primary anew from a replica; here
-the replica takes over, because its data is the only copy.
+primaries lives they vote (`FORCE`, no epoch hazard); below it a shard takes over on its own word
+(`TAKEOVER`). In cluster mode one shard is promoted at a time: votes of concurrent elections collide
+in one epoch, and an engine waits a minute after a lost one. The engines' own election after
+`cluster-node-timeout` stays the backstop. Where automatic failover is off, ElastiCache makes the
+primary anew from a replica; here the replica takes over, because its data is the only copy.
 
-Sources: the engines' documentation of CLUSTER FAILOVER; 5 to 8 ms measured from the command until
-the replica takes writes.
+Sources: the engines' documentation of CLUSTER FAILOVER and of replication ids; 5 to 8 ms measured
+from the command until the replica takes writes.
 """
 
 from __future__ import annotations
@@ -18,32 +19,57 @@ from collections.abc import Mapping, Sequence
 
 from cachewright.model.commands import PromoteNode, Promotion, Step, node_key
 from cachewright.model.facts import EngineFact, Observed
-from cachewright.model.groups import Group, ShardSpec
-from cachewright.model.status import Role
-from cachewright.plan.shard import Phase, ShardView, engine_of, is_down
+from cachewright.model.groups import Group, GroupKind, ShardSpec
+from cachewright.model.status import GroupState, GroupStatus, Role
+from cachewright.plan.flapping import is_flapping
+from cachewright.plan.shard import (
+    Phase,
+    ShardView,
+    engine_of,
+    is_down,
+    leaving_ids,
+    shards_to_run,
+    view_shard,
+)
 
 
-def elections(group: Group, views: Sequence[ShardView], observed: Observed) -> dict[str, Step]:
+def plan_failover(
+    group: Group, observed: Observed, previous: GroupStatus | None
+) -> tuple[Step, ...]:
+    """Return the promotions that are safe now, and nothing else: for a round that must be short.
+
+    Of the shards in which a process has ended, `observed` must be fresh; of the others it may say
+    what their engines last answered. The next `plan_group` tells of what was done.
+    """
+    is_given_up = previous is not None and previous.state is GroupState.CREATE_FAILED
+    if group.placement is None or group.spec.deletion is not None or is_given_up:
+        return ()
+    if group.spec.kind is GroupKind.MEMCACHED:
+        return ()
+    views = tuple(view_shard(shard, observed) for shard in shards_to_run(group))
+    return tuple(elections(group, views, observed, previous).values())
+
+
+def elections(
+    group: Group,
+    views: Sequence[ShardView],
+    observed: Observed,
+    status: GroupStatus | None,
+) -> dict[str, Step]:
     """Return for each shard id the promotion that is safe now, where one is."""
-    winners = {
-        view.shard.shard_id: winner
-        for view in views
-        if view.phase is Phase.UNDECIDED and (winner := elect(view.shard, observed)) is not None
-    }
     how = _how(group, views)
-    if how is Promotion.TAKEOVER:
-        winners = dict(list(winners.items())[:1])
-    return {
-        shard_id: Step(
-            command=PromoteNode(key=node_key(group.spec.uid, node_id), how=how),
-            reason=f"the primary of shard {shard_id} has ended; this replica applied most",
-            node_id=node_id,
-        )
-        for shard_id, node_id in winners.items()
-    }
+    for view in views:
+        if view.phase is not Phase.UNDECIDED:
+            continue
+        winner = elect(group, view.shard, observed, status)
+        if winner is not None:
+            return {view.shard.shard_id: _promotion(group, view.shard, winner, how, observed)}
+    return {}
 
 
-def elect(shard: ShardSpec, observed: Observed) -> str | None:
+def elect(
+    group: Group, shard: ShardSpec, observed: Observed, status: GroupStatus | None
+) -> str | None:
     """Return the replica to promote, `None` while that is not safe or none can be."""
     candidates: dict[str, EngineFact] = {}
     for node in shard.nodes:
@@ -58,18 +84,69 @@ def elect(shard: ShardSpec, observed: Observed) -> str | None:
     if not candidates:
         return None
     lineage = _lineage(candidates)
-    same = {n: e for n, e in candidates.items() if e.replication_id == lineage}
-    return min(same, key=lambda node_id: (-same[node_id].offset, node_id))
+    leaving = leaving_ids(group)
+
+    def rank(node_id: str) -> tuple[int, bool, bool, bool, str]:
+        """Data first; among equals one that stays, lives long, and is wanted."""
+        return (
+            -candidates[node_id].offset,
+            node_id in leaving,
+            is_flapping(status, node_id),
+            node_id != group.spec.primary_node_id,
+            node_id,
+        )
+
+    return min((n for n, e in candidates.items() if e.replication_id == lineage), key=rank)
 
 
 def _lineage(candidates: Mapping[str, EngineFact]) -> str:
-    """Return the replication id that most candidates have; of several, the furthest one's."""
-    counts = collections.Counter(engine.replication_id for engine in candidates.values())
+    """Return the newest replication id; of several the one that most have, then the furthest.
+
+    A replica that was promoted, and those that followed it since, remember the lineage before as
+    their second: whoever still has that one as its first has missed what came after.
+    """
+    engines = candidates.values()
+    left = {e.second_replication_id for e in engines if e.second_offset >= 0}
+    newest = [e for e in engines if e.replication_id not in left] or list(engines)
+    counts = collections.Counter(engine.replication_id for engine in newest)
     furthest: dict[str, int] = {}
-    for engine in candidates.values():
+    for engine in newest:
         known = furthest.get(engine.replication_id, -1)
         furthest[engine.replication_id] = max(known, engine.offset)
     return max(counts, key=lambda lineage: (counts[lineage], furthest[lineage], lineage))
+
+
+def _promotion(
+    group: Group, shard: ShardSpec, winner: str, how: Promotion, observed: Observed
+) -> Step:
+    engine = engine_of(observed.of(winner))
+    return Step(
+        command=PromoteNode(
+            key=node_key(group.spec.uid, winner),
+            how=how,
+            over=(engine.primary if engine is not None else None) or ("", 0),
+            bind=_bind(group, winner, observed),
+        ),
+        reason=f"the primary of shard {shard.shard_id} has ended; this replica applied most",
+        node_id=winner,
+    )
+
+
+def _bind(group: Group, winner: str, observed: Observed) -> tuple[str, ...]:
+    """Return what the winner listens on with the primary endpoint, whose holder has ended.
+
+    Empty where there is no such endpoint, or where somebody still listens on it.
+    """
+    placement, engine = group.placement, engine_of(observed.of(winner))
+    if placement is None or placement.endpoints.primary is None or engine is None:
+        return ()
+    endpoint = placement.endpoints.primary
+    others = (engine_of(fact) for node_id, fact in observed.nodes.items() if node_id != winner)
+    if any(other is not None and endpoint in other.bind for other in others):
+        return ()
+    own = placement.of(winner).address
+    kept = tuple(a for a in engine.bind if a not in {own, endpoint})
+    return (own, endpoint, *kept)
 
 
 def _how(group: Group, views: Sequence[ShardView]) -> Promotion:

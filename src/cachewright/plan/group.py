@@ -108,7 +108,7 @@ def _look(
         views=views,
         observed=observed,
         asked=asked,
-        was_available=current.was_available,
+        status=current,
     )
     return world, current
 

@@ -15,7 +15,6 @@ from cachewright.model.commands import (
     FollowPrimary,
     ForgetGroup,
     PromoteNode,
-    Promotion,
     ReleaseNodes,
     RemoveNode,
     StartNode,
@@ -87,7 +86,7 @@ def never_follows_the_empty(group: Group, plan: Plan, observed: Observed) -> Ite
 
 
 def promotes_only_with_proof(group: Group, plan: Plan, observed: Observed) -> Iterator[str]:
-    """Laws 3, 4 and 6: the best admitted replica, once nobody else can write; one takeover."""
+    """Laws 3, 4 and 6: the best admitted replica, once nobody else can write; one at a time."""
     steps = list(_steps(plan, PromoteNode))
     for step in steps:
         assert step.node_id is not None
@@ -104,19 +103,33 @@ def promotes_only_with_proof(group: Group, plan: Plan, observed: Observed) -> It
             answer = _answer_of(observed.of(other))
             if answer is None or (answer.role is Role.PRIMARY and not answer.is_held):
                 yield f"law 3: {step.node_id} is promoted while {other} may write"
-            elif (
-                not answer.is_held
-                and answer.replication_id == engine.replication_id
-                and answer.offset > engine.offset
-            ):
+            elif not answer.is_held and _has_more(answer, engine):
                 yield f"law 4: {step.node_id} is promoted although {other} has applied more"
-    takeovers = [s for s in steps if _is_takeover(s)]
-    if len(takeovers) > 1:
-        yield "law 6: several shards take over at once"
+        yield from _over_the_ended(group, observed, step, engine)
+    if group.spec.cluster_enabled and len(steps) > 1:
+        yield "law 6: several shards elect or take over at once"
 
 
-def _is_takeover(step: Step) -> bool:
-    return isinstance(step.command, PromoteNode) and step.command.how is Promotion.TAKEOVER
+def _has_more(other: EngineFact, engine: EngineFact) -> bool:
+    """Tell whether `other` has what `engine` lacks, or knows that its lineage was left."""
+    if other.replication_id == engine.replication_id:
+        return other.offset > engine.offset
+    return other.second_offset >= 0 and other.second_replication_id == engine.replication_id
+
+
+def _over_the_ended(
+    group: Group, observed: Observed, step: Step, engine: EngineFact
+) -> Iterator[str]:
+    """A promotion names the primary that the replica names, and takes nobody's endpoint."""
+    assert isinstance(step.command, PromoteNode)
+    if step.command.over != engine.primary:
+        yield f"law 3: {step.node_id} is promoted over {step.command.over}, not its primary"
+    if step.command.bind and group.placement is not None:
+        own = group.placement.of(step.node_id or "").address
+        if step.command.bind[0] != own:
+            yield f"law 1: {step.node_id} would no longer listen on its own address"
+        if not set(step.command.bind[1:]) <= set(group.placement.endpoints.addresses()):
+            yield f"law 1: {step.node_id} would listen on a foreign address"
 
 
 def removes_only_the_proven(group: Group, plan: Plan, observed: Observed) -> Iterator[str]:
@@ -218,7 +231,7 @@ def _siblings(group: Group, node_id: str) -> list[str]:
 def listens_only_on_free(plan: Plan, observed: Observed) -> Iterator[str]:
     """Law 1, for endpoints: nobody is told to listen where another process listens."""
     for step in plan.steps:
-        if not isinstance(step.command, AdmitNode | BindNode):
+        if not isinstance(step.command, AdmitNode | BindNode | PromoteNode):
             continue
         for node_id in observed.nodes:
             engine = _answer_of(observed.of(node_id))

@@ -21,7 +21,7 @@ from cachewright.model.commands import (
 )
 from cachewright.model.facts import EngineFact, Observed
 from cachewright.model.groups import Group, GroupPlacement
-from cachewright.model.status import Role
+from cachewright.model.status import GroupStatus, Role
 from cachewright.plan import endpoints, joining, restarts, settings
 from cachewright.plan.election import elections
 from cachewright.plan.launch import launch_of
@@ -37,8 +37,8 @@ class World:
     views: Sequence[ShardView]
     observed: Observed
     asked: settings.Asked
-    #: The group served clients before: its nodes may hold data.
-    was_available: bool
+    #: How the group is doing by what was seen, and what it remembers.
+    status: GroupStatus
 
 
 def steps_for_nodes(world: World) -> tuple[Step, ...]:
@@ -48,9 +48,9 @@ def steps_for_nodes(world: World) -> tuple[Step, ...]:
         world.views,
         world.observed,
         leaving=leaving_ids(world.group),
-        was_available=world.was_available,
+        was_available=world.status.was_available,
     )
-    promotions = elections(world.group, world.views, world.observed)
+    promotions = elections(world.group, world.views, world.observed, world.status)
     steps: list[Step] = list(promotions.values())
     for view in world.views:
         if view.shard.shard_id not in promotions:

@@ -102,6 +102,9 @@ class Engine:
     generation: int = 0
     #: In sync by its link, but behind with applying.
     lags: bool = False
+    #: Whose history its data is; and the one before, with what of it is in the data.
+    lineage: str = ""
+    second: tuple[str, int] = ("", -1)
     launched: LaunchFact | None = None
 
     def serves_writes(self) -> bool:
@@ -121,6 +124,9 @@ class World:
     host_is_silent: bool = False
     #: Addresses given so far: none is given twice.
     numbers: int = 0
+    lineages: int = 0
+    #: Every place that was ever given: replicas go on following a node that is gone.
+    places: dict[str, NodePlacement] = field(default_factory=dict)
 
     def observe(self) -> Observed:
         """Report what an agent would report."""
@@ -161,8 +167,8 @@ class World:
                 self._listen(self._answering(key), bind)
             case FollowPrimary(key=key, address=address):
                 self._follow(self._answering(key), address)
-            case PromoteNode(key=key, how=how):
-                self._promote(self._answering(key), how)
+            case PromoteNode(key=key):
+                self._promote(self._answering(key), command)
             case StopNode(key=key, saves=saves, drains=drains):
                 if drains:
                     self._drain(self._by_key(key))
@@ -183,6 +189,7 @@ class World:
             if reachable and primary is not None and not engine.is_silent:
                 lags = engine.lags and engine.is_in_sync
                 engine.data = engine.data if lags else primary.data
+                engine.lineage, engine.second = primary.lineage, primary.second
                 engine.is_in_sync = True
             else:
                 engine.is_in_sync = False
@@ -197,7 +204,13 @@ class World:
         """End a process as kill -9 does."""
         engine = self.engines[node_id]
         if engine.life is Life.RUNNING:
-            engine.life, engine.is_silent, engine.data = Life.STOPPED, False, frozenset()
+            self._end(engine)
+
+    def _end(self, engine: Engine) -> None:
+        engine.life, engine.is_silent, engine.data = Life.STOPPED, False, frozenset()
+        for other in self.engines.values():
+            if other.follows == engine.place.node_id:
+                other.is_in_sync = False
 
     def _fact(self, engine: Engine) -> NodeFact:
         silence = Unknown(reason="no answer within 1 s")
@@ -212,17 +225,17 @@ class World:
         )
 
     def _engine_fact(self, engine: Engine) -> EngineFact:
-        primary = self.engines.get(engine.follows or "")
+        primary = self.places.get(engine.follows or "")
         return EngineFact(
             version="9.1.2",
             role=engine.role,
             is_held=engine.is_held,
             is_loading=False,
             is_in_sync=engine.is_in_sync,
-            primary=(primary.place.address, primary.place.port) if primary else None,
-            replication_id="",
-            second_replication_id="",
-            second_offset=-1,
+            primary=(primary.address, primary.port) if primary else None,
+            replication_id=engine.lineage,
+            second_replication_id=engine.second[0],
+            second_offset=engine.second[1],
             offset=len(engine.data),
             used_memory_bytes=0,
             bind=engine.bind,
@@ -268,10 +281,15 @@ class World:
             placement = dataclasses.replace(before, nodes=before.nodes + nodes)
         self.group = dataclasses.replace(self.group, placement=placement)
         self.engines |= {node.node_id: Engine(place=node) for node in nodes}
+        self.places |= {node.node_id: node for node in nodes}
 
     def _next_number(self) -> int:
         self.numbers += 1
         return self.numbers
+
+    def _next_lineage(self) -> str:
+        self.lineages += 1
+        return f"{self.lineages:040x}"
 
     def _release_nodes(self, node_ids: tuple[str, ...]) -> None:
         placement = self.group.placement
@@ -336,6 +354,7 @@ class World:
         engine.life, engine.is_held, engine.is_silent = Life.RUNNING, True, False
         engine.saved, engine.failed_starts, engine.is_in_sync = None, 0, False
         engine.role, engine.follows, engine.bind = Role.PRIMARY, None, (engine.place.address,)
+        engine.lineage, engine.second = self._next_lineage(), ("", -1)
         engine.generation += 1
         engine.cluster_enabled = bool(launch.peers)
         engine.launched = LaunchFact(
@@ -359,25 +378,35 @@ class World:
                 return
         raise Refused(f"nobody has the address {address}")
 
-    def _promote(self, engine: Engine, how: Promotion) -> None:
+    def _promote(self, engine: Engine, command: PromoteNode) -> None:
         """Let a replica take over, and the engines' own cluster tell its siblings."""
         if engine.role is Role.PRIMARY:
             return
+        old = self.places[engine.follows or ""]
+        if command.over != (old.address, old.port) or engine.is_in_sync:
+            raise Refused("it follows somebody else, or its primary is there")
         primaries = [e for e in self.engines.values() if e.role is Role.PRIMARY and e.slots]
         living = [e for e in primaries if e.life is Life.RUNNING and not e.is_silent]
-        if how is Promotion.FORCE and len(living) <= len(primaries) // 2:
+        if command.how is Promotion.FORCE and len(living) <= len(primaries) // 2:
             raise Refused("no majority votes")
-        node_id = engine.place.node_id
-        old = engine.follows
+        self._lead(engine)
+        if command.how is not Promotion.STANDALONE:
+            self._take_slots(engine, self.engines[old.node_id])
+        if command.bind:
+            self._listen(engine, command.bind)
+
+    def _lead(self, engine: Engine) -> None:
+        """Become a primary: what follows is a lineage of its own."""
         engine.role, engine.follows, engine.is_in_sync = Role.PRIMARY, None, False
-        if how is Promotion.STANDALONE:
-            return
+        engine.second = (engine.lineage, len(engine.data) + 1)
+        engine.lineage = self._next_lineage()
+
+    def _take_slots(self, engine: Engine, old: Engine) -> None:
         engine.epoch = max(e.epoch for e in self.engines.values()) + 1
-        for other_id, other in self.engines.items():
-            if other_id == old:
-                engine.slots, other.slots = other.slots, ()
-            if other.follows == old and other is not engine:
-                other.follows = node_id
+        engine.slots, old.slots = old.slots, ()
+        for other in self.engines.values():
+            if other.follows == old.place.node_id and other is not engine:
+                other.follows = engine.place.node_id
 
     def _listen(self, engine: Engine, bind: tuple[str, ...]) -> None:
         for other in self.engines.values():
@@ -391,7 +420,7 @@ class World:
         if saves and engine.is_silent:
             raise Refused("it does not answer, so it cannot save")
         engine.saved = engine.data if saves else None
-        engine.life, engine.is_silent, engine.data = Life.STOPPED, False, frozenset()
+        self._end(engine)
 
     def _answering(self, key: str) -> Engine:
         engine = self._by_key(key)

@@ -19,14 +19,15 @@ from cachewright.model.commands import (
     StopNode,
 )
 from cachewright.model.facts import NodeFact, Observed, Unknown
-from cachewright.model.groups import Deletion, Endpoints, Group
+from cachewright.model.groups import Deletion, Endpoints, Group, NodeSpec
 from cachewright.model.settings import Limits
 from cachewright.model.status import GroupState, GroupStatus, NodeState, Role
+from cachewright.plan.election import plan_failover
 from cachewright.plan.group import plan_group
 from cachewright.plan.plan import LOOK_AGAIN_REST_S, Plan
 from cachewright.plan.shutdown import plan_stop
 from tests.property.plan.groups import CREATED_AT, make_group
-from tests.property.plan.world import Life, World
+from tests.property.plan.world import Engine, Life, World
 
 NOW = CREATED_AT + datetime.timedelta(seconds=1)
 
@@ -154,9 +155,30 @@ def test_the_replica_that_applied_most_is_promoted() -> None:
     world.write(1)
     world.engines["demo-003"].data = frozenset({1})
     world.kill("demo-001")
-    assert [(s.node_id, s.command) for s in look(world, status).steps] == [
-        ("demo-003", PromoteNode(key="abcdefgh.demo-003", how=Promotion.STANDALONE))
-    ]
+    (step,) = look(world, status).steps
+    assert step.command == PromoteNode(
+        key="abcdefgh.demo-003",
+        how=Promotion.STANDALONE,
+        over=("127.64.0.1", 6379),
+        bind=("127.64.0.3", "127.64.1.1"),
+    )
+
+
+def test_the_one_who_takes_over_keeps_the_endpoint_that_it_has() -> None:
+    world, status = settled(make_group(shards=1, replicas=1, cluster_enabled=False))
+    world.kill("demo-001")
+    (step,) = look(world, status).steps
+    assert isinstance(step.command, PromoteNode)
+    assert step.command.bind == ("127.64.0.2", "127.64.1.1", "127.64.1.2")
+
+
+def test_an_endpoint_that_somebody_still_listens_on_is_not_bound_twice() -> None:
+    world, status = settled(make_group(shards=1, replicas=2, cluster_enabled=False))
+    world.kill("demo-001")
+    world.engines["demo-003"].bind += ("127.64.1.1",)
+    (step,) = look(world, status).steps
+    assert isinstance(step.command, PromoteNode)
+    assert step.command.bind == ()
 
 
 def test_nobody_is_promoted_while_one_node_of_the_shard_is_silent() -> None:
@@ -178,17 +200,100 @@ def test_primaries_vote_where_a_majority_of_them_lives() -> None:
     world, status = settled(make_group(shards=3, replicas=1, cluster_enabled=True))
     world.kill("demo-0002-001")
     (step,) = look(world, status).steps
-    assert step.command == PromoteNode(key="abcdefgh.demo-0002-002", how=Promotion.FORCE)
+    assert step.command == PromoteNode(
+        key="abcdefgh.demo-0002-002", how=Promotion.FORCE, over=("127.64.0.3", 6379)
+    )
+
+
+def promotions(plan: Plan) -> list[tuple[str | None, Promotion]]:
+    return [(s.node_id, s.command.how) for s in plan.steps if isinstance(s.command, PromoteNode)]
 
 
 def test_below_a_majority_one_shard_after_the_other_takes_over() -> None:
     world, status = settled(make_group(shards=3, replicas=1, cluster_enabled=True))
     world.kill("demo-0001-001")
     world.kill("demo-0002-001")
-    promotions = [
-        s.command for s in look(world, status).steps if isinstance(s.command, PromoteNode)
+    assert promotions(look(world, status)) == [("demo-0001-002", Promotion.TAKEOVER)]
+
+
+def test_primaries_vote_for_one_shard_after_the_other() -> None:
+    """Votes of concurrent elections collide, and a lost one waits for a minute."""
+    world, status = settled(make_group(shards=4, replicas=1, cluster_enabled=True))
+    world.kill("demo-0002-001")
+    world.kill("demo-0003-001")
+    told: list[tuple[str | None, Promotion]] = []
+    for _ in range(3):
+        plan = look(world, status)
+        told += promotions(plan)
+        for step in plan.steps:
+            world.execute(step.command)
+    assert told == [
+        ("demo-0002-002", Promotion.TAKEOVER),
+        ("demo-0003-002", Promotion.FORCE),
     ]
-    assert promotions == [PromoteNode(key="abcdefgh.demo-0001-002", how=Promotion.TAKEOVER)]
+
+
+def test_a_short_round_promotes_and_does_nothing_else() -> None:
+    world, status = settled(make_group(shards=3, replicas=1, cluster_enabled=True))
+    world.kill("demo-0001-001")
+    world.kill("demo-0002-002")
+    steps = plan_failover(world.group, world.observe(), status)
+    assert [(s.node_id, type(s.command)) for s in steps] == [("demo-0001-002", PromoteNode)]
+
+
+@pytest.mark.parametrize("state", [GroupState.AVAILABLE, GroupState.CREATE_FAILED])
+def test_a_short_round_leaves_groups_alone_that_go_away(state: GroupState) -> None:
+    world, status = settled(make_group(shards=1, replicas=1, cluster_enabled=False))
+    world.kill("demo-001")
+    assert plan_failover(world.group, world.observe(), status)
+    if state is GroupState.AVAILABLE:
+        spec = dataclasses.replace(world.group.spec, deletion=Deletion(requested_at=NOW))
+        world.group = dataclasses.replace(world.group, spec=spec)
+    assert (
+        plan_failover(world.group, world.observe(), dataclasses.replace(status, state=state)) == ()
+    )
+
+
+def test_a_replica_that_missed_a_failover_is_not_promoted_however_far_it_is() -> None:
+    world, status = settled(make_group(shards=1, replicas=2, cluster_enabled=False))
+    world.write(1)
+    world.tick()
+    world.kill("demo-001")
+    for step in look(world, status).steps:
+        world.execute(step.command)
+    assert world.engines["demo-002"].serves_writes()
+    heir, laggard = Engine(place=world.engines["demo-003"].place), world.engines["demo-003"]
+    heir.life, heir.is_held, heir.role, heir.follows = Life.RUNNING, False, Role.REPLICA, "demo-002"
+    heir.place = dataclasses.replace(heir.place, node_id="demo-004", address="127.64.0.4")
+    primary = world.engines["demo-002"]
+    heir.lineage, heir.second, heir.data = primary.lineage, primary.second, primary.data
+    world.engines["demo-004"] = heir
+    laggard.data = frozenset({1, 2, 3})
+    world.kill("demo-002")
+    assert world.group.placement is not None
+    nodes = (*world.group.placement.nodes, heir.place)
+    shard = world.group.spec.shards[0]
+    shard = dataclasses.replace(shard, nodes=(*shard.nodes, NodeSpec(node_id="demo-004", zone="")))
+    world.group = dataclasses.replace(
+        world.group,
+        spec=dataclasses.replace(world.group.spec, shards=(shard,)),
+        placement=dataclasses.replace(world.group.placement, nodes=nodes),
+    )
+    assert [s.node_id for s in plan_failover(world.group, world.observe(), status)] == ["demo-004"]
+
+
+def test_of_equals_one_that_does_not_end_again_and_again_takes_over() -> None:
+    world, status = settled(make_group(shards=1, replicas=2, cluster_enabled=False))
+    world.kill("demo-001")
+    assert [s.node_id for s in plan_failover(world.group, world.observe(), status)] == ["demo-002"]
+    nodes = tuple(
+        dataclasses.replace(n, ends=(NOW,) * 3) if n.node_id == "demo-002" else n
+        for n in status.nodes
+    )
+    often = dataclasses.replace(status, nodes=nodes)
+    assert [s.node_id for s in plan_failover(world.group, world.observe(), often)] == ["demo-003"]
+    world.engines["demo-002"].data = frozenset({1})
+    assert [s.node_id for s in plan_failover(world.group, world.observe(), often)] == ["demo-002"]
 
 
 def test_a_failover_is_told_once_for_the_node_and_once_for_the_group() -> None:
