@@ -43,6 +43,10 @@ async def _no_install(engine: EngineName, version: str) -> EngineOffer:
     raise CommandFailed("nothing is installed in this test")
 
 
+async def _no_end(uid: str, node_id: str) -> None:
+    raise CommandFailed("nothing runs in this test")
+
+
 class Server:
     """The API over a store in `folder`, served by a thread on a free port."""
 
@@ -89,6 +93,7 @@ class Server:
             lookup={"test": Secret("test")}.get,
             explain=_no_explanation,
             install=_no_install,
+            end_node=_no_end,
         )
         config = uvicorn.Config(
             app, http="httptools", ws="none", lifespan="off", log_config=None, access_log=False

@@ -47,6 +47,7 @@ def make_app(
     lookup: Callable[[str], Secret | None],
     explain: Callable[[str], Awaitable[Explanation | None]],
     install: Callable[[EngineName, str], Awaitable[EngineOffer]],
+    end_node: Callable[[str, str], Awaitable[None]],
 ) -> App:
     """Return the application.
 
@@ -55,9 +56,10 @@ def make_app(
         lookup: the secret access key of an access key id, `None` for an unknown one.
         explain: what the loop would do next for the group with this uid.
         install: bring a build of an engine line onto the host.
+        end_node: end the process of a node of the group with this uid, and prove it.
     """
     gate = Gate(lookup=lookup, region=service.settings.region, clock=service.clock)
-    native = NativeFace(service=service, explain=explain, install=install)
+    native = NativeFace(service=service, explain=explain, install=install, end_node=end_node)
     return _Application(service=service, gate=gate, native=native)
 
 

@@ -5,11 +5,14 @@
     GET  /cachewright/v1/groups/NAME/explain    what the loop would do next, and why
     GET  /cachewright/v1/engines                the engine lines that can run
     POST /cachewright/v1/engines/install        {"engine": "valkey", "version": "8.1"}
+    POST /cachewright/v1/groups/NAME/drill      {"shard_id": "0001", "accepts_loss": false}
     POST /cachewright/v1/maintenance            {"at": "2026-01-04T05:30:00Z"}
 
 NAME is a replication group, a cache cluster, or a member, which means its group. Maintenance
 applies now what waits for the windows that are open at the given moment, so that nobody has to
-wait for Sunday; it does no more than `ApplyImmediately` does.
+wait for Sunday; it does no more than `ApplyImmediately` does. A drill ends the primary of a shard
+(the first one where none is named) with SIGKILL and says which node that was; it refuses to lose
+data unless that is accepted.
 
 Requests are signed as on the AWS face. An error is `{"code": ..., "message": ...}` with its HTTP
 status. Nothing else can be changed here.
@@ -37,7 +40,7 @@ from cachewright.model.groups import DISCOVERY_ID, GroupKind, NodeSpec, ShardSpe
 from cachewright.model.status import Event
 from cachewright.protocol.sigv4 import WireRequest
 from cachewright.rpc.agent import EngineOffer
-from cachewright.service import engine_versions, pending, rules, views
+from cachewright.service import drills, engine_versions, pending, rules, views
 from cachewright.service.context import Service
 from cachewright.service.views import GroupView
 from cachewright.store.records import EVENT_RETENTION
@@ -47,6 +50,8 @@ PREFIX = b"/cachewright/v1/"
 _EXPLAIN_DEADLINE_S = 10.0
 #: Downloading and unpacking a build takes seconds, on a slow line minutes.
 _INSTALL_DEADLINE_S = 540.0
+#: Ending a process takes milliseconds; observing its group before may take a second.
+_DRILL_DEADLINE_S = 15.0
 _EVENTS_SHOWN = 20
 
 
@@ -65,6 +70,13 @@ class InstallRequest(msgspec.Struct, frozen=True, kw_only=True):
     version: str
 
 
+class DrillRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The body of a group's `drill`; may be left out."""
+
+    shard_id: str | None = None
+    accepts_loss: bool = False
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NativeFace:
     """Answers requests below `PREFIX`."""
@@ -72,6 +84,8 @@ class NativeFace:
     service: Service
     explain: Callable[[str], Awaitable[Explanation | None]]
     install: Callable[[EngineName, str], Awaitable[EngineOffer]]
+    #: End the process of a node (uid of its group, its id) and return when that is proven.
+    end_node: Callable[[str, str], Awaitable[None]]
 
     async def answer(self, request: WireRequest) -> Output:
         """Return what is asked for, ready to become JSON."""
@@ -86,6 +100,8 @@ class NativeFace:
             case "GET", ["engines"]:
                 lines = engine_versions.offered(self.service)
                 return {"engines": [_engine(entry.offer) for entry in lines]}
+            case "POST", ["groups", name, "drill"]:
+                return await self._drill(name, request.body)
             case "POST", ["engines", "install"]:
                 return await self._install(request.body)
             case "POST", ["maintenance"]:
@@ -119,6 +135,25 @@ class NativeFace:
                 for step in plan.steps
             ],
             "look_again_s": plan.look_again_s,
+        }
+
+    async def _drill(self, name: str, body: bytes) -> Output:
+        try:
+            wanted = msgspec.json.decode(body or b"{}", type=DrillRequest)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            raise invalid_value(
+                'The body must be JSON such as {"shard_id": "0001", "accepts_loss": false}.'
+            ) from None
+        drill = await drills.begin(
+            self.service, name, shard_id=wanted.shard_id, accepts_loss=wanted.accepts_loss
+        )
+        async with asyncio.timeout(_DRILL_DEADLINE_S):
+            await self.end_node(drill.uid, drill.node_id)
+        return {
+            "name": drill.group_name,
+            "shard_id": drill.shard_id,
+            "node_id": drill.node_id,
+            "at": drill.at,
         }
 
     async def _install(self, body: bytes) -> Output:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import functools
 import json
 import logging
 import os
@@ -26,6 +27,7 @@ import uvicorn
 from cachewright.agent import pool, ports
 from cachewright.agent.supervisor import LocalAgent
 from cachewright.api.app import App, make_app
+from cachewright.control.drill import end_node
 from cachewright.control.execute import Executor
 from cachewright.control.loop import Controller, sweep_events
 from cachewright.control.notify import Notifier
@@ -159,9 +161,10 @@ def _parts(  # noqa: PLR0917 this is where everything meets
     executor = Executor(
         agent=agent, store=records, clock=clock, arns=arns, pool=places, epoch=epoch
     )
+    observer = Observer(agent, clock)
     controller = Controller(
         store=records,
-        observer=Observer(agent, clock),
+        observer=observer,
         executor=executor,
         clock=clock,
         limits=settings.limits,
@@ -180,6 +183,7 @@ def _parts(  # noqa: PLR0917 this is where everything meets
         lookup=_lookup(settings, credentials),
         explain=controller.explain,
         install=agent.install,
+        end_node=functools.partial(end_node, records, observer, executor),
     )
     return _Parts(
         controller=controller,

@@ -41,12 +41,17 @@ async def no_install(engine: EngineName, version: str) -> EngineOffer:
     raise CommandFailed(f"cannot install {engine.value} {version}: no network")
 
 
+async def no_end(uid: str, node_id: str) -> None:
+    raise CommandFailed(f"{node_id} does not run")
+
+
 def app_of(world: World) -> App:
     return make_app(
         world.service,
         lookup={"test": SECRET}.get,
         explain=no_explanation,
         install=no_install,
+        end_node=no_end,
     )
 
 

@@ -24,6 +24,7 @@ from tests.unit.api.api_caller import (
     app_of,
     ask,
     ask_signed,
+    no_end,
     no_explanation,
     no_install,
     serve,
@@ -213,7 +214,11 @@ def test_the_command_line_understands_the_native_face(tmp_path: Path) -> None:
             return Explanation(group=group, previous=None, plan=plan)
 
         app = make_app(
-            world.service, lookup={"test": SECRET}.get, explain=explain, install=no_install
+            world.service,
+            lookup={"test": SECRET}.get,
+            explain=explain,
+            install=no_install,
+            end_node=no_end,
         )
         groups = await ask_signed(app, "GET", f"{base}/groups")
         (row,) = msgspec.json.decode(groups.body, type=answers.Groups).groups
@@ -266,11 +271,72 @@ def test_an_installation_answers_what_is_there_then(tmp_path: Path) -> None:
             return OFFERS[0]
 
         app = make_app(
-            world.service, lookup={"test": SECRET}.get, explain=no_explanation, install=install
+            world.service,
+            lookup={"test": SECRET}.get,
+            explain=no_explanation,
+            install=install,
+            end_node=no_end,
         )
         path = "/cachewright/v1/engines/install"
         body = b'{"engine": "valkey", "version": "8.1"}'
         answer = await ask_signed(app, "POST", path, body)
         assert answer.document["version"] == "9.1.2"
+
+    serve(tmp_path, scenario)
+
+
+def test_a_drill_ends_the_primary_and_says_which_it_was(tmp_path: Path) -> None:
+    async def scenario(world: World, app: App) -> None:
+        spec = await world.create_available(num_cache_clusters=2)
+        ended: list[tuple[str, str]] = []
+
+        async def end(uid: str, node_id: str) -> None:
+            ended.append((uid, node_id))
+
+        app = make_app(
+            world.service,
+            lookup={"test": SECRET}.get,
+            explain=no_explanation,
+            install=no_install,
+            end_node=end,
+        )
+        path = "/cachewright/v1/groups/demo/drill"
+        for body in (b"", b'{"shard_id": "0001"}', b'{"accepts_loss": true}'):
+            answer = await ask_signed(app, "POST", path, body)
+            shown = answer.document
+            assert (shown["name"], shown["shard_id"], shown["node_id"]) == (
+                "demo",
+                "0001",
+                "demo-001",
+            )
+            assert shown["at"]
+        assert ended == [(spec.uid, "demo-001")] * 3
+
+    serve(tmp_path, scenario)
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "status", "code"),
+    [
+        ("demo", b"\xff", 400, "InvalidParameterValue"),
+        ("demo", b"[" * 100_000, 400, "InvalidParameterValue"),
+        ("demo", b'{"shard_id": 1}', 400, "InvalidParameterValue"),
+        ("demo", b'{"accepts_loss": "yes"}', 400, "InvalidParameterValue"),
+        ("demo", b'{"shard": "0001"}', 400, "InvalidParameterValue"),
+        ("demo", b'{"shard_id": "0009"}', 404, "NodeGroupNotFoundFault"),
+        ("nobody", b"", 404, "ReplicationGroupNotFoundFault"),
+        ("bare", b"", 400, "InvalidReplicationGroupState"),
+        # It was allowed, and the host says that nothing runs.
+        ("bare", b'{"accepts_loss": true}', 503, "ServiceUnavailable"),
+    ],
+)
+def test_a_drill_is_refused_with_its_reason(
+    tmp_path: Path, name: str, body: bytes, status: int, code: str
+) -> None:
+    async def scenario(world: World, app: App) -> None:
+        await world.create_available(num_cache_clusters=2)
+        await world.create_available(replication_group_id="bare")
+        answer = await ask_signed(app, "POST", f"/cachewright/v1/groups/{name}/drill", body)
+        assert (answer.status, answer.document["code"]) == (status, code)
 
     serve(tmp_path, scenario)
