@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 _SCALING = "changing the number of shards and replicas comes later"
-_FAILOVER = "failover on request comes later"
 _SNAPSHOTS = "snapshots come later"
 _USERS = "users, user groups and their passwords come later"
 _GLOBAL = "global datastores come later"
@@ -23,7 +22,6 @@ _BY_REASON: Mapping[str, tuple[str, ...]] = {
         "IncreaseReplicaCount",
         "ModifyReplicationGroupShardConfiguration",
     ),
-    _FAILOVER: ("TestFailover",),
     _SNAPSHOTS: ("CopySnapshot", "CreateSnapshot", "DeleteSnapshot", "DescribeSnapshots"),
     _USERS: (
         "CreateUser",

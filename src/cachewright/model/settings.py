@@ -34,6 +34,8 @@ class Limits:
     security_groups: int = 50
     reserved_nodes: int = 300
     tags_per_resource: int = 50
+    #: Tests of failover that are accepted within any 24 hours, of all groups together.
+    test_failovers_per_day: int = 15
     #: A group that is still `creating` after this long ends in `create-failed`.
     create_deadline_s: float = 300.0
     #: Starts of one node that may fail in a row before its create is given up.

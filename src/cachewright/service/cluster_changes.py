@@ -23,6 +23,7 @@ from cachewright.service import (
     new_cluster,
     pending,
     quotas,
+    restarts,
     rules,
     views,
 )
@@ -165,7 +166,7 @@ async def reboot(service: Service, cluster_id: str, node_ids: tuple[str, ...]) -
         cluster = views.find_cluster(service.records, cluster_id)
         due = _nodes_to_restart(cluster, node_ids)
         before = cluster.group.spec
-        after = _with_restarts(before, due)
+        after = restarts.asked(before, due)
         changes = ChangeSet()
         changes.replace(SPEC + before.uid, after, cluster.group.spec_revision)
         shown = ", ".join(sorted(node_ids))
@@ -198,18 +199,3 @@ def _nodes_to_restart(cluster: views.ClusterView, named: tuple[str, ...]) -> fro
         known = {cache_nodes.ONLY_NODE_ID: cluster_id}
     cache_nodes.refuse_unknown_ids(named, known)
     return frozenset(known[node_id] for node_id in named)
-
-
-def _with_restarts(spec: GroupSpec, node_ids: frozenset[str]) -> GroupSpec:
-    generation = spec.generation + 1
-    shards = tuple(
-        dataclasses.replace(
-            shard,
-            nodes=tuple(
-                dataclasses.replace(node, restarts=generation) if node.node_id in node_ids else node
-                for node in shard.nodes
-            ),
-        )
-        for shard in spec.shards
-    )
-    return dataclasses.replace(spec, shards=shards, generation=generation)

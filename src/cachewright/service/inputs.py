@@ -101,6 +101,13 @@ class DeleteReplicationGroup(msgspec.Struct, frozen=True, kw_only=True, rename="
     retain_primary_cluster: bool | None = None
 
 
+class TestFailover(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
+    """A failover of one shard, to see what it does."""
+
+    replication_group_id: str
+    node_group_id: str
+
+
 class DescribeReplicationGroups(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
     """A look at one replication group, or at all."""
 

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 from cachewright.model.errors import ClientFault, invalid_value
+from cachewright.model.groups import GroupSpec, ShardSpec
 from cachewright.model.settings import Settings
 
 GROUP_ID_CHARS_MAX = 40
@@ -151,6 +152,17 @@ def group_not_found(name: str) -> ClientFault:
     """Return the error for a replication group that is not there."""
     return ClientFault(
         "ReplicationGroupNotFoundFault", f"ReplicationGroup {shown(name)} not found."
+    )
+
+
+def shard_of(spec: GroupSpec, shard_id: str) -> ShardSpec:
+    """Return the shard with this id, or raise that the group has none."""
+    for shard in spec.shards:
+        if shard.shard_id == shard_id:
+            return shard
+    raise ClientFault(
+        "NodeGroupNotFoundFault",
+        f"Node group {shown(shard_id)} of replication group {spec.name} not found.",
     )
 
 

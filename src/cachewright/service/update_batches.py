@@ -24,7 +24,15 @@ from cachewright.model.service_updates import (
     UpdateStatus,
 )
 from cachewright.model.status import GroupState
-from cachewright.service import events, rules, service_updates, update_actions, views, windows
+from cachewright.service import (
+    events,
+    restarts,
+    rules,
+    service_updates,
+    update_actions,
+    views,
+    windows,
+)
 from cachewright.service.context import Decision, Service, change
 from cachewright.service.inputs_service_updates import (
     BatchApplyUpdateAction,
@@ -185,8 +193,7 @@ async def _apply(
             ),
             is_automatic=is_automatic,
         )
-        restarts = {node.node_id: node.asked for node in request.nodes}
-        after = _with_restarts(group.spec, restarts)
+        after = restarts.asked(group.spec, {node.node_id for node in request.nodes})
         changes = _changes_of(
             group,
             after,
@@ -228,14 +235,14 @@ async def _stop(
             )
         request = dataclasses.replace(found.value, stopped_at=service.clock.now())
         outdated = service_updates.outdated_nodes(group, update)
-        restarts = {
+        taken_back = {
             node.node_id: asked.before
             for node in group.spec.nodes()
             if node.node_id in outdated
             and (asked := request.of(node.node_id)) is not None
             and node.restarts == asked.asked
         }
-        after = _with_restarts(group.spec, restarts)
+        after = restarts.numbered(group.spec, taken_back)
         changes = _changes_of(
             group,
             after,
@@ -246,20 +253,6 @@ async def _stop(
         return Decision(uid=after.uid, changes=changes, result=UpdateState.STOPPING)
 
     return await change(service, decide)
-
-
-def _with_restarts(spec: GroupSpec, restarts: dict[str, int]) -> GroupSpec:
-    shards = tuple(
-        dataclasses.replace(
-            shard,
-            nodes=tuple(
-                dataclasses.replace(node, restarts=restarts.get(node.node_id, node.restarts))
-                for node in shard.nodes
-            ),
-        )
-        for shard in spec.shards
-    )
-    return dataclasses.replace(spec, shards=shards, generation=spec.generation + 1)
 
 
 def _changes_of(

@@ -22,6 +22,7 @@ from cachewright.model.groups import (
     GroupSpec,
     NodePlacement,
     NodeSpec,
+    RestartCause,
     ShardSpec,
 )
 from cachewright.model.status import GroupState, GroupStatus, NodeState, NodeStatus, Role
@@ -40,6 +41,8 @@ class GroupView:
     is_standalone: bool
     #: Revision at which the spec was written, for compare-and-set.
     spec_revision: int
+    #: The same of the status; 0 where there is none.
+    status_revision: int = 0
 
     @property
     def state(self) -> GroupState:
@@ -48,7 +51,8 @@ class GroupView:
             return GroupState.DELETING
         if self.status is None:
             return GroupState.CREATING
-        is_changing = self.changes_nodes() or any(map(self._is_due, self.spec.nodes()))
+        awaited = {self._awaited(node) for node in self.spec.nodes()}
+        is_changing = self.changes_nodes() or RestartCause.REBOOT in awaited
         if self.status.state is GroupState.AVAILABLE and is_changing:
             return GroupState.MODIFYING
         return self.status.state
@@ -92,18 +96,21 @@ class GroupView:
         seen = self.seen(node_id)
         if seen is None:
             return NodeState.CREATING
-        return NodeState.REBOOTING if self._is_due(node) else seen.state
+        cause = self._awaited(node)
+        return seen.state if cause is None else _AWAITING[cause]
 
-    def _is_due(self, node: NodeSpec) -> bool:
-        """Tell whether a restart or a version was asked for that the loop has not looked at."""
+    def _awaited(self, node: NodeSpec) -> RestartCause | None:
+        """Return why a node is to restart, where the loop has not looked at that yet."""
         seen, looked_at = self.seen(node.node_id), self.status
         if looked_at is None or looked_at.observed_generation >= self.spec.generation:
-            return False
+            return None
         runs = seen.engine_version if seen else None
         is_outdated = runs is not None and (
             engines.api_version_of(self.spec.engine, runs) != self.spec.engine_version
         )
-        return is_outdated or node.restarts > looked_at.observed_generation
+        if is_outdated:
+            return RestartCause.REBOOT
+        return node.restart_cause if node.restarts > looked_at.observed_generation else None
 
     def role_of(self, node_id: str) -> Role | None:
         """Return the role in which a node was last seen, `None` while nobody knows."""
@@ -158,6 +165,11 @@ class ClusterView:
         return NodeState[self.group.state.name]
 
 
+#: The state of a node that was asked to restart. A test of failover leaves the group available.
+_AWAITING = {
+    RestartCause.REBOOT: NodeState.REBOOTING,
+    RestartCause.TEST_FAILOVER: NodeState.MODIFYING,
+}
 #: States of a group that say all of a Memcached cluster, whatever its nodes do.
 _OF_GROUP = {
     GroupState.CREATING: NodeState.CREATING,
@@ -190,6 +202,7 @@ def view(records: Records, uid: str) -> GroupView | None:
         status=None if status is None else status.value,
         is_standalone=is_standalone,
         spec_revision=spec.mod_revision,
+        status_revision=0 if status is None else status.mod_revision,
     )
 
 
@@ -256,7 +269,11 @@ def cluster_of(group: GroupView, cluster_id: str) -> ClusterView | None:
     return ClusterView(group=group, cluster_id=cluster_id, nodes=nodes) if nodes else None
 
 
+def with_spec(group: GroupView, spec: GroupSpec) -> GroupView:
+    """Return how a group is seen once `spec` is written down."""
+    return dataclasses.replace(group, spec=spec)
+
+
 def changed(cluster: ClusterView, spec: GroupSpec) -> ClusterView:
     """Return how a cluster is seen once `spec` is written down."""
-    group = dataclasses.replace(cluster.group, spec=spec)
-    return cluster_of(group, cluster.cluster_id) or cluster
+    return cluster_of(with_spec(cluster.group, spec), cluster.cluster_id) or cluster

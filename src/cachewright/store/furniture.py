@@ -3,10 +3,12 @@
 Typed reads on top of `Records`. All of these records are written by `service` alone.
 
 Keys: `subnet-group/NAME`, `security-group/NAME`, `reservation/ID`, `service-update/NAME`,
-`update-request/NAME/UID`.
+`update-request/NAME/UID`, `test-failovers`.
 """
 
 from __future__ import annotations
+
+import datetime
 
 from cachewright.model.reservations import Reservation
 from cachewright.model.security_groups import SecurityGroup
@@ -19,6 +21,8 @@ SECURITY_GROUP = "security-group/"
 SERVICE_UPDATE = "service-update/"
 SUBNET_GROUP = "subnet-group/"
 UPDATE_REQUEST = "update-request/"
+#: One record for the account: it outlives the groups.
+TEST_FAILOVERS = "test-failovers"
 
 
 def subnet_group(records: Records, name: str) -> Versioned[SubnetGroup] | None:
@@ -70,3 +74,9 @@ def request_key(update_name: str, uid: str) -> str:
 def update_request(records: Records, update_name: str, uid: str) -> Versioned[UpdateRequest] | None:
     """Return what was asked of a group, `None` for nothing."""
     return records.find(request_key(update_name, uid), UpdateRequest)
+
+
+def test_failovers(records: Records) -> Versioned[tuple[datetime.datetime, ...]]:
+    """Return when tests of failover were accepted lately; revision 0 where none ever was."""
+    found = records.find(TEST_FAILOVERS, tuple[datetime.datetime, ...])
+    return Versioned((), 0) if found is None else found

@@ -64,6 +64,7 @@ HANDLERS: Mapping[str, Handler] = MappingProxyType(
         "RemoveTagsFromResource": tags.remove,
         "ResetCacheParameterGroup": parameter_groups.reset,
         "RevokeCacheSecurityGroupIngress": security_groups.revoke,
+        "TestFailover": replication_groups.test_failover,
     }
 )
 

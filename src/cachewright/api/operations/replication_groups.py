@@ -6,7 +6,7 @@ from cachewright.api import render
 from cachewright.api.render import Output
 from cachewright.protocol import encode, pagination
 from cachewright.protocol.decode import Params
-from cachewright.service import inputs, replication_groups, views
+from cachewright.service import failover_tests, inputs, replication_groups, views
 from cachewright.service.context import Service
 
 
@@ -26,6 +26,12 @@ async def delete(service: Service, params: Params) -> Output:
     """DeleteReplicationGroup."""
     wanted = inputs.read(inputs.DeleteReplicationGroup, params)
     return _shown(service, await replication_groups.delete(service, wanted))
+
+
+async def test_failover(service: Service, params: Params) -> Output:
+    """TestFailover."""
+    wanted = inputs.read(inputs.TestFailover, params)
+    return _shown(service, await failover_tests.test(service, wanted))
 
 
 async def describe(service: Service, params: Params) -> Output:
