@@ -39,7 +39,7 @@ def replication_group(arns: Arns, group: GroupView) -> Output:
         "ReplicationGroupId": spec.name,
         "Description": spec.description,
         "Status": group.state.value,
-        "PendingModifiedValues": {},
+        "PendingModifiedValues": _pending(group),
         "MemberClusters": [node.node_id for node in (*spec.nodes(), *group.leaving())],
         "NodeGroups": [_node_group(group, group.placement, shard) for shard in spec.shards]
         if group.placement is not None
@@ -58,7 +58,7 @@ def replication_group(arns: Arns, group: GroupView) -> Output:
         "AutoMinorVersionUpgrade": spec.auto_minor_version_upgrade,
         "ClusterMode": _enabled(spec.cluster_enabled),
         "Engine": spec.engine.value,
-        "Durability": "disabled",
+        "Durability": spec.durability,
         "EffectiveDurability": "disabled",
         **NOT_OFFERED,
     }
@@ -212,7 +212,19 @@ def _automatic_failover(group: GroupView) -> str:
     spec = group.spec
     if spec.automatic_failover and not spec.cluster_enabled and group.state is GroupState.CREATING:
         return "enabling"
+    if group.switches_failover:
+        return "enabling" if spec.automatic_failover else "disabling"
     return _enabled(spec.automatic_failover)
+
+
+def _pending(group: GroupView) -> Output:
+    """Return `ReplicationGroupPendingModifiedValues`: what waits, and what is under way."""
+    shown: Output = {}
+    if group.spec.pending is not None:
+        shown["PrimaryClusterId"] = group.spec.pending.primary_node_id
+    if group.switches_failover:
+        shown["AutomaticFailoverStatus"] = _enabled(group.spec.automatic_failover)
+    return shown
 
 
 def notification_target(group: GroupView) -> Output | None:

@@ -101,6 +101,8 @@ class PendingChanges:
     node_ids_to_remove: tuple[str, ...] = ()
     parameter_group: str | None = None
     engine_version: str | None = None
+    #: Who shall become the primary.
+    primary_node_id: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -137,8 +139,12 @@ class GroupSpec:
     #: Cluster mode disabled without automatic failover: who shall be the primary whenever it is
     #: able to; `None` where nobody has said so.
     primary_node_id: str | None = None
+    #: What was asked of `Durability`; what it says is the same.
+    durability: str = "disabled"
     #: Grows by one with each accepted change.
     generation: int = 1
+    #: The one that last turned automatic failover on or off, 0 where none did.
+    failover_generation: int = 0
     deletion: Deletion | None = None
 
     def __post_init__(self) -> None:

@@ -65,6 +65,7 @@ class CreateReplicationGroup(msgspec.Struct, frozen=True, kw_only=True, rename="
     auto_minor_version_upgrade: bool | None = None
     snapshot_window: str | None = None
     cluster_mode: str | None = None
+    durability: str | None = None
 
 
 class ModifyReplicationGroup(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
@@ -72,6 +73,7 @@ class ModifyReplicationGroup(msgspec.Struct, frozen=True, kw_only=True, rename="
 
     replication_group_id: str
     replication_group_description: str | None = None
+    primary_cluster_id: str | None = None
     snapshotting_cluster_id: str | None = None
     automatic_failover_enabled: bool | None = None
     multi_az_enabled: bool | None = msgspec.field(default=None, name="MultiAZEnabled")
@@ -92,6 +94,7 @@ class ModifyReplicationGroup(msgspec.Struct, frozen=True, kw_only=True, rename="
     #: Without a token there is nothing to set, rotate or delete; a token is refused.
     auth_token_update_strategy: str | None = None
     cluster_mode: str | None = None
+    durability: str | None = None
 
 
 class DeleteReplicationGroup(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):

@@ -14,6 +14,7 @@ from cachewright.model.subnet_groups import DEFAULT_SUBNET_GROUP
 from cachewright.service import (
     associations,
     engine_versions,
+    failover_settings,
     metadata,
     node_types,
     parameter_groups,
@@ -24,8 +25,6 @@ from cachewright.service import (
 )
 from cachewright.service.context import Service
 from cachewright.service.inputs import CreateReplicationGroup
-
-NODES_FOR_FAILOVER = 2
 
 
 def new_spec(service: Service, wanted: CreateReplicationGroup) -> GroupSpec:
@@ -81,6 +80,7 @@ def new_spec(service: Service, wanted: CreateReplicationGroup) -> GroupSpec:
         snapshotting_node_id=_snapshotting_node(shards, cluster_enabled),
         notification=metadata.new_notification(wanted.notification_topic_arn),
         auto_minor_version_upgrade=wanted.auto_minor_version_upgrade is not False,
+        durability=failover_settings.durability(wanted.durability),
         created_at=service.clock.now(),
     )
 
@@ -131,7 +131,7 @@ def _automatic_failover(
                 "Redis with cluster mode enabled cannot be created with auto failover turned off."
             )
         return True
-    if asked and len(shards[0].nodes) < NODES_FOR_FAILOVER:
+    if asked and len(shards[0].nodes) < failover_settings.NODES_FOR_FAILOVER:
         raise invalid_combination(
             "When using automatic failover, there must be at least 2 cache clusters in the "
             "replication group."
@@ -144,14 +144,7 @@ def _multi_az(
 ) -> bool:
     if not wanted.multi_az_enabled:
         return False
-    if not failover:
-        raise invalid_combination("MultiAZEnabled requires AutomaticFailoverEnabled.")
-    for shard in shards:
-        if len({node.zone for node in shard.nodes}) < NODES_FOR_FAILOVER:
-            raise invalid_combination(
-                "MultiAZEnabled requires at least one replica in another availability zone in "
-                f"each node group; node group {shard.shard_id} has none."
-            )
+    failover_settings.require_multi_az(shards, failover=failover)
     return True
 
 

@@ -40,6 +40,7 @@ def applied(spec: GroupSpec, *, taken: Collection[str], now: datetime.datetime) 
         shards=shards,
         parameter_group=changes.parameter_group or spec.parameter_group,
         engine_version=changes.engine_version or spec.engine_version,
+        primary_node_id=changes.primary_node_id or spec.primary_node_id,
         pending=None,
     )
 

@@ -13,7 +13,15 @@ import msgspec
 from cachewright.model.errors import ClientFault, invalid_combination
 from cachewright.model.groups import GroupSpec, NodeSpec, ShardSpec
 from cachewright.model.status import GroupState, NodeState, Role
-from cachewright.service import events, new_cluster, quotas, rules, tags, views
+from cachewright.service import (
+    events,
+    failover_settings,
+    new_cluster,
+    quotas,
+    rules,
+    tags,
+    views,
+)
 from cachewright.service.context import Decision, Service, change
 from cachewright.service.inputs_cache_clusters import CreateCacheCluster
 from cachewright.store.records import NODE_NAME, SPEC, TAGS, ChangeSet
@@ -66,6 +74,7 @@ async def remove(service: Service, cluster_id: str) -> views.ClusterView:
         before = cluster.group.spec
         kept = tuple(n for n in before.shards[0].nodes if n.node_id != cluster.cluster_id)
         after = _with_nodes(before, kept)
+        after = failover_settings.without_wishes(after, cluster.cluster_id)
         if before.snapshotting_node_id == cluster.cluster_id:
             source = _source_of_snapshots(cluster, kept)
             after = dataclasses.replace(after, snapshotting_node_id=source)
@@ -159,6 +168,14 @@ def _refuse_needed(cluster: views.ClusterView) -> None:
         raise rules.invalid_cluster_state(
             f"Cache cluster {cluster_id} is the last replica of replication group {spec.name}, "
             "which has automatic failover enabled, and cannot be deleted."
+        )
+    kept = tuple(node for node in nodes if node.node_id != cluster_id)
+    if spec.multi_az and not failover_settings.spans_zones(
+        dataclasses.replace(spec.shards[0], nodes=kept)
+    ):
+        raise rules.invalid_cluster_state(
+            f"Cache cluster {cluster_id} is the last one of replication group {spec.name}, which "
+            "has Multi-AZ enabled, in another availability zone, and cannot be deleted."
         )
 
 

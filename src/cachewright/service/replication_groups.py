@@ -17,6 +17,7 @@ from cachewright.model.status import GroupState
 from cachewright.service import (
     associations,
     events,
+    failover_settings,
     metadata,
     new_group,
     pending,
@@ -92,7 +93,7 @@ async def modify(service: Service, wanted: ModifyReplicationGroup) -> views.Grou
         _refuse_other_shape(before, wanted)
         after = pending.decided(
             group,
-            _modified(service, before, wanted),
+            _modified(service, group, wanted),
             is_immediate=bool(wanted.apply_immediately),
             now=service.clock.now(),
         )
@@ -107,6 +108,8 @@ async def modify(service: Service, wanted: ModifyReplicationGroup) -> views.Grou
         changes.replace(records.SPEC + before.uid, after, group.spec_revision)
         associations.use(service, changes, after)
         events.about_group(service, changes, before.name, _modify_text(after))
+        if after.automatic_failover != before.automatic_failover:
+            events.about_group(service, changes, before.name, _failover_text(after))
         result = dataclasses.replace(group, spec=after)
         return Decision(uid=before.uid, changes=changes, result=result)
 
@@ -120,21 +123,15 @@ def _modify_text(after: GroupSpec) -> str:
     return f"{text}; waiting for the maintenance window {after.maintenance_window}"
 
 
+def _failover_text(after: GroupSpec) -> str:
+    turned = "on" if after.automatic_failover else "off"
+    return f"Automatic failover has been turned {turned} for replication group {after.name}"
+
+
 def _refuse_other_shape(spec: GroupSpec, wanted: ModifyReplicationGroup) -> None:
     """Refuse what cannot change; naming what is there already is harmless."""
-    if wanted.automatic_failover_enabled is False and spec.cluster_enabled:
-        raise invalid_combination(
-            "Turning off automatic failover for replication group with cluster mode enabled is "
-            "not supported."
-        )
-    has_replica = len(spec.shards[0].nodes) >= new_group.NODES_FOR_FAILOVER
-    if wanted.automatic_failover_enabled and not spec.automatic_failover and not has_replica:
-        raise invalid_combination(
-            "Replication group must have at least one read replica to enable autofailover."
-        )
+    failover_settings.durability(wanted.durability)
     current = (
-        ("AutomaticFailoverEnabled", wanted.automatic_failover_enabled, spec.automatic_failover),
-        ("MultiAZEnabled", wanted.multi_az_enabled, spec.multi_az),
         ("CacheNodeType", wanted.cache_node_type or None, spec.node_type),
         ("Engine", _lower(wanted.engine), spec.engine.value),
         ("EngineVersion", wanted.engine_version or None, spec.engine_version),
@@ -163,19 +160,24 @@ def _lower(text: str | None) -> str | None:
     return text.lower() if text else None
 
 
-def _modified(service: Service, spec: GroupSpec, wanted: ModifyReplicationGroup) -> GroupSpec:
+def _modified(
+    service: Service, group: views.GroupView, wanted: ModifyReplicationGroup
+) -> GroupSpec:
+    spec = failover_settings.modified(group.spec, wanted)
     description = wanted.replication_group_description
     line = engines.line_of(spec.engine, spec.engine_version)
-    waiting = spec.pending
+    waiting = spec.pending or PendingChanges()
     if line is not None:
         name = wanted.cache_parameter_group_name
         asked = associations.asked(service, spec, name, line)
-        waiting = pending.waiting(PendingChanges(parameter_group=asked))
+        waiting = dataclasses.replace(waiting, parameter_group=asked)
+    primary = failover_settings.promotion(group, spec, wanted.primary_cluster_id)
+    waiting = dataclasses.replace(waiting, primary_node_id=primary)
     return dataclasses.replace(
         metadata.modified(spec, wanted, region=service.settings.region),
         description=spec.description if description is None else rules.description(description),
         snapshotting_node_id=_modified_snapshotting_node(spec, wanted.snapshotting_cluster_id),
-        pending=waiting,
+        pending=pending.waiting(waiting),
     )
 
 
@@ -211,7 +213,11 @@ async def delete(service: Service, wanted: DeleteReplicationGroup) -> views.Grou
             )
         retained = _retained_node(group) if wanted.retain_primary_cluster else None
         deletion = Deletion(requested_at=service.clock.now(), retained_node_id=retained)
-        after = dataclasses.replace(spec, deletion=deletion, generation=spec.generation + 1)
+        after = dataclasses.replace(
+            failover_settings.without_wishes(spec, None),
+            deletion=deletion,
+            generation=spec.generation + 1,
+        )
         changes = records.ChangeSet()
         changes.replace(records.SPEC + spec.uid, after, group.spec_revision)
         if retained is not None:

@@ -27,7 +27,6 @@ _NO_USERS = "users and user groups are not offered yet"
 _NO_LOGS = "log delivery is not offered yet"
 _NO_IPV6 = "only ipv4 is offered"
 _NO_OUTPOSTS = "outposts are not offered"
-_NO_DURABILITY = "durable writes are not offered yet"
 _NO_CLASSIC = "Use of cache security groups is not permitted in this API version for your account"
 _NO_AUTH = "The AUTH token is only supported when encryption-in-transit is enabled"
 
@@ -40,7 +39,6 @@ _OF_CLUSTERS = (
 )
 _IN_BOTH = (
     *_OF_CLUSTERS,
-    Unoffered("Durability", _NO_DURABILITY, ("default", "disabled")),
     Unoffered("TransitEncryptionEnabled", _NO_TLS, (False,)),
     Unoffered("TransitEncryptionMode", _NO_TLS),
 )
@@ -61,7 +59,6 @@ UNOFFERED: Mapping[str, tuple[Unoffered, ...]] = {
     ),
     "ModifyReplicationGroup": (
         *_IN_BOTH,
-        Unoffered("PrimaryClusterId", "promoting a replica on request is not offered yet"),
         Unoffered("RemoveUserGroups", _NO_USERS, (False,)),
         Unoffered("UserGroupIdsToAdd", _NO_USERS),
         Unoffered("UserGroupIdsToRemove", _NO_USERS),

@@ -53,6 +53,7 @@ class GroupView:
             return GroupState.CREATING
         awaited = {self._awaited(node) for node in self.spec.nodes()}
         is_changing = self.changes_nodes() or RestartCause.REBOOT in awaited
+        is_changing = is_changing or self._is_promoting()
         if self.status.state is GroupState.AVAILABLE and is_changing:
             return GroupState.MODIFYING
         return self.status.state
@@ -62,6 +63,20 @@ class GroupView:
         seen = (self.seen(node.node_id) for node in self.spec.nodes())
         comes = any(one is None or one.state is NodeState.CREATING for one in seen)
         return comes or bool(self.leaving())
+
+    def _is_promoting(self) -> bool:
+        """Tell whether a node is to become the primary that is able to and is none yet."""
+        wished = self.spec.primary_node_id
+        if wished is None or self.spec.automatic_failover:
+            return False
+        is_able = self.node_state(wished) is NodeState.AVAILABLE
+        return is_able and self.role_of(wished) is Role.REPLICA
+
+    @property
+    def switches_failover(self) -> bool:
+        """Automatic failover was turned on or off, and the loop has not looked at that yet."""
+        looked_at = self.status.observed_generation if self.status else 0
+        return looked_at < self.spec.failover_generation
 
     def leaving(self) -> tuple[NodeSpec, ...]:
         """Return the nodes that were taken out of the group and are not gone yet."""

@@ -74,7 +74,6 @@ CREATE: dict[str, object] = {"ReplicationGroupId": "a", "ReplicationGroupDescrip
         ("PrimaryClusterId", "node"),
         ("NetworkType", "ipv6"),
         ("IpDiscovery", "ipv6"),
-        ("Durability", "sync"),
         ("KmsKeyId", "key"),
         ("CacheSecurityGroupNames", ["classic"]),
         ("NodeGroupConfiguration", [{"PrimaryOutpostArn": "arn"}]),
@@ -99,7 +98,6 @@ def test_what_is_not_offered_is_refused_with_its_name_and_never_with_its_value(
         ("AuthToken", ""),
         ("UserGroupIds", []),
         ("NetworkType", "ipv4"),
-        ("Durability", "default"),
         ("CacheSecurityGroupNames", ["default"]),
     ],
 )

@@ -252,7 +252,9 @@ NOT_OFFERED = "changing it is not offered yet"
             {"engine_version": "8.1"}, IPC, "Cannot modify valkey from 9.1 to 8.1", id="downgrade"
         ),
         pytest.param({"engine": "redis"}, IPC, NOT_OFFERED, id="engine"),
-        pytest.param({"multi_az_enabled": True}, IPC, NOT_OFFERED, id="zones"),
+        pytest.param(
+            {"multi_az_enabled": True}, IPC, "requires AutomaticFailoverEnabled", id="zones"
+        ),
         pytest.param({"cluster_mode": "compatible"}, IPC, NOT_OFFERED, id="mode"),
         pytest.param(
             {"cache_parameter_group_name": "default.redis7"},
