@@ -5,9 +5,12 @@ Real service, real engines, boto3. Engines are asked by their administrator what
 
 from __future__ import annotations
 
+import functools
 import secrets
+import signal
 import socket
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import botocore.exceptions
@@ -197,3 +200,56 @@ def test_memcached_takes_a_change_with_a_reboot(
     for endpoint in cache_kit.nodes(cluster).values():
         with cache_kit.connect(endpoint) as node:
             assert node.stats("settings")["item_size_max"] == "2097152"
+
+
+def _has(folder: Path, text: bytes) -> bool:
+    return any(text in path.read_bytes() for path in folder.iterdir())
+
+
+@pytest.mark.parametrize("family", ["valkey9", "redis7"])
+def test_an_append_only_file_is_kept_and_flushed_as_asked_while_nodes_run(
+    service: testing.Service, api: Any, make_parameters: Make, group_id: str, family: str
+) -> None:
+    name = make_parameters(family, appendonly="yes", appendfsync="always")
+    engine = {"valkey9": "valkey", "redis7": "redis"}[family]
+    try:
+        group = kit.create_available(
+            api, group_id, replicas=1, CacheParameterGroupName=name, Engine=engine
+        )
+    except botocore.exceptions.ClientError as error:
+        pytest.skip(str(error))
+    wait_setting(service, group, "appendonly", "yes")
+    wait_setting(service, group, "appendfsync", "always")
+    with kit.connect(kit.primary_endpoint(group)) as client:
+        assert client.set("greeting", "hello")
+    for node_id in group["MemberClusters"]:
+        folder = kit.node_folders(service.state_dir)[node_id] / "appendonlydir"
+        kit.wait_until("the write is in the file", functools.partial(_has, folder, b"greeting"))
+    change(api, name, appendonly="no", appendfsync="no")
+    wait_setting(service, group, "appendonly", "no")
+    for node_id in group["MemberClusters"]:
+        wait_in_sync(api, node_id)
+    change(api, name, appendonly="yes", appendfsync="everysec")
+    wait_setting(service, group, "appendonly", "yes")
+    wait_setting(service, group, "appendfsync", "everysec")
+
+
+def test_a_primary_without_the_replica_that_writes_need_refuses_them_until_it_is_back(
+    service: testing.Service, api: Any, make_parameters: Make, group_id: str
+) -> None:
+    name = make_parameters(**{"min-replicas-to-write": "1", "min-replicas-max-lag": "1"})
+    group = kit.create_available(api, group_id, replicas=1, CacheParameterGroupName=name)
+    replica = kit.engines(service.state_dir)[group["MemberClusters"][1]]
+
+    def write() -> str:
+        with kit.connect(kit.primary_endpoint(group)) as client:
+            try:
+                return str(client.set("greeting", "hello"))
+            except valkey.exceptions.ResponseError as error:
+                return str(error)
+
+    kit.wait_until("taken", write, is_it=lambda said: said == "True")
+    replica.kill(signal.SIGSTOP)
+    kit.wait_until("refused", write, is_it=lambda said: said.startswith("NOREPLICAS"))
+    replica.kill()
+    kit.wait_until("taken again", write, is_it=lambda said: said == "True")

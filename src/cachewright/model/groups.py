@@ -159,6 +159,10 @@ class GroupSpec:
         for shard in self.shards:
             yield from shard.nodes
 
+    def replicas_least(self) -> int:
+        """Return how many replicas the shard has that has fewest."""
+        return min(len(shard.nodes) for shard in self.shards) - 1
+
     def topic_arn(self) -> str:
         """Return the topic that its events are published to now, empty for none."""
         notification = self.notification

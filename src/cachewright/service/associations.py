@@ -22,11 +22,16 @@ def first(
     *,
     node_type: str,
     cluster_enabled: bool,
+    replicas: int = 0,
 ) -> str:
-    """Return the parameter group of new nodes: the one that is named, or the family's default."""
+    """Return the parameter group of new nodes: the one that is named, or the family's default.
+
+    `replicas`: how many the smallest shard has.
+    """
     if not name:
         return parameter_groups.default_name(line, cluster_enabled=cluster_enabled)
-    group = _checked(service, name, line, node_type=node_type, cluster_enabled=cluster_enabled)
+    group = _checked(service, name, line, cluster_enabled=cluster_enabled)
+    parameter_values.refuse_contradiction(group.family, group.values, node_type, replicas)
     return group.name
 
 
@@ -43,8 +48,9 @@ def asked(service: Service, spec: GroupSpec, name: str | None, line: EngineLine)
     if not name and line.api_version == spec.engine_version:
         return waiting
     wanted = name or waiting or _successor(spec, line)
-    found = _checked(
-        service, wanted, line, node_type=spec.node_type, cluster_enabled=spec.cluster_enabled
+    found = _checked(service, wanted, line, cluster_enabled=spec.cluster_enabled)
+    parameter_values.refuse_contradiction(
+        found.family, found.values, spec.node_type, spec.replicas_least()
     )
     if found.name == spec.parameter_group:
         return None
@@ -54,8 +60,7 @@ def asked(service: Service, spec: GroupSpec, name: str | None, line: EngineLine)
 
 def use(service: Service, changes: ChangeSet, spec: GroupSpec) -> None:
     """Guard that the parameter groups of `spec` are there when `changes` are written."""
-    waiting = spec.pending.parameter_group if spec.pending else None
-    for name in dict.fromkeys((spec.parameter_group, waiting or spec.parameter_group)):
+    for name in _names(spec):
         parameter_groups.use(service, changes, name)
 
 
@@ -66,10 +71,23 @@ def _successor(spec: GroupSpec, line: EngineLine) -> str:
     return parameter_groups.default_name(line, cluster_enabled=spec.cluster_enabled)
 
 
-def _checked(
-    service: Service, name: str, line: EngineLine, *, node_type: str, cluster_enabled: bool
-) -> KnownGroup:
-    """Return a parameter group that nodes of this engine, mode and type can use."""
+def refuse_fewer_replicas(service: Service, after: GroupSpec) -> None:
+    """Refuse that a group keeps fewer replicas than its writes need."""
+    for name in _names(after):
+        group = parameter_groups.find(service, name)
+        parameter_values.refuse_contradiction(
+            group.family, group.values, after.node_type, after.replicas_least()
+        )
+
+
+def _names(spec: GroupSpec) -> tuple[str, ...]:
+    """Return the parameter groups that nodes use, now or in their window."""
+    waiting = spec.pending.parameter_group if spec.pending else None
+    return tuple(dict.fromkeys((spec.parameter_group, waiting or spec.parameter_group)))
+
+
+def _checked(service: Service, name: str, line: EngineLine, *, cluster_enabled: bool) -> KnownGroup:
+    """Return a parameter group that nodes of this engine and mode can use."""
     group = parameter_groups.find(service, name)
     if group.family != line.family:
         raise invalid_combination(
@@ -82,7 +100,6 @@ def _checked(
             f"The parameter group {group.name} has cluster mode {mode}; it cannot be used by nodes "
             f"with cluster mode {there}."
         )
-    parameter_values.refuse_contradiction(group.family, group.values, node_type)
     return group
 
 

@@ -69,6 +69,7 @@ def new_spec(service: Service, wanted: CreateReplicationGroup) -> GroupSpec:
             line,
             node_type=node_type,
             cluster_enabled=cluster_enabled,
+            replicas=min(len(shard.nodes) for shard in shards) - 1,
         ),
         automatic_failover=failover,
         multi_az=_multi_az(wanted, failover, shards),

@@ -180,9 +180,11 @@ async def _change_values(
         parameter_values.refuse_in_use(
             before.family, before.values, after, using[0].value if using else None
         )
-        parameter_values.refuse_contradiction(before.family, after, None)
+        parameter_values.refuse_contradiction(before.family, after)
         for spec in using:
-            parameter_values.refuse_contradiction(before.family, after, spec.value.node_type)
+            parameter_values.refuse_contradiction(
+                before.family, after, spec.value.node_type, spec.value.replicas_least()
+            )
         changes = ChangeSet()
         new = dataclasses.replace(before, values=after)
         changes.replace(PARAMETER_GROUP + before.name, new, found.mod_revision)

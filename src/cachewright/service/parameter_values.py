@@ -72,10 +72,15 @@ def fixed_difference(
     return None
 
 
-def refuse_contradiction(family: str, values: Mapping[str, str], node_type: str | None) -> None:
-    """Refuse values that do not go together, by themselves or on nodes of this type."""
+def refuse_contradiction(
+    family: str,
+    values: Mapping[str, str],
+    node_type: str | None = None,
+    replicas: int | None = None,
+) -> None:
+    """Refuse values that do not go together, by themselves or on nodes like these."""
     kind = None if node_type is None else node_types.node_type_of(node_type)
-    text = parameters.contradiction_of(family, values, kind)
+    text = parameters.contradiction_of(family, values, kind, replicas)
     if text is not None:
         raise invalid_combination(text)
 

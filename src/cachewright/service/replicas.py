@@ -14,6 +14,7 @@ from cachewright.model.errors import ClientFault, invalid_combination
 from cachewright.model.groups import GroupSpec, NodeSpec, ShardSpec
 from cachewright.model.status import GroupState, NodeState, Role
 from cachewright.service import (
+    associations,
     events,
     failover_settings,
     new_cluster,
@@ -74,6 +75,7 @@ async def remove(service: Service, cluster_id: str) -> views.ClusterView:
         before = cluster.group.spec
         kept = tuple(n for n in before.shards[0].nodes if n.node_id != cluster.cluster_id)
         after = _with_nodes(before, kept)
+        associations.refuse_fewer_replicas(service, after)
         after = failover_settings.without_wishes(after, cluster.cluster_id)
         if before.snapshotting_node_id == cluster.cluster_id:
             source = _source_of_snapshots(cluster, kept)

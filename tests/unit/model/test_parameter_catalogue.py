@@ -202,3 +202,23 @@ def test_reserved_memory_that_contradicts_itself(
     kind = None if node_type is None else node_type_of(node_type)
     found = contradiction_of("valkey9", values, kind)
     assert (found is None) if text is None else (found is not None and text in found)
+
+
+@pytest.mark.parametrize("family", ["redis7", "valkey8", "valkey9"])
+@pytest.mark.parametrize(
+    ("values", "replicas", "text"),
+    [
+        ({}, 0, None),
+        ({"min-replicas-max-lag": "0"}, 0, None),
+        ({"min-replicas-to-write": "1"}, None, None),
+        ({"min-replicas-to-write": "1"}, 1, None),
+        ({"min-replicas-to-write": "2"}, 1, "refuse every write"),
+        ({"min-replicas-to-write": "1"}, 0, "refuse every write"),
+        ({"min-replicas-to-write": "1", "min-replicas-max-lag": "0"}, None, "makes"),
+    ],
+)
+def test_writes_that_need_more_replicas_than_there_are(
+    family: str, values: dict[str, str], replicas: int | None, text: str | None
+) -> None:
+    found = contradiction_of(family, values, None, replicas)
+    assert (found is None) if text is None else (found is not None and text in found)

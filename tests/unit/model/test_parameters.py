@@ -71,8 +71,22 @@ def test_settings_are_closed_under_what_a_launch_may_carry(
 def test_what_is_no_setting_does_not_reach_the_engine() -> None:
     found = settings(V91, cluster_enabled=True)
     own = {row.name for row in PARAMETERS if row.reach in {Reach.SERVICE, Reach.LAUNCH}}
-    assert {"reserved-memory-percent", "appendonly", "maxmemory", "maxclients"} <= own
+    assert {"reserved-memory-percent", "maxmemory", "maxclients"} <= own
     assert not own & set(found)
+
+
+@pytest.mark.parametrize("line", LINES, ids=str)
+@pytest.mark.parametrize("cluster_enabled", [False, True])
+def test_what_keeps_writes_reaches_every_engine_and_is_off_by_default(
+    line: EngineLine, cluster_enabled: bool
+) -> None:
+    version = (line.engine, line.api_version)
+    found = settings(version, cluster_enabled=cluster_enabled)
+    assert (found["appendonly"], found["appendfsync"]) == ("no", "everysec")
+    assert (found["min-replicas-to-write"], found["min-replicas-max-lag"]) == ("0", "10")
+    values = {"appendonly": "yes", "appendfsync": "always", "min-replicas-to-write": "1"}
+    asked = settings(version, cluster_enabled=cluster_enabled, values=values)
+    assert values.items() <= asked.items()
 
 
 def test_values_of_a_group_take_the_place_of_defaults() -> None:

@@ -13,8 +13,14 @@ from cachewright.model.groups import GroupSpec, PendingChanges
 from cachewright.model.parameters import ParameterGroup
 from cachewright.model.settings import Limits
 from cachewright.model.status import SourceType
+from cachewright.service import (
+    cache_clusters,
+    inputs_cache_clusters,
+    parameter_groups,
+    replication_groups,
+    views,
+)
 from cachewright.service import inputs_parameters as inputs
-from cachewright.service import parameter_groups, replication_groups, views
 from cachewright.service.inputs import ModifyReplicationGroup, Tag
 from cachewright.service.inputs_parameters import ParameterNameValue
 from cachewright.store.records import SPEC, ChangeSet
@@ -501,5 +507,67 @@ def test_changes_of_a_group_and_of_its_values_at_one_time_all_count(tmp_path: Pa
         await asyncio.gather(modify(world, timeout="20"), *changes, modify(world, timeout="30"))
         assert generations(world, spec) == [6]
         assert values_of(world)["timeout"] in {"20", "30"}
+
+    run(tmp_path, scenario)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "code"),
+    [
+        ("appendonly", "yes", "accepted"),
+        ("appendonly", "maybe", "InvalidParameterValue"),
+        ("appendonly", "", "InvalidParameterValue"),
+        ("appendfsync", "always", "accepted"),
+        ("appendfsync", "everysec", "accepted"),
+        ("appendfsync", "no", "accepted"),
+        ("appendfsync", "ALWAYS", "InvalidParameterValue"),
+        ("appendfsync", "always\nsave 1 1", "InvalidParameterValue"),
+        ("min-replicas-to-write", "-1", "InvalidParameterValue"),
+        ("min-replicas-to-write", "1.0", "InvalidParameterValue"),
+        ("min-replicas-to-write", str(2**31), "InvalidParameterValue"),
+        ("min-replicas-max-lag", "0", "accepted"),
+    ],
+)
+@pytest.mark.parametrize("family", ["redis7", "valkey8", "valkey9"])
+def test_what_keeps_writes_can_be_set(
+    tmp_path: Path, family: str, name: str, value: str, code: str
+) -> None:
+    async def scenario(world: World) -> None:
+        await create(world, family=family)
+        given = (ParameterNameValue(parameter_name=name, parameter_value=value),)
+        assert await code_of(modify_exactly(world, "mine", given)) == code
+        assert values_of(world) == ({name: value} if code == "accepted" else {})
+
+    run(tmp_path, scenario)
+
+
+def test_writes_never_need_more_replicas_than_a_group_has(tmp_path: Path) -> None:
+    """At a create, an association, a change in use, and when a replica goes."""
+
+    async def scenario(world: World) -> None:
+        refused = "InvalidParameterCombination"
+        await create(world, min_replicas_to_write="1")
+        make = world.create(cache_parameter_group_name="mine")
+        assert await code_of(make) == refused
+        await world.create_available(num_cache_clusters=2, cache_parameter_group_name="mine")
+        assert await code_of(modify(world, min_replicas_to_write="2")) == refused
+        assert await code_of(modify(world, min_replicas_max_lag="0")) == refused
+        request = inputs_cache_clusters.DeleteCacheCluster(cache_cluster_id="demo-002")
+        assert await code_of(cache_clusters.delete(world.service, request)) == refused
+        assert values_of(world) == {"min-replicas-to-write": "1"}
+        await modify(world, min_replicas_to_write="0")
+        await cache_clusters.delete(world.service, request)
+
+        await create(world, "other", min_replicas_to_write="1")
+        await world.create_available(replication_group_id="bare")
+        change = ModifyReplicationGroup(
+            replication_group_id="bare", cache_parameter_group_name="other"
+        )
+        assert await code_of(replication_groups.modify(world.service, change)) == refused
+        shards = {"num_node_groups": 2, "replicas_per_node_group": 1}
+        await create(world, "sharded", cluster_enabled="yes", min_replicas_to_write="1")
+        await world.create(
+            replication_group_id="many", cache_parameter_group_name="sharded", **shards
+        )
 
     run(tmp_path, scenario)

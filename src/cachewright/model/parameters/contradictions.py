@@ -18,12 +18,22 @@ _MIB = 1 << 20
 
 
 def contradiction_of(
-    family: str, values: Mapping[str, str], node_type: NodeType | None
+    family: str,
+    values: Mapping[str, str],
+    node_type: NodeType | None,
+    replicas: int | None = None,
 ) -> str | None:
-    """Return what does not fit in a family's `values`, alone or on a node; `None` if all fits."""
+    """Return what does not fit in a family's `values`, alone or on nodes; `None` if all fits.
+
+    Args:
+        family: whose rows the values belong to.
+        values: what a caller set.
+        node_type: what the nodes are, `None` where no nodes are meant.
+        replicas: how many the smallest shard has, `None` where no nodes are meant.
+    """
     if FAMILIES[family] is EngineName.MEMCACHED:
         return _of_items(family, values, node_type)
-    return _of_reserved_memory(values, node_type)
+    return _of_reserved_memory(values, node_type) or _of_replicas(family, values, replicas)
 
 
 def _of_items(family: str, values: Mapping[str, str], node_type: NodeType | None) -> str | None:
@@ -64,5 +74,24 @@ def _of_reserved_memory(values: Mapping[str, str], node_type: NodeType | None) -
         return (
             f"reserved-memory ({reserved}) leaves nothing of the {node_type.memory_bytes} bytes "
             f"of {node_type.name}."
+        )
+    return None
+
+
+def _of_replicas(family: str, values: Mapping[str, str], replicas: int | None) -> str | None:
+    rows = parameters_of_family(family)
+    needed, lag_s = (
+        int(values.get(name, rows[name].default))
+        for name in ("min-replicas-to-write", "min-replicas-max-lag")
+    )
+    if needed and not lag_s:
+        return (
+            f"min-replicas-max-lag (0) makes min-replicas-to-write ({needed}) void: it is the "
+            "longest silence in seconds after which a replica still counts."
+        )
+    if replicas is not None and needed > replicas:
+        return (
+            f"min-replicas-to-write ({needed}) lets a primary with {replicas} replicas refuse "
+            "every write."
         )
     return None

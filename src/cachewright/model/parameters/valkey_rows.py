@@ -52,12 +52,13 @@ ROWS: tuple[Parameter, ...] = (
     Parameter("activedefrag", _TEXT, "no", "no",
         "Whether memory is defragmented while serving. It stays off: the builds that run here use "
         "the allocator of the system, which cannot."),
+    # ElastiCache has fixed both; here every disk belongs to one host, and keeps what it is given.
     Parameter("appendfsync", _TEXT, "everysec", "always,everysec,no",
-        "When an append-only file would be flushed. No such file is written.",
-        reach=Reach.SERVICE, is_modifiable=False),
+        "When the append-only file is flushed to the disk: before a write is answered, once a "
+        "second, or whenever the system likes."),
     Parameter("appendonly", _TEXT, "no", _YES_NO,
-        "Whether an append-only file is written. None is.",
-        reach=Reach.SERVICE, is_modifiable=False),
+        "Whether every node writes an append-only file, from which it has its data again when its "
+        "process has ended."),
     Parameter("client-output-buffer-limit-normal-hard-limit", _INT, "0", "0-",
         "Bytes of waiting answers at which a client is disconnected at once; 0 is no limit.",
         reach=Reach.BUFFER_LIMIT),
