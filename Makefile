@@ -7,7 +7,7 @@ ANSIBLE := .venv-ansible
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-ansible demo up test check fix bench lock
+.PHONY: help setup setup-ansible demo up test chaos check fix bench lock
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ up: $(STAMP) ## run the service in the foreground
 
 test: $(STAMP) ## run every test against real engines (ARGS="-k name" for some)
 	$(BIN)/python -m pytest -n 4 $(ARGS)
+
+chaos: $(STAMP) ## break a real service at random for an hour (ARGS="--minutes 5 --seed 7")
+	$(BIN)/python -m tests.fault.scenarios $(ARGS)
 
 check: $(STAMP) ## lint, types and import contracts
 	$(BIN)/ruff format --check .
