@@ -26,6 +26,7 @@ from cachewright.engines.adapter import (
     EngineAdapter,
     EngineRefused,
     EngineUnreachable,
+    RoleChanger,
     adapter_of,
 )
 from cachewright.engines.home import AUTHORITY_NAME
@@ -51,6 +52,7 @@ ANSWER_TIMEOUT_S = 1.0
 #: Another container on the same disk, for instance: its processes are not in our /proc.
 _INVISIBLE = "a process of this node still holds its files and cannot be seen from here"
 _NO_PROCESS = Unknown(reason="no process runs")
+_NOT_ASKED = Unknown(reason="not asked yet")
 
 
 class Node:
@@ -67,6 +69,8 @@ class Node:
         #: Commands of one node are carried out one after the other.
         self.commands = asyncio.Lock()
         self._on_exit = on_exit
+        #: What its engine said at the last look.
+        self._last_engine: EngineFact | Unknown = _NOT_ASKED
         self._proof: TerminationProof | None = None
         self._is_invisible = False
         self._admin: Connection | None = None
@@ -88,6 +92,14 @@ class Node:
     def adapter(self) -> EngineAdapter[Any]:
         """How its engine is spoken to."""
         return adapter_of(self.launch)
+
+    @property
+    def roles(self) -> RoleChanger[Any]:
+        """How its role changes hands."""
+        roles = self.adapter.roles
+        if roles is None:
+            raise CommandFailed(f"node {self.name} has no role")
+        return roles
 
     @property
     def saved(self) -> SavedData | None:
@@ -122,7 +134,17 @@ class Node:
         """Return all that is known; never raises, for silence is a fact as well."""
         if self._is_invisible:
             self.find_process()
+        asked = self.process
         engine = await self.observe_engine()
+        if self.process is not None and self.process is asked:
+            self._last_engine = engine
+        return self._fact_with(engine)
+
+    def glance(self) -> NodeFact:
+        """Return all that is known without asking the engine, which is as it last answered."""
+        return self._fact_with(self._last_engine)
+
+    def _fact_with(self, engine: EngineFact | Unknown) -> NodeFact:
         if self.process is None:
             engine = _NO_PROCESS
         return NodeFact(
@@ -219,6 +241,7 @@ class Node:
     def attach(self, found: process.Process) -> None:
         """Take hold of the process of this node; its end is noticed from now on."""
         self.process = found
+        self._last_engine = _NOT_ASKED
         self._proof = None
         self._is_invisible = False
         self.log_tail = ()

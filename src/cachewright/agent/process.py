@@ -20,7 +20,7 @@ import resource
 import select
 import signal
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -100,11 +100,12 @@ class Process:
         self.identity = identity
         #: Evidence of the end; `None` while the process lives.
         self.proof: TerminationProof | None = None
-        self._pidfd = pidfd
+        #: Readable once the process has ended; -1 when it is not held any more.
+        self.pidfd = pidfd
         self._ended = asyncio.Event()
         self._on_end: Callable[[TerminationProof], None] | None = None
         self._loop = asyncio.get_running_loop()
-        self._loop.add_reader(pidfd, self._take_end)
+        self._loop.add_reader(pidfd, self.take_end)
 
     def watch(self, on_end: Callable[[TerminationProof], None]) -> None:
         """Call `on_end` in the event loop when the process ends, soon if it has already."""
@@ -125,7 +126,7 @@ class Process:
         """Send a signal; nothing happens if the process has ended."""
         if self.proof is None:
             with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self._pidfd, number)
+                signal.pidfd_send_signal(self.pidfd, number)
 
     async def kill(self) -> TerminationProof:
         """End the process with SIGKILL, which also a stopped one takes, and see its end.
@@ -142,20 +143,35 @@ class Process:
 
     def release(self) -> None:
         """Stop watching; the process goes on."""
-        if self.proof is None and self._pidfd >= 0:
+        if self.proof is None and self.pidfd >= 0:
             self._close()
 
-    def _take_end(self) -> None:
-        self.proof = _proof_by_pidfd(self.identity, self._pidfd)
+    def take_end(self) -> None:
+        """Make the proof and tell the watcher; only after the kernel has marked the pidfd."""
+        if self.proof is not None:
+            return
+        self.proof = _proof_by_pidfd(self.identity, self.pidfd)
         self._close()
         self._ended.set()
         if self._on_end is not None:
             self._on_end(self.proof)
 
     def _close(self) -> None:
-        self._loop.remove_reader(self._pidfd)
-        os.close(self._pidfd)
-        self._pidfd = -1
+        self._loop.remove_reader(self.pidfd)
+        os.close(self.pidfd)
+        self.pidfd = -1
+
+
+def notice_ends(processes: Iterable[Process | None]) -> None:
+    """Tell the watchers of those that have ended, before the event loop comes round to it."""
+    poll = select.poll()
+    held: dict[int, Process] = {}
+    for one in processes:
+        if one is not None and one.pidfd >= 0:
+            held[one.pidfd] = one
+            poll.register(one.pidfd, select.POLLIN)
+    for pidfd, _ in poll.poll(0) if held else ():
+        held[pidfd].take_end()
 
 
 def adopt(identity: ProcessIdentity) -> Process | TerminationProof:

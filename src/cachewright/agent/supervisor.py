@@ -16,9 +16,11 @@ from pathlib import Path
 
 from cachewright.agent import (
     disk,
+    fencing,
     folder,
     keeping,
     process,
+    promoting,
     settings,
     starting,
     stopping,
@@ -37,6 +39,7 @@ from cachewright.model.commands import (
     AdmitNode,
     ApplySettings,
     BindNode,
+    FenceNode,
     FollowPrimary,
     HostCommand,
     PromoteNode,
@@ -48,6 +51,7 @@ from cachewright.model.commands import (
 from cachewright.model.engines import EngineName
 from cachewright.model.errors import Terminal
 from cachewright.model.facts import NO_NODE, EngineFact, NodeFact, Unknown
+from cachewright.model.status import Role
 from cachewright.rpc.agent import CommandFailed, EngineOffer, StaleEpoch
 
 _log = logging.getLogger(__name__)
@@ -79,6 +83,7 @@ class LocalAgent:
         self._start_timeout_s = start_timeout_s
         self._nodes: dict[str, Node] = {}
         self._callbacks: list[Callable[[str], None]] = []
+        self._silence_callbacks: list[Callable[[str], None]] = []
         self._offers: tuple[EngineOffer, ...] = ()
         self._epoch = 0
         self._asking = asyncio.Semaphore(OBSERVED_AT_ONCE)
@@ -120,6 +125,16 @@ class LocalAgent:
         """Call `callback(key)` in the event loop whenever the process of a node has ended."""
         self._callbacks.append(callback)
 
+    def on_silence(self, callback: Callable[[str], None]) -> None:
+        """Call `callback(key)` in the event loop when a living node stops answering its host."""
+        self._silence_callbacks.append(callback)
+
+    async def glance(self, keys: Sequence[str]) -> Mapping[str, NodeFact]:
+        """Return each node's process as the kernel says it now, its engine as it last answered."""
+        nodes = {key: self._nodes.get(key) for key in keys}
+        process.notice_ends(n.process for n in nodes.values() if n is not None)
+        return {key: NO_NODE if node is None else node.glance() for key, node in nodes.items()}
+
     async def observe(self, keys: Sequence[str]) -> Mapping[str, NodeFact]:
         """Return what is known of each node. Never raises for a node: silence is `Unknown`."""
         facts = await asyncio.gather(*(self._observe(key) for key in keys))
@@ -127,6 +142,9 @@ class LocalAgent:
 
     async def execute(self, command: HostCommand, *, epoch: int) -> None:
         """Carry out one command; raise `CommandFailed` when it did not work."""
+        if isinstance(command, FenceNode):
+            await self._fence(command, epoch)
+            return
         key = command.launch.key if isinstance(command, StartNode) else command.key
         while True:
             node = self._nodes.get(key)
@@ -184,6 +202,29 @@ class LocalAgent:
                 node.take_answer()
         return fact
 
+    async def _fence(self, command: FenceNode, epoch: int) -> None:
+        """End a process without waiting for other commands of its node: they may wait for it."""
+        self._check_epoch(epoch)
+        node = self._nodes.get(command.key)
+        if node is None:
+            return
+        try:
+            if not node.is_settled and not node.commands.locked():
+                node.find_process()
+            await fencing.fence(node, command.identity)
+        except OSError as error:
+            raise CommandFailed(f"node {node.name}: {disk.explain(error)}") from error
+        except process.StillAlive as error:
+            raise CommandFailed(f"node {node.name}: {error}") from error
+
+    def _node_at(self, place: tuple[str, int]) -> Node | None:
+        """Return the node of this host that was last started at an address and port."""
+        for node in self._nodes.values():
+            launch = node.record.launch
+            if launch is not None and (launch.address, launch.port) == place:
+                return node
+        return None
+
     async def _execute_alone(self, node: Node, command: HostCommand, epoch: int) -> None:
         try:
             self._check_epoch(epoch)
@@ -221,7 +262,7 @@ class LocalAgent:
                 await node.adapter.bind(await node.admin(), command.bind)
             case PromoteNode():
                 _require_running(node)
-                await node.adapter.promote(await node.admin(), command.how)
+                await promoting.promote(node, command, self._node_at(command.over))
             case FollowPrimary():
                 await _follow(node, command)
             case ApplySettings():
@@ -264,8 +305,16 @@ async def _admit(node: Node, command: AdmitNode) -> None:
 
 
 async def _follow(node: Node, command: FollowPrimary) -> None:
-    """Replicate from a primary; what this node had saved is then of the past."""
+    """Replicate from a primary; what this node had saved is then of the past.
+
+    Whatever the order was made on: a primary that serves never throws its data away.
+    """
     _require_running(node)
+    fact = await node.observe_engine()
+    if isinstance(fact, Unknown):
+        raise CommandFailed(f"node {node.name} cannot be told to follow: {fact.reason}")
+    if fact.role is Role.PRIMARY and not fact.is_held:
+        raise CommandFailed(f"node {node.name} serves as a primary and follows nobody")
     await _use_up_saved(node)
     await node.adapter.follow(await node.admin(), command.address, command.port)
 

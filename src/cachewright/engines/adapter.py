@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol, TypeVar
 
 from cachewright.engines.discovery import DiscoveryAdapter
-from cachewright.engines.home import Home, ItemKeeper
+from cachewright.engines.home import Home, ItemKeeper, RoleChanger, RoleSeen
 from cachewright.engines.memcached import MemcachedAdapter
 from cachewright.engines.resp import AdminConnection, EngineClosed, EngineRefused, EngineUnreachable
 from cachewright.engines.text import UnusableLaunch
@@ -38,6 +38,8 @@ __all__ = [
     "EngineUnreachable",
     "Home",
     "ItemKeeper",
+    "RoleChanger",
+    "RoleSeen",
     "UnusableLaunch",
     "adapter_of",
 ]
@@ -68,6 +70,10 @@ class EngineAdapter(Protocol[Admin]):
     @property
     def items(self) -> ItemKeeper[Admin] | None:
         """How its items are kept while its process is replaced; `None` where nothing is."""
+
+    @property
+    def roles(self) -> RoleChanger[Admin] | None:
+        """How its role changes hands; `None` where there are none."""
 
     def files(self, launch: Launch) -> dict[str, bytes]:
         """Return the files that the engine needs to start, held, by name.

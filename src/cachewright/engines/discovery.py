@@ -104,6 +104,7 @@ class DiscoveryAdapter:
     #: There is never one.
     snapshot_name = "discovery.snapshot"
     items = None
+    roles = None
 
     def files(self, launch: Launch) -> dict[str, bytes]:
         """Return the one file that says where to listen and what to tell clients."""

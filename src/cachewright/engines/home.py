@@ -1,7 +1,8 @@
-"""Where may the process of a node keep things, and how can an engine keep items in memory?
+"""Where may the process of a node keep things, and what can only some engines do?
 
 `Home` is what an agent gives a process. `ItemKeeper` is for engines that can hand the items in
-their memory to the process that comes after them, through a file in memory; the others have none.
+their memory to the process that comes after them, through a file in memory; `RoleChanger` for
+those that replicate. An engine that cannot do it has none.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Protocol, TypeVar
 
 from cachewright.model.builds import Build
 from cachewright.model.commands import Launch
+from cachewright.model.status import Role
 
 #: In the folder of a node that speaks TLS: its certificate, the key of that, and who signed it.
 CERTIFICATE_NAME = "node.crt"
@@ -62,3 +64,41 @@ class ItemKeeper(Protocol[Admin_contra]):
 
     def refusal(self, said: Sequence[str]) -> str:
         """Return why the engine did not take the items, from what it said; empty if it did."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RoleSeen:
+    """What an engine says of its role, and nothing else: it is asked every few milliseconds."""
+
+    role: Role
+    #: What it has written to its replicas, or applied of its primary's.
+    offset: int
+    #: On a replica: whom it follows.
+    primary: tuple[str, int] | None = None
+    #: On a replica: the first sync is over and the connection is up.
+    is_linked: bool = False
+
+
+class RoleChanger(Protocol[Admin_contra]):
+    """How roles change hands while both engines live."""
+
+    async def seen(self, admin: Admin_contra) -> RoleSeen:
+        """Return the role of an engine now."""
+
+    async def pause_writes(self, admin: Admin_contra, pause_ms: int) -> int:
+        """Let writes wait, at most `pause_ms`; return the offset after the last one before."""
+
+    async def resume_writes(self, admin: Admin_contra) -> None:
+        """Let the writes that wait go on, whoever made them wait."""
+
+    async def step_down(self, admin: Admin_contra, address: str, port: int) -> int:
+        """Make a primary a replica of the engine at this address; return the offset it has then.
+
+        Replicas of its own stay connected to it.
+        """
+
+    async def begin_hand_over(self, admin: Admin_contra) -> None:
+        """Cluster mode: let this replica take over from its living primary; only begins it."""
+
+    async def close_clients(self, admin: Admin_contra) -> None:
+        """Close the connections of clients that send commands; subscribers stay."""

@@ -31,6 +31,7 @@ class MemcachedAdapter:
     #: There is none: what is kept are items in memory.
     snapshot_name = "engine.snapshot"
     items = MemcachedItems()
+    roles = None
 
     def files(self, launch: Launch) -> dict[str, bytes]:
         """Return no file: the command line has everything. It is checked here all the same."""
