@@ -231,6 +231,76 @@ def _assert_clear(error: ClientError) -> None:
     assert error.response["Error"]["Message"]
 
 
+_IPC, _IPV = "InvalidParameterCombination", "InvalidParameterValue"
+_HUGE = "9" * 5_000
+#: Of values that break a constraint of the service model.
+_VE = "ValidationError"
+#: Of `witness`, a group of one node without failover: parameters and the codes that refuse them.
+_FAILOVERS: list[tuple[str, str, set[str]]] = [
+    ("TestFailover", "", {_IPV}),
+    ("TestFailover", "&ReplicationGroupId=witness", {_IPV}),
+    ("TestFailover", "&NodeGroupId=0001", {_IPV}),
+    ("TestFailover", "&ReplicationGroupId=witness&NodeGroupId=", {_VE}),
+    ("TestFailover", f"&ReplicationGroupId=witness&NodeGroupId={_HUGE}", {_VE}),
+    ("TestFailover", "&ReplicationGroupId=witness&NodeGroupId=one", {_VE}),
+    ("TestFailover", "&ReplicationGroupId=witness&NodeGroupId=%0d%0a", {_VE}),
+    ("TestFailover", "&ReplicationGroupId=witness&NodeGroupId=%D9%A1", {_VE}),
+    ("TestFailover", "&ReplicationGroupId=witness&NodeGroupId=9", {"NodeGroupNotFoundFault"}),
+    ("TestFailover", "&ReplicationGroupId=w&NodeGroupId=0001", {"ReplicationGroupNotFoundFault"}),
+    ("TestFailover", "&ReplicationGroupId=..%2Fw&NodeGroupId=0001",
+     {"ReplicationGroupNotFoundFault", _IPV}),
+    ("TestFailover", "&ReplicationGroupId=witness&NodeGroupId=0001",
+     {"TestFailoverNotAvailableFault"}),
+    ("ModifyReplicationGroup", "&PrimaryClusterId=nobody-001", {"CacheClusterNotFound"}),
+    ("ModifyReplicationGroup", f"&PrimaryClusterId={_HUGE}", {"CacheClusterNotFound"}),
+    ("ModifyReplicationGroup", "&PrimaryClusterId=a%00b", {_IPV, "InvalidQueryParameter"}),
+    ("ModifyReplicationGroup", "&PrimaryClusterId=", {_IPC}),
+    ("ModifyReplicationGroup", "&PrimaryClusterId=witness-001", {_IPC}),
+    ("ModifyReplicationGroup", "&PrimaryClusterId=witness-001&AutomaticFailoverEnabled=true",
+     {_IPC}),
+    ("ModifyReplicationGroup", "&AutomaticFailoverEnabled=true", {_IPC}),
+    ("ModifyReplicationGroup", "&AutomaticFailoverEnabled=perhaps", {_IPV}),
+    ("ModifyReplicationGroup", "&AutomaticFailoverEnabled=", {_IPV, _IPC}),
+    ("ModifyReplicationGroup", "&MultiAZEnabled=true", {_IPC}),
+    ("ModifyReplicationGroup", "&MultiAZEnabled=1e0", {_IPV}),
+    ("ModifyReplicationGroup", "&AutomaticFailoverEnabled=true&MultiAZEnabled=true", {_IPC}),
+    ("ModifyReplicationGroup", "&Durability=sync", {_IPC}),
+    ("ModifyReplicationGroup", "&Durability=async", {_IPC}),
+    ("ModifyReplicationGroup", f"&Durability={_HUGE}", {_VE}),
+    ("ModifyReplicationGroup", "&Durability=DEFAULT", {_VE}),
+    ("ModifyReplicationGroup", "&Durability=disabled", {_IPC}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("operation", "more", "codes"), _FAILOVERS)
+def test_a_failover_that_cannot_be(
+    service: testing.Service, operation: str, more: str, codes: set[str]
+) -> None:
+    api = service.client()
+    before = kit.describe(api, "witness")
+    told = kit.messages(api, "witness")
+    named = "" if operation == "TestFailover" else "&ReplicationGroupId=witness"
+    status, answer = send(service, f"Action={operation}&{_VERSION}{named}{more}".encode())
+    assert (400 <= status < 500, code_in(answer) in codes) == (True, True), answer
+    assert "Traceback" not in answer
+    assert len(answer) < 2_000
+    assert kit.describe(api, "witness") == before
+    assert kit.messages(api, "witness") == told
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"{}", b'{"shard_id": "0001"}', b'{"accepts_loss": 1}', b"[]", b"\xff", b"[" * 100_000],
+)
+def test_a_drill_that_would_lose_data_or_makes_no_sense(
+    service: testing.Service, body: bytes
+) -> None:
+    path = "/cachewright/v1/groups/witness/drill"
+    status, answer = send(service, body, path=path, content_type="application/json")
+    assert 400 <= status < 500
+    assert "Traceback" not in answer
+
+
 @pytest.mark.parametrize(
     "slots",
     [
