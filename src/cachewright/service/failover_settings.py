@@ -66,7 +66,7 @@ def promotion(group: views.GroupView, after: GroupSpec, cluster_id: str | None) 
         )
     for member, is_on in (
         ("automatic failover", before.automatic_failover or after.automatic_failover),
-        ("Multi-AZ", before.multi_az or after.multi_az),
+        ("Multi-AZ", before.multi_az),
     ):
         if is_on:
             raise invalid_combination(

@@ -67,7 +67,7 @@ class GroupView:
     def _is_promoting(self) -> bool:
         """Tell whether a node is to become the primary that is able to and is none yet."""
         wished = self.spec.primary_node_id
-        if wished is None or self.spec.automatic_failover:
+        if wished is None:
             return False
         is_able = self.node_state(wished) is NodeState.AVAILABLE
         return is_able and self.role_of(wished) is Role.REPLICA

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from cachewright.model.errors import ClientFault
-from cachewright.model.groups import GroupSpec
+from cachewright.model.groups import Deletion, GroupSpec
 from cachewright.model.status import GroupState, NodeState
 from cachewright.service import drills, inputs, replication_groups
 from cachewright.store import records
-from tests.unit.service.service_world import CLUSTER_OFFERS, World, run, status_of
+from tests.unit.service.service_world import CLUSTER_OFFERS, World, code_of, run, status_of
 
 STATE = "InvalidReplicationGroupState"
 
@@ -102,6 +102,52 @@ def test_a_group_that_is_not_available_is_left_alone(tmp_path: Path) -> None:
         request = inputs.DeleteReplicationGroup(replication_group_id="demo")
         await replication_groups.delete(world.service, request)
         assert (await refusal(world))[0] == STATE
+
+    run(tmp_path, scenario)
+
+
+def test_a_group_whose_other_shard_is_in_trouble_is_left_alone(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        spec = await world.create_available(num_node_groups=2, replicas_per_node_group=1)
+        status = status_of(spec, GroupState.AVAILABLE)
+        changes = records.ChangeSet()
+        troubled = dataclasses.replace(status, state=GroupState.MODIFYING)
+        changes.put(records.STATUS + spec.uid, troubled)
+        await world.records.commit(changes)
+        code, text = await refusal(world)
+        assert (code, "must be in available state" in text) == (STATE, True)
+
+    run(tmp_path, scenario)
+
+
+@pytest.mark.parametrize("prefix", [records.SPEC, records.STATUS])
+def test_what_changes_meanwhile_is_looked_at_again(tmp_path: Path, prefix: str) -> None:
+    async def scenario(world: World) -> None:
+        spec = await world.create_available(num_cache_clusters=2)
+        commit, has_moved = world.records.commit, False
+
+        async def moves_first(changes: records.ChangeSet) -> int:
+            nonlocal has_moved
+            if not has_moved:
+                has_moved = True
+                moved = records.ChangeSet()
+                if prefix == records.STATUS:
+                    status = status_of(spec, GroupState.AVAILABLE, primary="demo-002")
+                    moved.put(prefix + spec.uid, status)
+                else:
+                    gone = Deletion(requested_at=world.clock.now())
+                    moved.put(prefix + spec.uid, dataclasses.replace(spec, deletion=gone))
+                await commit(moved)
+            return await commit(changes)
+
+        world.records.commit = moves_first  # type: ignore[method-assign] # a race, made certain
+        if prefix == records.STATUS:
+            assert (await begin(world)).node_id == "demo-002"
+        else:
+            assert await code_of(begin(world)) == STATE
+        assert sum("Drill" in event.message for event in world.events()) == (
+            prefix == records.STATUS
+        )
 
     run(tmp_path, scenario)
 
