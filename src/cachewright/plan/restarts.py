@@ -45,10 +45,15 @@ def step_for(group: Group, view: ShardView, node_id: str, observed: Observed) ->
 
 
 def _is_its_turn(group: Group, view: ShardView, node_id: str, observed: Observed) -> bool:
-    """Tell whether all others of the shard serve, and no replica is due before its primary."""
-    if not _serves(node_id, observed):
-        return True
+    """Tell whether all others of the shard serve, and no replica is due before its primary.
+
+    A node that does not serve waits for no other one, but for its like: were the primary to end
+    now, what they hold would be all there is.
+    """
     others = [node.node_id for node in view.shard.nodes if node.node_id != node_id]
+    if not _serves(node_id, observed):
+        like = [n for n in others if not _serves(n, observed)]
+        return all(node_id < n for n in like if is_due(group.spec.node(n), observed.of(n)))
     if not all(_serves(other, observed) for other in others):
         return False
     due = [n for n in others if is_due(group.spec.node(n), observed.of(n))]

@@ -107,6 +107,14 @@ def test_a_silent_replica_may_be_restarted_while_its_primary_serves() -> None:
     assert stops(one.look()) == {"demo-002": (False, False)}
 
 
+def test_replicas_that_lost_their_primary_for_a_moment_restart_one_by_one() -> None:
+    one = story(replicas=2)
+    one.restart("demo-002", "demo-003")
+    for node_id in ("demo-002", "demo-003"):
+        one.world.engines[node_id].is_in_sync = False
+    assert stops(one.look()) == {"demo-002": (False, False)}
+
+
 def test_a_crash_is_as_good_as_a_restart_that_was_asked_for() -> None:
     one = story(replicas=1)
     one.restart("demo-002")
