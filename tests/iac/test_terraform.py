@@ -25,8 +25,10 @@ CHANGED = {
     "maintenance_window": "tue:22:00-tue:23:30",
     "snapshot_window": "04:30-06:00",
     "memcached_nodes": 3,
-    # Another value for one parameter, and none for the other.
-    "session_parameters": {"maxmemory-policy": "allkeys-lfu"},
+    # Automatic failover and Multi-AZ, in one call.
+    "multi_az": True,
+    # Another value for one parameter, none for the other, and one that ElastiCache has fixed.
+    "session_parameters": {"maxmemory-policy": "allkeys-lfu", "appendonly": "yes"},
     "security_group_ids": ["sg-0000000b", "sg-0000000c"],
 }
 

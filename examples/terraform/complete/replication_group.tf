@@ -7,7 +7,8 @@ resource "aws_elasticache_replication_group" "sessions" {
   parameter_group_name       = aws_elasticache_parameter_group.sessions.name
   node_type                  = "cache.t4g.small"
   num_cache_clusters         = 2
-  automatic_failover_enabled = true
+  automatic_failover_enabled = var.multi_az
+  multi_az_enabled           = var.multi_az
   maintenance_window         = var.maintenance_window
   snapshot_window            = var.snapshot_window
   security_group_ids         = var.security_group_ids

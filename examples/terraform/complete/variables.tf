@@ -20,6 +20,10 @@ variable "memcached_nodes" {
   default = 2
 }
 
+variable "multi_az" {
+  default = false
+}
+
 variable "session_parameters" {
   type = map(string)
   default = {
