@@ -20,11 +20,17 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import (
+    availability,
     create,
     describe,
+    durability,
+    failover,
     fleet,
+    handover,
+    hangs,
     memcached,
     parameters,
+    replacement,
     report,
     startup,
     terraform,
@@ -40,6 +46,12 @@ _ALONE: dict[str, Callable[[World], Iterator[Figure | Skipped]]] = {
     "throughput": throughput.measure_throughput,
     "parameters": parameters.measure_parameters,
     "memcached": memcached.measure_memcached,
+    "failover": failover.measure_failover,
+    "hangs": hangs.measure_hangs,
+    "handover": handover.measure_handover,
+    "replacement": replacement.measure_replacement,
+    "durability": durability.measure_durability,
+    "availability": availability.measure_availability,
     "terraform": terraform.measure_terraform,
 }
 

@@ -7,12 +7,11 @@ the group must also be `available`, so the wait of a real caller is what is meas
 from __future__ import annotations
 
 import contextlib
-import secrets
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from bench import engines, processes, world
+from bench import alone, engines, processes, world
 from bench.engines import Asker
 from bench.measure import Comparison, Figure, Target, sample
 from bench.processes import BenchFailed
@@ -151,30 +150,10 @@ def _cluster_create(within: World, further: Mapping[str, str]) -> float:
 def _seeded(within: World, *, shards: int) -> float:
     """Start engines on a map of their cluster that was written beforehand."""
     addresses = engines.free_addresses(2 * shards)
-    files = _seeds(addresses, shards)
+    files = alone.seeds(addresses, shards)
     with _running_cluster(within, addresses, _NO_DELAY, files) as (asker, begin_s):
         _wait_until_whole(asker, addresses[0], shards)
         return time.monotonic() - begin_s
-
-
-def _seeds(addresses: list[str], shards: int) -> dict[str, dict[str, bytes]]:
-    """Return `nodes.conf` for each address: the first half primaries, the others replicas."""
-    ids = [secrets.token_hex(20) for _ in addresses]
-    bounds = [round(number * 16_384 / shards) for number in range(shards + 1)]
-    files = {}
-    for me in addresses:
-        lines = []
-        for number, (address, node_id) in enumerate(zip(addresses, ids, strict=True)):
-            is_primary, shard = number < shards, number % shards
-            mine = "myself," if address == me else ""
-            words = [node_id, f"{address}:{engines.PORT}@{engines.BUS_PORT}"]
-            words += [f"{mine}{'master' if is_primary else 'slave'}"]
-            words += ["-" if is_primary else ids[shard], "0 0", str(shard + 1), "connected"]
-            words += [f"{bounds[shard]}-{bounds[shard + 1] - 1}"] if is_primary else []
-            lines.append(" ".join(words))
-        lines.append(f"vars currentEpoch {shards} lastVoteEpoch 0")
-        files[me] = {"nodes.conf": ("\n".join(lines) + "\n").encode("ascii")}
-    return files
 
 
 @contextlib.contextmanager

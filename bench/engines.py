@@ -99,15 +99,28 @@ def cluster_settings() -> dict[str, str]:
 class Asker:
     """Asks engines; keeps one connection to each address."""
 
-    def __init__(self) -> None:
+    def __init__(self, port: int = PORT) -> None:
+        self._port = port
         self._connections: dict[str, tuple[socket.socket, hiredis.Reader]] = {}
 
     def ask(self, address: str, *words: str) -> object:
-        """Return the answer of the engine; an error it answers is a `hiredis.ReplyError` value."""
+        """Return the answer of the engine; an error it answers is a `hiredis.ReplyError` value.
+
+        A kept connection may be to an engine that has ended and come back since: it is asked again.
+        """
+        is_kept = address in self._connections
+        try:
+            return self._ask(address, *words)
+        except NoAnswer:
+            if not is_kept:
+                raise
+            return self._ask(address, *words)
+
+    def _ask(self, address: str, *words: str) -> object:
         request = f"*{len(words)}\r\n" + "".join(f"${len(w)}\r\n{w}\r\n" for w in words)
         try:
             if address not in self._connections:
-                opened = socket.create_connection((address, PORT), timeout=_ANSWER_TIMEOUT_S)
+                opened = socket.create_connection((address, self._port), timeout=_ANSWER_TIMEOUT_S)
                 self._connections[address] = (opened, hiredis.Reader())
             connection, reader = self._connections[address]
             connection.sendall(request.encode("ascii"))

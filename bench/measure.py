@@ -31,6 +31,20 @@ class Sample:
     median_high: float
     values: tuple[float, ...]
 
+    def quantile(self, share: float) -> float:
+        """Return the value that this share of the rounds does not pass: 0.95 is p95."""
+        ordered, place = sorted(self.values), share * (len(self.values) - 1)
+        below, above = ordered[math.floor(place)], ordered[math.ceil(place)]
+        return below + (above - below) * (place - math.floor(place))
+
+    def quantile_range(self, share: float) -> tuple[float, float]:
+        """Return where the true quantile is, 95 times in 100, as far as the rounds can tell."""
+        ordered, count = sorted(self.values), len(self.values)
+        # How many of n values are below it is binomial.
+        reach = 1.96 * math.sqrt(count * share * (1 - share))
+        low, high = math.floor(count * share - reach), math.ceil(count * share + reach)
+        return ordered[min(max(0, low), count - 1)], ordered[min(max(0, high), count - 1)]
+
 
 def sample(unit: str, values: Iterable[float]) -> Sample:
     """Return a sample of these values; there is at least one."""
@@ -68,6 +82,8 @@ class Comparison(enum.Enum):
     RATIO = "ours / baseline"
     DIFFERENCE = "ours - baseline"
     ALONE = "ours"
+    #: For a baseline that takes so long that it is run less often than ours.
+    TO_MEDIAN = "ours / median of the baseline"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,6 +92,8 @@ class Target:
 
     bound: float
     is_minimum: bool
+    #: Which of the rounds decides: the median, or 0.95 for p95 and 1 for the worst.
+    share: float = 0.5
 
     def is_met_by(self, value: float) -> bool:
         """Tell whether a value is good enough."""
@@ -97,25 +115,37 @@ class Figure:
     note: str = ""
     #: Further numbers that belong to this figure, by name.
     details: dict[str, float] = field(default_factory=dict)
+    #: What must never happen and did, such as a lost write: the figure is a miss, however fast.
+    broken: tuple[str, ...] = ()
 
     def compared(self) -> Sample:
         """Return the number that the target is about, round by round."""
         if self.comparison is Comparison.ALONE or self.baseline is None:
             return self.ours
+        if self.comparison is Comparison.TO_MEDIAN:
+            return sample("x", (ours / self.baseline.median for ours in self.ours.values))
         pairs = tuple(zip(self.ours.values, self.baseline.values, strict=True))
         if self.comparison is Comparison.RATIO:
             return sample("x", (ours / theirs for ours, theirs in pairs))
         return sample(self.ours.unit, (ours - theirs for ours, theirs in pairs))
 
     def is_met(self) -> bool | None:
-        """Tell whether the median meets the target; `None` where there is no target."""
-        return None if self.target is None else self.target.is_met_by(self.compared().median)
+        """Tell whether the figure meets its target; `None` where there is no target."""
+        if self.broken:
+            return False
+        if self.target is None:
+            return None
+        return self.target.is_met_by(self.compared().quantile(self.target.share))
 
     def is_certain(self) -> bool:
-        """Tell whether all that the median may be says the same about the target."""
+        """Tell whether all that the deciding value may be says the same about the target."""
+        if self.target is None or self.broken:
+            return True
         compared = self.compared()
         ends = (compared.median_low, compared.median_high)
-        return self.target is None or len({self.target.is_met_by(end) for end in ends}) == 1
+        if self.target.share != 0.5:
+            ends = compared.quantile_range(self.target.share)
+        return len({self.target.is_met_by(end) for end in ends}) == 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -12,6 +12,7 @@ import select
 import signal
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -70,6 +71,19 @@ def stop(process: subprocess.Popen[bytes], *, number: signal.Signals = signal.SI
             process.wait(STOP_TIMEOUT_S)
     if process.stdout is not None:
         process.stdout.close()
+
+
+def kill_later(pids: Sequence[int], after_s: float) -> threading.Thread:
+    """End processes by SIGKILL, all at once, from a thread of its own; returns that."""
+
+    def kill() -> None:
+        time.sleep(after_s)
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+
+    thread = threading.Thread(target=kill, name="killer")
+    thread.start()
+    return thread
 
 
 def run_to_end(argv: Sequence[str | Path], *, timeout_s: float) -> str:

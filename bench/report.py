@@ -8,6 +8,7 @@ the prose around them is not touched.
 from __future__ import annotations
 
 import datetime
+import fcntl
 import os
 import platform
 from collections.abc import Iterable
@@ -23,7 +24,11 @@ RESULTS = _DOCS / "benchmarks.json"
 PAGE = _DOCS / "benchmarks.md"
 _BEGIN, _END = "<!-- figures: begin -->", "<!-- figures: end -->"
 #: Beginnings of keys, in the order of the table.
-_ORDER = ("create", "engine", "memcached", "describe", "up", "idle", "restart", "rest", "terraform")
+_ORDER = (
+    *("failover", "hang", "handover", "false-failover", "replacement", "availability"),
+    *("durability", "create", "engine", "memcached", "describe", "up", "idle", "restart", "rest"),
+    "terraform",
+)
 HEADINGS = ("what", "Cachewright", "baseline", "compared", "target", "met", "note")
 
 
@@ -76,7 +81,16 @@ def row_of(outcome: Figure | Skipped) -> Row:
 
 
 def merge(outcome: Figure | Skipped, results: Path = RESULTS, page: Path = PAGE) -> None:
-    """Replace this figure's row in the JSON file, keep the others, and make the table anew."""
+    """Replace this figure's row in the JSON file, keep the others, and make the table anew.
+
+    Several benchmarks may do so at the same time: the file of the page is locked meanwhile.
+    """
+    with page.open(encoding="utf-8") as locked:
+        fcntl.flock(locked, fcntl.LOCK_EX)
+        _merge(outcome, results, page)
+
+
+def _merge(outcome: Figure | Skipped, results: Path, page: Path) -> None:
     rows: dict[str, Row] = {}
     if results.is_file():
         found = msgspec.json.decode(results.read_bytes(), type=Results)
@@ -94,18 +108,20 @@ def cells(outcome: Figure | Skipped) -> tuple[str, ...]:
     """Return the cells of a figure's row in the table."""
     if isinstance(outcome, Skipped):
         return (outcome.what, "-", "-", "-", "-", "not measured", outcome.reason)
-    compared, baseline = outcome.compared(), "-"
+    compared, baseline = outcome.compared(), outcome.baseline_name or "-"
+    share = 0.5 if outcome.target is None else outcome.target.share
     if outcome.baseline is not None:
         baseline = f"{outcome.baseline_name}: {_text(outcome.baseline)}"
     is_alone = outcome.comparison is Comparison.ALONE
+    is_signed = outcome.comparison is Comparison.DIFFERENCE
     return (
         outcome.what,
-        _text(outcome.ours),
+        _text(outcome.ours, share),
         baseline,
-        "-" if is_alone else _text(compared, signed=outcome.comparison is Comparison.DIFFERENCE),
+        "-" if is_alone else _text(compared, share, signed=is_signed),
         _target_text(outcome.target, compared.unit),
         _verdict(outcome),
-        outcome.note,
+        " ".join([*(f"**{text}**" for text in outcome.broken), outcome.note]).strip(),
     )
 
 
@@ -154,13 +170,22 @@ def _verdict(figure: Figure) -> str:
 def _target_text(target: Target | None, unit: str) -> str:
     if target is None:
         return "-"
-    return f"{'≥' if target.is_minimum else '≤'} {target.bound:g} {unit}"
+    which = "" if target.share == 0.5 else f"{_share_text(target.share)} "
+    return f"{which}{'≥' if target.is_minimum else '≤'} {target.bound:g} {unit}"
 
 
-def _text(sample: Sample, *, signed: bool = False) -> str:
+def _share_text(share: float) -> str:
+    return "worst" if share in {0, 1} else f"p{100 * share:g}"
+
+
+def _text(sample: Sample, share: float = 0.5, *, signed: bool = False) -> str:
     def one(value: float) -> str:
         digits = 0 if abs(value) >= 100 else 1 if abs(value) >= 20 else 2
+        digits = 4 if 0 < abs(value) < 0.1 else digits
         return f"{value:{'+' if signed else ''},.{digits}f}"
 
+    if share != 0.5:
+        tail = f"{_share_text(share)} {one(sample.quantile(share))}"
+        return f"p50 {one(sample.median)}, {tail} {sample.unit}, n = {len(sample.values)}"
     spread = f"{one(sample.lower_quartile)} … {one(sample.upper_quartile)}"
     return f"{one(sample.median)} {sample.unit} ({spread})"

@@ -93,3 +93,64 @@ def test_a_run_replaces_its_rows_and_leaves_the_others_and_the_prose(tmp_path: P
         ("two", True),
         ("three", None),
     ]
+
+
+def test_the_share_of_a_target_says_which_rounds_decide() -> None:
+    values = [float(number) for number in range(1, 101)]
+    figure = Figure(
+        key="k",
+        what="w",
+        ours=sample("ms", values),
+        target=Target(bound=95.0, is_minimum=False, share=0.95),
+    )
+    assert sample("ms", values).quantile(0.95) == pytest.approx(95.05)
+    assert figure.is_met() is False
+    assert not figure.is_certain()
+    met = Figure(
+        key="k",
+        what="w",
+        ours=sample("ms", values),
+        target=Target(bound=100.0, is_minimum=False, share=1.0),
+    )
+    assert met.is_met()
+    assert met.is_certain()
+    assert report.cells(met)[1] == "p50 50.5, worst 100 ms, n = 100"
+    assert report.cells(met)[4] == "worst ≤ 100 ms"
+
+
+def test_a_slow_baseline_may_have_fewer_rounds() -> None:
+    figure = Figure(
+        key="k",
+        what="w",
+        ours=sample("ms", (10.0, 20.0, 30.0)),
+        baseline=sample("ms", (1000.0,)),
+        comparison=Comparison.TO_MEDIAN,
+        target=Target(bound=0.02, is_minimum=False),
+    )
+    assert figure.compared().values == (0.01, 0.02, 0.03)
+    assert figure.is_met()
+    assert "0.0200 x" in report.cells(figure)[3]
+
+
+def test_what_must_not_happen_makes_a_fast_figure_a_miss() -> None:
+    figure = Figure(
+        key="k",
+        what="w",
+        ours=sample("ms", (1.0,)),
+        target=Target(bound=10.0, is_minimum=False),
+        broken=("3 acknowledged writes lost.",),
+        note="n",
+    )
+    assert figure.is_met() is False
+    assert report.cells(figure)[5:] == ("**no**", "**3 acknowledged writes lost.** n")
+
+
+def test_a_baseline_that_never_ends_is_told_by_its_name() -> None:
+    figure = Figure(
+        key="k",
+        what="w",
+        ours=sample("ms", (1.0,)),
+        baseline_name="engine alone: not within 30 s",
+        target=None,
+    )
+    assert report.cells(figure)[2] == "engine alone: not within 30 s"
