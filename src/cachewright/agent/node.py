@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from cachewright.agent import disk, machine, process
+from cachewright.agent import append_only, disk, machine, process
 from cachewright.agent.folder import NodeFolder, Record
 from cachewright.agent.items import ItemsFolder
 from cachewright.agent.machine import Event, State
@@ -151,6 +151,7 @@ class Node:
             process=self.process_fact(),
             engine=engine,
             has_saved_data=self._has_saved_data(),
+            has_append_only_file=self.has_append_only_file(),
             failed_starts=self.record.failed_starts,
             failure=self.record.failure,
             launched=self._launched(),
@@ -324,6 +325,10 @@ class Node:
             restarts=launch.restarts,
             refused=self.record.refused,
         )
+
+    def has_append_only_file(self) -> bool:
+        """Tell whether its last run has kept an append-only file."""
+        return append_only.lies_in(self.folder.path, self.record)
 
     def _has_saved_data(self) -> bool:
         if self.saved is None:

@@ -7,9 +7,11 @@ down, so that nobody tries it again and again. Decides nothing about which setti
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 from collections.abc import Sequence
 
+from cachewright.agent import append_only
 from cachewright.agent.folder import Record
 from cachewright.agent.node import Node
 from cachewright.model.commands import ApplySettings
@@ -31,6 +33,8 @@ async def apply(node: Node, command: ApplySettings) -> None:
     if not changes:
         return
     refused = await node.adapter.configure(await node.admin(), changes)
+    if append_only.is_given_up(changes, refused):
+        await asyncio.to_thread(append_only.give_up, node.folder.path)
     node.write(_after(node.record, command, changes, refused))
 
 

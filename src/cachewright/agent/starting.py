@@ -14,7 +14,7 @@ import os
 import socket
 from pathlib import Path
 
-from cachewright.agent import disk, keeping, process
+from cachewright.agent import append_only, disk, keeping, process
 from cachewright.agent.machine import Event, State
 from cachewright.agent.node import Node
 from cachewright.engines.adapter import EngineRefused, EngineUnreachable, adapter_of
@@ -43,6 +43,7 @@ async def start(
     timeout_s: float,
 ) -> None:
     """Bring the node to life, held; nothing happens if it runs with this launch already."""
+    launch = append_only.loading(launch)
     if node.process is not None and not _is_same(node.record.launch, launch):
         raise CommandFailed(f"node {node.name} runs with other settings: stop it first")
     if node.next_state(Event.START) is State.RUNNING:
@@ -91,6 +92,8 @@ async def _spawn(node: Node, launch: Launch, catalogue: Catalogue, authority: Pa
     saved = node.saved_by(adapter)
     if adapter.items is None and launch.loads_saved_data and not saved.is_whole():
         raise CommandFailed(f"node {node.name} has no saved data to load")
+    if launch.loads_append_only_file and not node.has_append_only_file():
+        raise CommandFailed(f"node {node.name} has no append-only file to load")
     node.folder.make()
     node.advance(Event.START)
     await process.end_leftovers(node.folder.output)
@@ -100,8 +103,7 @@ async def _spawn(node: Node, launch: Launch, catalogue: Catalogue, authority: Pa
         loads, record = await keeping.prepare(node, record, adapter.items, build)
         record = dataclasses.replace(record, refused=adapter.unusable(launch))
     node.write(record)
-    keep = saved.names if loads else ()
-    node.folder.renew(content, keep=keep, log_name=adapter.log_name)
+    _renew_folder(node, launch, content, saved.names if loads else ())
     failpoints.passing("agent.before_spawn")
     started = process.spawn(
         adapter.argv(build, launch, keeping.home_of(node)),
@@ -117,6 +119,19 @@ async def _spawn(node: Node, launch: Launch, catalogue: Catalogue, authority: Pa
         await started.kill()
         raise
     failpoints.passing("agent.after_identity")
+
+
+def _renew_folder(
+    node: Node, launch: Launch, content: dict[str, bytes], keep: tuple[str, ...]
+) -> None:
+    """Leave in the folder what the engine is to load, and nothing else of an earlier run."""
+    adapter = adapter_of(launch)
+    if launch.loads_append_only_file:
+        keep = (*keep, append_only.FOLDER_NAME)
+    node.folder.renew(content, keep=keep, log_name=adapter.log_name)
+    loads_snapshot = launch.loads_saved_data and not launch.loads_append_only_file
+    if loads_snapshot and append_only.keeps(launch):
+        append_only.begin_with(node.folder.path, adapter.snapshot_name)
 
 
 def _find_build(catalogue: Catalogue, launch: Launch) -> Build:
@@ -192,6 +207,7 @@ def _is_same(running: Launch | None, wanted: Launch) -> bool:
     as_running = dataclasses.replace(
         wanted,
         loads_saved_data=running.loads_saved_data,
+        loads_append_only_file=running.loads_append_only_file,
         members=running.members,
         config_version=running.config_version,
     )

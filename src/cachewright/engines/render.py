@@ -28,7 +28,6 @@ NODE_TIMEOUT_MS = 15_000
 #: The engine's own default; the kernel lowers it to `net.core.somaxconn`.
 _BACKLOG = 511
 _NEVER = (99,)
-_APPEND_ONLY = "appendonly"
 #: Of a name that is refused, for the error.
 _SHOWN_MAX = 64
 
@@ -115,9 +114,6 @@ def _render_config(launch: Launch) -> bytes:
             raise UnusableLaunch(f"a launch may not set {name[:_SHOWN_MAX]!a}")
     for name in FOREIGN_SETTINGS & set(asked):
         del asked[name]
-    if launch.loads_saved_data and not launch.loads_append_only_file and _APPEND_ONLY in asked:
-        # With it an engine loads the append-only file alone, and starts empty where there is none.
-        asked[_APPEND_ONLY] = "no"
     settings = {row.name: row.value for row in _DEFAULTS} | asked | _own_settings(launch)
     return "".join(f"{name} {quoted(name, value)}\n" for name, value in settings.items()).encode(
         "ascii"

@@ -149,14 +149,6 @@ def test_no_parameter_overlaps_with_what_is_fixed() -> None:
     assert fixed & ENGINE_SETTINGS == {"io-threads"}
 
 
-def test_an_append_only_file_never_hides_a_snapshot_that_is_to_be_loaded() -> None:
-    launch = replace(LAUNCH, settings=(("appendonly", "yes"),))
-    assert config_of(launch)["appendonly"] == "yes"
-    saved = replace(launch, loads_saved_data=True)
-    assert config_of(saved)["appendonly"] == "no"
-    assert config_of(replace(saved, loads_append_only_file=True))["appendonly"] == "yes"
-
-
 def test_a_parameter_is_set_once_and_may_replace_a_default() -> None:
     twice = (("timeout", "0"), ("timeout", "20"))
     with pytest.raises(UnusableLaunch, match="twice"):
