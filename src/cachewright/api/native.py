@@ -184,7 +184,7 @@ def _row(group: GroupView) -> Output:
         "name": spec.name,
         "kind": spec.kind.value,
         "status": _status(group),
-        "reason": "" if group.status is None else group.status.reason,
+        "reason": group.reason,
         "engine": spec.engine.value,
         "engine_version": spec.engine_version,
         "node_type": spec.node_type,

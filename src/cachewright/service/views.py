@@ -73,6 +73,15 @@ class GroupView:
         return is_able and self.role_of(wished) is Role.REPLICA
 
     @property
+    def reason(self) -> str:
+        """What is waited for or went wrong, in a sentence; empty when all is well."""
+        if self.status is None:
+            return ""
+        if not self.status.reason and self._is_promoting():
+            return f"{self.spec.primary_node_id} becomes the primary"
+        return self.status.reason
+
+    @property
     def switches_failover(self) -> bool:
         """Automatic failover was turned on or off, and the loop has not looked at that yet."""
         looked_at = self.status.observed_generation if self.status else 0

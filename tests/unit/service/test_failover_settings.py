@@ -189,11 +189,14 @@ def test_a_replica_is_promoted_at_once_if_that_is_asked(tmp_path: Path) -> None:
         # Until the roles have changed, also after the loop has looked.
         await world.settle(view.spec)
         assert shown(world)["Status"] == "modifying"
+        group = views.find_group(world.records, "demo")
+        assert group.reason == "demo-002 becomes the primary"
         assert await code_of(modify(world, replication_group_description="new")) == (
             "InvalidReplicationGroupState"
         )
         await world.settle(view.spec, primary="demo-002")
         assert shown(world)["Status"] == "available"
+        assert views.find_group(world.records, "demo").reason == ""
 
     run(tmp_path, scenario)
 
