@@ -69,6 +69,9 @@ class NodeStatus:
     awaiting_reboot: tuple[str, ...] = ()
     #: Settings that the engine did not take, each with value and reason.
     refused: tuple[tuple[str, str, str], ...] = ()
+    #: Which of the restarts that were asked for its last process has seen: `NodeSpec.restarts` as
+    #: it was when that was started.
+    restarts: int = 0
 
     @property
     def parameter_state(self) -> ParameterState:

@@ -55,7 +55,16 @@ def node_status(seen: Seen, view: ShardView, node_id: str) -> NodeStatus:
         applying=drift.applying,
         awaiting_reboot=drift.awaiting_reboot,
         refused=tuple((r.name, r.value, r.reason) for r in drift.refused),
+        restarts=_restarts(seen, node_id),
     )
+
+
+def _restarts(seen: Seen, node_id: str) -> int:
+    launched = seen.observed.of(node_id).launched
+    if launched is not None:
+        return launched.restarts
+    before = seen.previous.of(node_id) if seen.previous else None
+    return before.restarts if before else 0
 
 
 def _asked_state(seen: Seen, node_id: str, state: NodeState) -> NodeState:

@@ -124,8 +124,15 @@ class GroupView:
         return seen.state if cause is None else _AWAITING[cause]
 
     def _awaited(self, node: NodeSpec) -> RestartCause | None:
-        """Return why a node is to restart, where the loop has not looked at that yet."""
+        """Return why a node is to restart, where its status does not say so itself.
+
+        That is where the loop has not looked at it yet, and while a test of failover has begun
+        and the old primary has not ended yet: it serves as if nothing were.
+        """
         seen, looked_at = self.seen(node.node_id), self.status
+        is_test = node.restart_cause is RestartCause.TEST_FAILOVER
+        if is_test and seen is not None and seen.restarts < node.restarts:
+            return RestartCause.TEST_FAILOVER
         if looked_at is None or looked_at.observed_generation >= self.spec.generation:
             return None
         runs = seen.engine_version if seen else None

@@ -230,6 +230,7 @@ def status_of(
                 state=_NODE_STATES[state],
                 role=role(shard, node.node_id),
                 engine_version=version,
+                restarts=node.restarts,
             )
             for shard in spec.shards
             for node in shard.nodes

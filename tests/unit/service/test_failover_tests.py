@@ -151,7 +151,10 @@ def test_one_test_of_a_group_at_a_time_until_its_old_primary_is_back(tmp_path: P
         spec = (await failover(world, "0001")).spec
         code, text = await refusal(world, "0002")
         assert (code, "demo-0001-001" in text) == (STATE, True)
-        # The loop has looked at it, and the old primary is away.
+        # The loop has looked at it, and the old primary is not away yet.
+        await put_status(world, spec, n001={"restarts": 0})
+        assert (await refusal(world, "0002"))[0] == STATE
+        # It is away.
         away = {"state": NodeState.MODIFYING, "role": None}
         status = status_of(spec, GroupState.AVAILABLE)
         nodes = tuple(
