@@ -18,6 +18,7 @@ from cachewright.agent import (
     disk,
     fencing,
     folder,
+    handover,
     keeping,
     process,
     promoting,
@@ -41,6 +42,7 @@ from cachewright.model.commands import (
     BindNode,
     FenceNode,
     FollowPrimary,
+    HandOver,
     HostCommand,
     PromoteNode,
     RemoveNode,
@@ -145,6 +147,9 @@ class LocalAgent:
         if isinstance(command, FenceNode):
             await self._fence(command, epoch)
             return
+        if isinstance(command, HandOver):
+            await self._hand_over(command, epoch)
+            return
         key = command.launch.key if isinstance(command, StartNode) else command.key
         while True:
             node = self._nodes.get(key)
@@ -216,6 +221,19 @@ class LocalAgent:
             raise CommandFailed(f"node {node.name}: {disk.explain(error)}") from error
         except process.StillAlive as error:
             raise CommandFailed(f"node {node.name}: {error}") from error
+
+    async def _hand_over(self, command: HandOver, epoch: int) -> None:
+        """Change the roles of two nodes, neither of which does anything else meanwhile."""
+        node, successor = self._nodes.get(command.key), self._nodes.get(command.to_key)
+        if node is None or successor is None or node is successor:
+            raise CommandFailed("a role is handed over between two nodes of this host")
+        first, second = sorted((node, successor), key=lambda one: one.key)
+        async with first.commands, second.commands:
+            self._check_epoch(epoch)
+            try:
+                await handover.hand_over(node, successor, command)
+            except (EngineRefused, EngineUnreachable) as error:
+                raise CommandFailed(f"node {node.name} did not hand over: {error}") from error
 
     def _node_at(self, place: tuple[str, int]) -> Node | None:
         """Return the node of this host that was last started at an address and port."""
