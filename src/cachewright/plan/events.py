@@ -38,12 +38,13 @@ def of_change(
         *_group_texts(group, previous, current),
         *_obstacle_texts(group, previous, current, observed),
         *_joined_texts(group, previous, current),
-        *_node_texts(group, previous, current, observed),
     ]
     if group.spec.kind is GroupKind.MEMCACHED:
+        texts += _node_texts(group, previous, current, observed)
         texts += _count_texts(group, previous, current)
     else:
         texts += _failover_texts(group, previous, current)
+        texts += _node_texts(group, previous, current, observed)
         texts += _fate_texts(group, previous, current)
     return tuple(
         Event(source_type=source_type, source_id=source_id, message=message, at=now)

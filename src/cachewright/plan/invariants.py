@@ -14,6 +14,7 @@ from cachewright.model.commands import (
     BindNode,
     FollowPrimary,
     ForgetGroup,
+    HandOver,
     PromoteNode,
     ReleaseNodes,
     RemoveNode,
@@ -35,6 +36,7 @@ def violations(group: Group, observed: Observed, plan: Plan) -> tuple[str, ...]:
         *admits_only_the_safe(group, plan, observed),
         *never_follows_the_empty(group, plan, observed),
         *promotes_only_with_proof(group, plan, observed),
+        *hands_over_only_to_the_ready(group, plan, observed),
         *removes_only_the_proven(group, plan, observed),
         *stops_only_with_cause(group, plan, observed),
         *listens_only_on_free(plan, observed),
@@ -132,6 +134,25 @@ def _over_the_ended(
             yield f"law 1: {step.node_id} would listen on a foreign address"
 
 
+def hands_over_only_to_the_ready(group: Group, plan: Plan, observed: Observed) -> Iterator[str]:
+    """Laws 1, 4 and 6: a primary that serves gives its role to an admitted replica in sync."""
+    steps = list(_steps(plan, HandOver))
+    for step in steps:
+        command = step.command
+        assert isinstance(command, HandOver)
+        assert step.node_id is not None
+        to = command.to_key.partition(".")[2]
+        if not _is_writer(observed, step.node_id):
+            yield f"law 1: {step.node_id} shall hand over a role that it does not have"
+        if to not in _siblings(group, step.node_id) or not _could_succeed(group, observed, to):
+            yield f"law 4: {step.node_id} shall hand over to {to}, which may lack data"
+        others = [s for s in plan.steps if s.node_id in {step.node_id, to} and s is not step]
+        if others:
+            yield f"law 6: {step.node_id} or {to} has other things to do while roles change"
+    if len(steps) > 1 or (steps and any(True for _ in _steps(plan, PromoteNode))):
+        yield "law 6: several primaries of a group change at once"
+
+
 def removes_only_the_proven(group: Group, plan: Plan, observed: Observed) -> Iterator[str]:
     """Laws 3, 5 and 7: folders go with proof and cause, records after everything else."""
     for step in _steps(plan, RemoveNode):
@@ -156,7 +177,7 @@ def stops_only_with_cause(group: Group, plan: Plan, observed: Observed) -> Itera
     """Law 5: a node of a group that stays ends only if it was asked to, and its data lives on.
 
     Who asks: a node was dropped from the spec, or more restarts were asked for than its process
-    has seen. A primary with siblings drains first and has a successor; alone, it saves.
+    has seen. A primary with siblings hands over first; alone, it saves.
     """
     if group.spec.deletion is not None or plan.status.state is GroupState.CREATE_FAILED:
         return
@@ -194,8 +215,8 @@ def _loses_data(group: Group, observed: Observed, step: Step) -> Iterator[str]:
     elif not siblings:
         if not step.command.saves:
             yield f"law 5: {step.node_id} is the only copy and is stopped without saving"
-    elif not (step.command.drains and any(_could_succeed(group, observed, o) for o in siblings)):
-        yield f"law 5: primary {step.node_id} is stopped before a replica has its data"
+    else:
+        yield f"law 5: primary {step.node_id} is stopped before it has handed over"
 
 
 def _could_succeed(group: Group, observed: Observed, node_id: str) -> bool:

@@ -18,7 +18,6 @@ from cachewright.model.commands import (
 )
 from cachewright.model.facts import Absent, Observed, Stopped
 from cachewright.model.groups import Group, GroupPlacement
-from cachewright.plan.endpoints import is_ready_replica
 from cachewright.plan.shard import Phase, ShardView, engine_of, joining_ids, leaving_ids
 
 
@@ -33,10 +32,7 @@ def step_for(
     if isinstance(fact.process, Stopped):
         return Step(command=RemoveNode(key=key), reason="its process has ended", node_id=node_id)
     if view.primary_id == node_id:
-        if not has_successor(group, view, node_id, observed):
-            return None
-        command = StopNode(key=key, drains=True)
-        return Step(command=command, reason="it leaves; a replica takes over", node_id=node_id)
+        return None  # it hands over first, see `handover`
     own = (placement.of(node_id).address,)
     engine = engine_of(fact)
     if engine is not None and not engine.is_held and set(engine.bind) != set(own):
@@ -65,16 +61,3 @@ def release(group: Group, observed: Observed) -> tuple[Step, ...]:
         return ()
     reason = f"nothing is left of {', '.join(gone)}"
     return (Step(command=ReleaseNodes(node_ids=gone), reason=reason),)
-
-
-def has_successor(group: Group, view: ShardView, node_id: str, observed: Observed) -> bool:
-    """Tell whether another node of the shard, one that stays, could take over from `node_id`."""
-    gone = leaving_ids(group)
-    return any(
-        other.node_id != node_id
-        and other.node_id not in gone
-        and is_ready_replica(observed, other.node_id)
-        and (engine := engine_of(observed.of(other.node_id))) is not None
-        and not engine.is_held
-        for other in view.shard.nodes
-    )

@@ -24,6 +24,7 @@ from cachewright.model.groups import Group, GroupPlacement
 from cachewright.model.status import GroupStatus, Role
 from cachewright.plan import endpoints, joining, restarts, settings
 from cachewright.plan.election import elections
+from cachewright.plan.handover import handovers
 from cachewright.plan.launch import launch_of
 from cachewright.plan.shard import Phase, ShardView, engine_of, is_down, leaving_ids
 
@@ -47,13 +48,15 @@ def steps_for_nodes(world: World) -> tuple[Step, ...]:
         world.placement,
         world.views,
         world.observed,
-        leaving=leaving_ids(world.group),
+        leaving=leaving_ids(world.group) | restarts.due_ids(world.group, world.observed),
         was_available=world.status.was_available,
     )
-    promotions = elections(world.group, world.views, world.observed, world.status)
-    steps: list[Step] = list(promotions.values())
+    changes = elections(world.group, world.views, world.observed, world.status)
+    if not changes:
+        changes = handovers(world.group, world.placement, world.views, world.observed)
+    steps: list[Step] = list(changes.values())
     for view in world.views:
-        if view.shard.shard_id not in promotions:
+        if view.shard.shard_id not in changes:
             steps.extend(_steps_for_shard(world, view, wanted))
     starts = any(isinstance(step.command, StartNode) for step in steps)
     if starts and world.observed.build_version is None:

@@ -13,8 +13,7 @@ from cachewright.model.commands import Step, StopNode, node_key
 from cachewright.model.facts import NodeFact, Observed, Running
 from cachewright.model.groups import Group, NodeSpec
 from cachewright.model.status import Role
-from cachewright.plan.joining import has_successor
-from cachewright.plan.shard import Phase, ShardView, engine_of
+from cachewright.plan.shard import Phase, ShardView, engine_of, leaving_ids
 
 
 def is_due(node: NodeSpec | None, fact: NodeFact) -> bool:
@@ -25,23 +24,30 @@ def is_due(node: NodeSpec | None, fact: NodeFact) -> bool:
     return launched.restarts < node.restarts
 
 
+def due_ids(group: Group, observed: Observed) -> frozenset[str]:
+    """Return every node that is due."""
+    return frozenset(
+        node.node_id for node in group.spec.nodes() if is_due(node, observed.of(node.node_id))
+    )
+
+
 def step_for(group: Group, view: ShardView, node_id: str, observed: Observed) -> Step | None:
     """Return the step that ends a node which is due, `None` while it is not or must wait."""
+    is_alone = len(view.shard.nodes) == 1
+    if node_id == view.primary_id and not is_alone:
+        return None  # it hands over first, see `handover`
+    if not is_turn(group, view, node_id, observed):
+        return None
+    command = StopNode(key=node_key(group.spec.uid, node_id), saves=is_alone)
+    return Step(command=command, reason="a restart was asked for", node_id=node_id)
+
+
+def is_turn(group: Group, view: ShardView, node_id: str, observed: Observed) -> bool:
+    """Tell whether a node is due, and everybody has ended that goes before it."""
     fact = observed.of(node_id)
     if not is_due(group.spec.node(node_id), fact) or not isinstance(fact.process, Running):
-        return None
-    if view.phase is not Phase.SERVING or not _is_its_turn(group, view, node_id, observed):
-        return None
-    is_alone = len(view.shard.nodes) == 1
-    is_primary = node_id == view.primary_id
-    if is_primary and not is_alone and not has_successor(group, view, node_id, observed):
-        return None
-    command = StopNode(
-        key=node_key(group.spec.uid, node_id),
-        saves=is_alone,
-        drains=is_primary and not is_alone,
-    )
-    return Step(command=command, reason="a restart was asked for", node_id=node_id)
+        return False
+    return view.phase is Phase.SERVING and _is_its_turn(group, view, node_id, observed)
 
 
 def _is_its_turn(group: Group, view: ShardView, node_id: str, observed: Observed) -> bool:
@@ -51,6 +57,8 @@ def _is_its_turn(group: Group, view: ShardView, node_id: str, observed: Observed
     now, what they hold would be all there is.
     """
     others = [node.node_id for node in view.shard.nodes if node.node_id != node_id]
+    if (leaving_ids(group) - {view.primary_id}).intersection(others):
+        return False  # one node of a shard ends at a time: they go first
     if not _serves(node_id, observed):
         like = [n for n in others if not _serves(n, observed)]
         return all(node_id < n for n in like if is_due(group.spec.node(n), observed.of(n)))

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cachewright.model.facts import EngineFact, Observed
-from cachewright.model.groups import Group, GroupPlacement
+from cachewright.model.groups import Group, GroupPlacement, RestartCause
 from cachewright.model.slots import SlotRange, covers_all
 from cachewright.model.status import GroupState, GroupStatus, NodeState, NodeStatus, Role
 from cachewright.plan import endpoints, restarts, settings
@@ -72,7 +72,10 @@ def _asked_state(seen: Seen, node_id: str, state: NodeState) -> NodeState:
     if node_id in leaving_ids(seen.group):
         return NodeState.DELETING
     before = seen.previous.of(node_id) if seen.previous else None
-    is_due = restarts.is_due(seen.group.spec.node(node_id), seen.observed.of(node_id))
+    asked = seen.group.spec.node(node_id)
+    is_due = restarts.is_due(asked, seen.observed.of(node_id))
+    if asked is not None and asked.restart_cause is RestartCause.TEST_FAILOVER:
+        return state  # it serves until it has ended; then it is recovered like any other
     was_due = before is not None and before.state is NodeState.REBOOTING
     if is_due or (was_due and state is not NodeState.AVAILABLE):
         return NodeState.REBOOTING
@@ -101,6 +104,12 @@ def _life_of(seen: Seen, view: ShardView, node_id: str) -> NodeStatus:
             has_saved_data=fact.has_saved_data,
         )
     state = NodeState.AVAILABLE if _serves(group, engine) else _waiting_state(before)
+    if (
+        before is not None
+        and before.state is NodeState.AVAILABLE
+        and _has_handed_over(before, engine)
+    ):
+        state = NodeState.AVAILABLE
     return NodeStatus(
         node_id=node_id,
         state=state,
@@ -109,6 +118,12 @@ def _life_of(seen: Seen, view: ShardView, node_id: str) -> NodeStatus:
         has_copy=not engine.is_held,
         has_saved_data=fact.has_saved_data,
     )
+
+
+def _has_handed_over(before: NodeStatus, engine: EngineFact) -> bool:
+    """Tell whether a primary has become a replica since the last look, which takes a moment."""
+    is_replica = engine.role is Role.REPLICA and not engine.is_held and not engine.is_loading
+    return before.role is Role.PRIMARY and before.state is NodeState.AVAILABLE and is_replica
 
 
 def is_replaced(before: NodeStatus, view: ShardView) -> bool:
@@ -136,8 +151,13 @@ def shard_problem(view: ShardView, nodes: Sequence[NodeStatus], observed: Observ
     return ""
 
 
-def endpoint_problem(placement: GroupPlacement, observed: Observed) -> str:
-    """Return which endpoint nobody listens on, empty when all are listened on or none can say."""
+def endpoint_problem(seen: Seen) -> str:
+    """Return which endpoint nobody listens on, empty when all are listened on or none can say.
+
+    An endpoint that is on its way from one living node to another is no problem of a group that
+    serves, as long as nothing stands in its way.
+    """
+    placement, observed = seen.placement, seen.observed
     if any(engine_of(fact) is None and not is_down(fact) for fact in observed.nodes.values()):
         return ""
     listened = {
@@ -146,8 +166,28 @@ def endpoint_problem(placement: GroupPlacement, observed: Observed) -> str:
         if (engine := engine_of(fact)) is not None and not engine.is_held
         for address in engine.bind
     }
-    missing = [a for a in placement.endpoints.addresses() if a not in listened]
+    moving = _moving(seen)
+    missing = [a for a in placement.endpoints.addresses() if a not in listened | moving]
     return f"endpoint {missing[0]} is not listened on yet" if missing else ""
+
+
+def _moving(seen: Seen) -> set[str]:
+    was_available = seen.previous is not None and seen.previous.was_available
+    if not was_available or seen.observed.obstacle:
+        return set()
+    wanted = endpoints.wanted_binds(
+        seen.placement,
+        seen.views,
+        seen.observed,
+        leaving=leaving_ids(seen.group) | restarts.due_ids(seen.group, seen.observed),
+        was_available=was_available,
+    )
+    return {
+        address
+        for node_id, addresses in wanted.items()
+        if (engine := engine_of(seen.observed.of(node_id))) is not None and not engine.is_held
+        for address in addresses
+    }
 
 
 def slots_problem(views: Sequence[ShardView], observed: Observed) -> str:
@@ -222,7 +262,7 @@ def _first_problem(seen: Seen, nodes: Sequence[NodeStatus]) -> str:
         problem = shard_problem(view, shard_nodes, seen.observed)
         if problem:
             return problem
-    problem = endpoint_problem(seen.placement, seen.observed)
+    problem = endpoint_problem(seen)
     if not problem and seen.group.spec.cluster_enabled:
         problem = slots_problem(seen.views, seen.observed)
     return problem

@@ -20,6 +20,7 @@ from cachewright.model.commands import (
     Command,
     FollowPrimary,
     ForgetGroup,
+    HandOver,
     InstallBuild,
     Launch,
     PlaceGroup,
@@ -169,9 +170,9 @@ class World:
                 self._follow(self._answering(key), address)
             case PromoteNode(key=key):
                 self._promote(self._answering(key), command)
-            case StopNode(key=key, saves=saves, drains=drains):
-                if drains:
-                    self._drain(self._by_key(key))
+            case HandOver():
+                self._hand_over(command)
+            case StopNode(key=key, saves=saves):
                 self._stop(self._by_key(key), saves=saves)
             case RemoveNode(key=key):
                 engine = self._by_key(key)
@@ -320,12 +321,22 @@ class World:
             refused=tuple(refused),
         )
 
-    def _drain(self, engine: Engine) -> None:
-        """Wait until the replicas that can be reached have everything."""
-        for other in self.engines.values():
-            is_there = other.life is Life.RUNNING and not other.is_silent and other.is_in_sync
-            if is_there and other.follows == engine.place.node_id:
-                other.data = engine.data
+    def _hand_over(self, command: HandOver) -> None:
+        """Let the successor have everything, then change the roles, the old primary first."""
+        old, new = self._answering(command.key), self._answering(command.to_key)
+        if old.role is not Role.PRIMARY or old.is_held:
+            raise Refused("it is no primary that serves")
+        if new.follows != old.place.node_id or not new.is_in_sync or new.is_held:
+            raise Refused("the successor is not in sync with it")
+        if new.place.address != command.to_address or command.is_cluster != new.cluster_enabled:
+            raise Refused("the successor is not where it is said to be")
+        new.data, new.lineage, new.second = old.data, old.lineage, old.second
+        old.role, old.follows, old.is_in_sync = Role.REPLICA, new.place.node_id, False
+        self._lead(new)
+        if command.is_cluster:
+            self._take_slots(new, old)
+        self._listen(old, command.bind)
+        self._listen(new, command.to_bind)
 
     def _release(self, retained: str) -> None:
         placement = self.group.placement

@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import datetime
 from collections.abc import Callable
+from typing import Any
 
-from cachewright.model.groups import Group, NodeSpec
+from cachewright.model.groups import Group, NodeSpec, RestartCause
 from cachewright.model.settings import Limits
 from cachewright.model.status import GroupState, GroupStatus
 from cachewright.plan.group import plan_group
@@ -64,13 +65,33 @@ class Story:
         spec = dataclasses.replace(self.world.group.spec, shards=(after,))
         self.world.group = dataclasses.replace(self.world.group, spec=spec)
 
-    def restart(self, *node_ids: str) -> None:
+    def restart(self, *node_ids: str, cause: RestartCause = RestartCause.REBOOT) -> None:
         self.change(
             lambda nodes: tuple(
-                dataclasses.replace(n, restarts=n.restarts + 1) if n.node_id in node_ids else n
+                dataclasses.replace(n, restarts=n.restarts + 1, restart_cause=cause)
+                if n.node_id in node_ids
+                else n
                 for n in nodes
             )
         )
+
+    def restart_all(self) -> None:
+        """Ask every node of every shard to restart."""
+        shards = tuple(
+            dataclasses.replace(
+                shard,
+                nodes=tuple(dataclasses.replace(n, restarts=n.restarts + 1) for n in shard.nodes),
+            )
+            for shard in self.world.group.spec.shards
+        )
+        self.edit(shards=shards)
+
+    def wish(self, node_id: str, *, automatic_failover: bool = False) -> None:
+        self.edit(primary_node_id=node_id, automatic_failover=automatic_failover)
+
+    def edit(self, **changes: Any) -> None:
+        spec = dataclasses.replace(self.world.group.spec, **changes)
+        self.world.group = dataclasses.replace(self.world.group, spec=spec)
 
     def remove(self, node_id: str) -> None:
         self.change(lambda nodes: tuple(n for n in nodes if n.node_id != node_id))

@@ -1,0 +1,103 @@
+"""When does a primary that lives give its role away, and to whom? Planned changes of primary.
+
+Due is a primary that is to restart or leaves its group, and one that is not the node that a caller
+wants as primary. It goes on serving until a replica has everything; then the roles change hands in
+one command, and what is left to do is done to a replica. The successor is admitted, in sync, stays,
+and is not itself due; of several the one that has applied most, so that writers wait least. One
+handover of a group at a time: others go on serving undisturbed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cachewright.model.commands import HandOver, Step, node_key
+from cachewright.model.facts import EngineFact, Observed
+from cachewright.model.groups import Group, GroupPlacement
+from cachewright.model.status import Role
+from cachewright.plan import restarts
+from cachewright.plan.endpoints import is_ready_replica
+from cachewright.plan.shard import Phase, ShardView, engine_of, leaving_ids
+
+
+def handovers(
+    group: Group, placement: GroupPlacement, views: Sequence[ShardView], observed: Observed
+) -> dict[str, Step]:
+    """Return for each shard id the handover that is due and safe; one of them at most."""
+    for view in views:
+        step = _step_for(group, placement, view, observed)
+        if step is not None:
+            return {view.shard.shard_id: step}
+    return {}
+
+
+def _step_for(
+    group: Group, placement: GroupPlacement, view: ShardView, observed: Observed
+) -> Step | None:
+    if view.phase is not Phase.SERVING or view.primary_id is None:
+        return None
+    primary_id = view.primary_id
+    primary = engine_of(observed.of(primary_id))
+    if primary is None:
+        return None
+    candidates = _candidates(group, view, observed)
+    wished = group.spec.primary_node_id
+    is_wished = wished in candidates and not group.spec.automatic_failover
+    if is_wished and wished is not None:
+        successor, reason = wished, f"{wished} was asked for as primary"
+    elif candidates and _must_go(group, view, primary_id, observed):
+        successor = min(candidates, key=lambda node_id: (-candidates[node_id].offset, node_id))
+        reason = f"{primary_id} is about to end, and {successor} has everything"
+    else:
+        return None
+    to_place, engine = placement.of(successor), candidates[successor]
+    bind, to_bind = _binds(placement, (primary_id, primary), (successor, engine))
+    command = HandOver(
+        key=node_key(group.spec.uid, primary_id),
+        to_key=node_key(group.spec.uid, successor),
+        to_address=to_place.address,
+        to_port=to_place.port,
+        is_cluster=group.spec.cluster_enabled,
+        bind=bind,
+        to_bind=to_bind,
+    )
+    return Step(command=command, reason=reason, node_id=primary_id)
+
+
+def _must_go(group: Group, view: ShardView, primary_id: str, observed: Observed) -> bool:
+    if primary_id in leaving_ids(group):
+        return True
+    return restarts.is_turn(group, view, primary_id, observed)
+
+
+def _candidates(group: Group, view: ShardView, observed: Observed) -> dict[str, EngineFact]:
+    """Return who could take over from the primary now."""
+    gone = leaving_ids(group)
+    found: dict[str, EngineFact] = {}
+    for node in view.shard.nodes:
+        engine = engine_of(observed.of(node.node_id))
+        if (
+            engine is not None
+            and node.node_id != view.primary_id
+            and node.node_id not in gone
+            and not engine.is_held
+            and engine.role is Role.REPLICA
+            and is_ready_replica(observed, node.node_id)
+            and not restarts.is_due(group.spec.node(node.node_id), observed.of(node.node_id))
+        ):
+            found[node.node_id] = engine
+    return found
+
+
+def _binds(
+    placement: GroupPlacement, old: tuple[str, EngineFact], new: tuple[str, EngineFact]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return what both listen on afterwards: the primary endpoint moves, all else stays."""
+    endpoint = placement.endpoints.primary
+    binds: list[tuple[str, ...]] = []
+    for (node_id, engine), is_new in ((old, False), (new, True)):
+        own = placement.of(node_id).address
+        kept = tuple(a for a in engine.bind if a not in {own, endpoint})
+        moved = (endpoint,) if is_new and endpoint is not None else ()
+        binds.append((own, *moved, *kept))
+    return binds[0], binds[1]
