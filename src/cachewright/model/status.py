@@ -61,6 +61,8 @@ class NodeStatus:
     has_copy: bool = False
     #: The snapshot of a graceful stop lies ready for its next start.
     has_saved_data: bool = False
+    #: An append-only file that its last run kept lies in its folder.
+    has_append_only_file: bool = False
     #: When it ended although nobody had asked for it, oldest first; only the recent ones.
     ends: tuple[datetime.datetime, ...] = ()
     #: Settings that the engine is about to be told, with their values.

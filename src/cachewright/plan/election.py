@@ -46,7 +46,7 @@ def plan_failover(
         return ()
     if group.spec.kind is GroupKind.MEMCACHED:
         return ()
-    views = tuple(view_shard(shard, observed) for shard in shards_to_run(group))
+    views = tuple(view_shard(shard, observed, previous) for shard in shards_to_run(group))
     return tuple(elections(group, views, observed, previous).values())
 
 

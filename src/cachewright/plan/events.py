@@ -250,28 +250,29 @@ def _fate_texts(
     """Say what becomes of the data of shards whose last living copy is gone."""
     if previous is None or not previous.was_available or current.state is GroupState.DELETING:
         return
-    restored: list[str] = []
-    lost: list[str] = []
+    fates: dict[str, list[str]] = {_RESTORED: [], _KEPT: [], _LOST: []}
     shards = shards_to_run(group)
     for shard in shards:
         ids = {node.node_id for node in shard.nodes}
         before = [node for node in previous.nodes if node.node_id in ids]
         now = [node for node in current.nodes if node.node_id in ids]
-        had_copy = any(node.has_copy for node in before)
-        had_data = had_copy or any(node.has_saved_data for node in before)
         if any(node.has_copy for node in now):
             continue
+        had_copy = any(node.has_copy for node in before)
         if any(node.has_saved_data for node in now):
-            restored += [shard.shard_id] if had_copy else []
-        elif had_data:
-            lost.append(shard.shard_id)
-    for shard_ids, fate in ((restored, _RESTORED), (lost, _LOST)):
+            fates[_RESTORED] += [shard.shard_id] if had_copy else []
+        elif any(node.has_append_only_file for node in now):
+            fates[_KEPT] += [shard.shard_id] if had_copy else []
+        elif had_copy or any(n.has_saved_data or n.has_append_only_file for n in before):
+            fates[_LOST].append(shard.shard_id)
+    for fate, shard_ids in fates.items():
         if shard_ids:
             source, _ = _subject(group)
             yield source, group.spec.name, f"{_named(shard_ids, len(shards))} {fate}"
 
 
 _RESTORED = "back from the snapshot of the last graceful stop"
+_KEPT = "back from the append-only file"
 _LOST = "back empty: all nodes ended without a graceful stop, the data is lost"
 
 

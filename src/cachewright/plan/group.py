@@ -91,7 +91,7 @@ def _look(
     group: Group, placement: GroupPlacement, previous: GroupStatus | None, observed: Observed
 ) -> tuple[World, GroupStatus]:
     """Return what decisions look at, and the status that follows from it."""
-    views = tuple(view_shard(shard, observed) for shard in shards_to_run(group))
+    views = tuple(view_shard(shard, observed, previous) for shard in shards_to_run(group))
     asked = settings.ask(group, observed)
     seen = status.Seen(
         group=group,

@@ -33,6 +33,7 @@ def violations(group: Group, observed: Observed, plan: Plan) -> tuple[str, ...]:
     return (
         *one_writer(group, observed),
         *starts_only_the_dead(plan, observed),
+        *starts_empty_only_beside_data(group, plan, observed),
         *admits_only_the_safe(group, plan, observed),
         *never_follows_the_empty(group, plan, observed),
         *promotes_only_with_proof(group, plan, observed),
@@ -57,6 +58,20 @@ def starts_only_the_dead(plan: Plan, observed: Observed) -> Iterator[str]:
     for step in _steps(plan, StartNode):
         if step.node_id is None or not _has_surely_ended(observed.of(step.node_id)):
             yield f"law 3: {step.node_id} is started without proof that it has ended"
+
+
+def starts_empty_only_beside_data(group: Group, plan: Plan, observed: Observed) -> Iterator[str]:
+    """Law 2: while a shard's data lies on disk and in no memory, nobody starts without it."""
+    for step in _steps(plan, StartNode):
+        assert step.node_id is not None
+        assert isinstance(step.command, StartNode)
+        members = [step.node_id, *_siblings(group, step.node_id)]
+        launch = step.command.launch
+        facts = [observed.of(node_id) for node_id in members]
+        lies = any(fact.has_saved_data or fact.has_append_only_file for fact in facts)
+        loads = launch.loads_saved_data or launch.loads_append_only_file
+        if all(map(_has_surely_ended, facts)) and lies and not loads:
+            yield f"law 2: {step.node_id} is started empty beside the data of its shard"
 
 
 def admits_only_the_safe(group: Group, plan: Plan, observed: Observed) -> Iterator[str]:

@@ -28,7 +28,8 @@ def launch_of(
     """Return everything a host needs to start `node_id` in the role that `views` give it."""
     spec = group.spec
     place = placement.of(node_id)
-    node = spec.node(node_id)
+    node, fact = spec.node(node_id), seen.of(node_id)
+    is_primary = any(view.primary_id == node_id for view in views)
     return Launch(
         key=node_key(spec.uid, node_id),
         engine=spec.engine,
@@ -43,8 +44,9 @@ def launch_of(
         replication_password=group.secret.replication_password,
         peers=_peers(placement, views, seen) if spec.cluster_enabled else (),
         engine_id=place.engine_id,
-        loads_saved_data=any(v.primary_id == node_id for v in views)
-        and seen.of(node_id).has_saved_data,
+        loads_saved_data=is_primary and fact.has_saved_data,
+        # The snapshot of a graceful stop is the last that there was.
+        loads_append_only_file=is_primary and fact.has_append_only_file and not fact.has_saved_data,
     )
 
 

@@ -22,7 +22,10 @@ from cachewright.model.facts import (
     Unknown,
 )
 from cachewright.model.groups import DISCOVERY_ID, Group, NodeSpec, ShardSpec
-from cachewright.model.status import Role
+from cachewright.model.status import GroupStatus, Role
+
+#: Starts in a row that may fail before another copy is tried: as many as give a create up.
+_STARTS_OF_A_FILE = 3
 
 
 class Phase(enum.Enum):
@@ -109,8 +112,13 @@ def engine_of(fact: NodeFact) -> EngineFact | None:
     return None
 
 
-def view_shard(shard: ShardSpec, observed: Observed) -> ShardView:
-    """Tell where a shard stands and who its primary is or shall be."""
+def view_shard(
+    shard: ShardSpec, observed: Observed, previous: GroupStatus | None = None
+) -> ShardView:
+    """Tell where a shard stands and who its primary is or shall be.
+
+    `previous` says who was the primary, where nobody lives who could tell.
+    """
     facts = {node.node_id: observed.of(node.node_id) for node in shard.nodes}
     admitted = [node_id for node_id, fact in facts.items() if _is_admitted_primary(fact)]
     if len(admitted) == 1:
@@ -121,17 +129,32 @@ def view_shard(shard: ShardSpec, observed: Observed) -> ShardView:
         return ShardView(shard=shard, phase=Phase.SPLIT, primary_id=newest, reason=reason)
     alive = [node_id for node_id, fact in facts.items() if not is_down(fact)]
     if not alive:
-        chosen = choose_primary([node.node_id for node in shard.nodes], observed)
+        chosen = choose_primary([node.node_id for node in shard.nodes], observed, previous)
         return ShardView(shard=shard, phase=Phase.DOWN, primary_id=chosen)
     return _view_without_primary(shard, facts, alive)
 
 
-def choose_primary(node_ids: Sequence[str], observed: Observed) -> str:
-    """Choose who starts as primary of a shard without a living node: who has saved data, or 1st."""
-    for node_id in node_ids:
-        if observed.of(node_id).has_saved_data:
-            return node_id
-    return node_ids[0]
+def choose_primary(
+    node_ids: Sequence[str], observed: Observed, previous: GroupStatus | None
+) -> str:
+    """Choose who starts as primary of a shard without a living node.
+
+    Who has the snapshot of a graceful stop; else the last primary, if it has an append-only file;
+    else another one that has such a file, of which there may be less; else the first. A file that
+    an engine could not load again and again is left for another one, but nobody starts empty while
+    there is a file.
+    """
+    saved = [node_id for node_id in node_ids if observed.of(node_id).has_saved_data]
+    if saved:
+        return saved[0]
+    kept = [node_id for node_id in node_ids if observed.of(node_id).has_append_only_file]
+
+    def rank(node_id: str) -> tuple[int, bool]:
+        before = previous.of(node_id) if previous else None
+        was_primary = before is not None and before.role is Role.PRIMARY
+        return observed.of(node_id).failed_starts // _STARTS_OF_A_FILE, not was_primary
+
+    return min(kept, key=rank) if kept else node_ids[0]
 
 
 def _view_without_primary(

@@ -49,7 +49,7 @@ def _savers(group: Group, status: GroupStatus | None, observed: Observed) -> fro
     """
     savers: set[str] = set()
     for shard in shards_to_run(group):
-        view = view_shard(shard, observed)
+        view = view_shard(shard, observed, status)
         if view.primary_id is not None and view.phase is not Phase.DOWN:
             savers.add(view.primary_id)
             continue

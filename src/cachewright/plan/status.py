@@ -102,6 +102,7 @@ def _life_of(seen: Seen, view: ShardView, node_id: str) -> NodeStatus:
             engine_version=before.engine_version if before else None,
             has_copy=before is not None and before.has_copy and not is_down(fact),
             has_saved_data=fact.has_saved_data,
+            has_append_only_file=fact.has_append_only_file,
         )
     state = NodeState.AVAILABLE if _serves(group, engine) else _waiting_state(before)
     if (
@@ -117,6 +118,7 @@ def _life_of(seen: Seen, view: ShardView, node_id: str) -> NodeStatus:
         engine_version=engine.version,
         has_copy=not engine.is_held,
         has_saved_data=fact.has_saved_data,
+        has_append_only_file=fact.has_append_only_file,
     )
 
 

@@ -254,7 +254,13 @@ class PlanMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.stays())
     @rule(
         values=st.sampled_from(
-            [{}, {"timeout": "30"}, {"databases": "32"}, dict([REFUSED_SETTING, ("timeout", "9")])]
+            [
+                {},
+                {"timeout": "30"},
+                {"databases": "32"},
+                {"appendonly": "yes"},
+                dict([REFUSED_SETTING, ("timeout", "9")]),
+            ]
         )
     )
     def a_caller_sets_parameters(self, values: dict[str, str]) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from cachewright.agent import append_only
 from cachewright.model.commands import (
     AdmitNode,
     ApplySettings,
@@ -76,6 +77,11 @@ def process_fact(life: Life, generation: int) -> ProcessFact:
             return Stopped(proof=proof)
 
 
+def _keeps_file(engine: Engine) -> bool:
+    launched = engine.launched
+    return launched is not None and dict(launched.settings).get("appendonly") == "yes"
+
+
 class Refused(Exception):
     """A host would not carry this command out now; nothing was changed."""
 
@@ -94,6 +100,8 @@ class Engine:
     #: What it would answer a client: marks of everything that was written to it.
     data: frozenset[int] = frozenset()
     saved: frozenset[int] | None = None
+    #: What is in its append-only file.
+    file: frozenset[int] | None = None
     bind: tuple[str, ...] = ()
     slots: SlotRanges = ()
     epoch: int = 0
@@ -208,6 +216,7 @@ class World:
             self._end(engine)
 
     def _end(self, engine: Engine) -> None:
+        engine.file = engine.data if _keeps_file(engine) else None
         engine.life, engine.is_silent, engine.data = Life.STOPPED, False, frozenset()
         for other in self.engines.values():
             if other.follows == engine.place.node_id:
@@ -220,6 +229,9 @@ class World:
             process=process_fact(engine.life, engine.generation),
             engine=self._engine_fact(engine) if is_known else silence,
             has_saved_data=engine.saved is not None,
+            has_append_only_file=_keeps_file(engine)
+            if engine.life is Life.RUNNING
+            else engine.file is not None,
             failed_starts=engine.failed_starts,
             failure="the engine ended at once" if engine.failed_starts else "",
             launched=engine.launched,
@@ -362,6 +374,10 @@ class World:
             engine.life = Life.STOPPED
             raise Refused("the engine ended at once")
         engine.data = engine.saved if launch.loads_saved_data and engine.saved else frozenset()
+        if launch.loads_append_only_file:
+            if engine.file is None:
+                raise Refused("there is no append-only file to load")
+            engine.data = engine.file
         engine.life, engine.is_held, engine.is_silent = Life.RUNNING, True, False
         engine.saved, engine.failed_starts, engine.is_in_sync = None, 0, False
         engine.role, engine.follows, engine.bind = Role.PRIMARY, None, (engine.place.address,)
@@ -370,7 +386,7 @@ class World:
         engine.cluster_enabled = bool(launch.peers)
         engine.launched = LaunchFact(
             engine_version=launch.engine_version,
-            settings=launch.settings,
+            settings=append_only.loading(launch).settings,
             maxmemory_bytes=launch.maxmemory_bytes,
             restarts=launch.restarts,
             refused=engine.launched.refused if engine.launched else (),

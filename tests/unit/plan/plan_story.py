@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from cachewright.model.status import GroupState, GroupStatus
 from cachewright.plan.group import plan_group
 from cachewright.plan.plan import Plan
 from tests.property.plan.groups import CREATED_AT
-from tests.property.plan.world import World
+from tests.property.plan.world import Refused, World
 
 #: More rounds than any story here takes.
 _ROUNDS_MAX = 40
@@ -33,13 +34,14 @@ class Story:
         observed = self.world.observe()
         return plan_group(self.world.group, self.status, observed, now=now, limits=Limits())
 
-    def round(self) -> Plan:
+    def round(self, *, may_fail: bool = False) -> Plan:
         """Look, write down, and carry out."""
         plan = self.look()
         self.status = plan.status
         self.said += [event.message for event in plan.events]
         for step in plan.steps:
-            self.world.execute(step.command)
+            with contextlib.suppress(*([Refused] if may_fail else [])):
+                self.world.execute(step.command)
         self.world.tick()
         return plan
 

@@ -11,6 +11,7 @@ from cachewright.model.commands import (
     PlaceGroup,
     ReleaseNodes,
     RemoveNode,
+    StartNode,
     StopNode,
 )
 from cachewright.model.groups import NodeSpec, RestartCause
@@ -304,6 +305,102 @@ def test_nothing_leaves_while_no_primary_is_known() -> None:
     one.world.engines["demo-001"].is_silent = True
     one.remove("demo-002")
     assert stops(one.look()) == {}
+
+
+# Append-only files
+
+
+def keeping(replicas: int) -> Story:
+    one = story(replicas)
+    one.set_parameters(appendonly="yes")
+    one.settle()
+    return one
+
+
+def kill_all(one: Story) -> None:
+    for node_id in one.world.engines:
+        one.world.kill(node_id)
+
+
+def fates(one: Story) -> list[str]:
+    return [text for text in one.said if text.startswith("Shard 0001 comes")]
+
+
+def test_a_shard_that_ends_as_a_whole_comes_back_from_its_file() -> None:
+    one = keeping(replicas=1)
+    one.world.write(1)
+    kill_all(one)
+    one.settle()
+    assert one.world.engines["demo-001"].serves_writes()
+    assert [e.data for e in one.world.engines.values()] == [{1}, {1}]
+    assert fates(one) == ["Shard 0001 comes back from the append-only file"]
+
+
+def test_the_last_primary_has_most_in_its_file() -> None:
+    one = keeping(replicas=1)
+    one.world.kill("demo-001")
+    one.settle()
+    one.world.write(1)
+    kill_all(one)
+    one.world.engines["demo-001"].file = frozenset()
+    one.settle()
+    assert one.world.engines["demo-002"].serves_writes()
+    assert one.world.engines["demo-001"].data == {1}
+
+
+def test_a_file_that_cannot_be_loaded_is_left_for_another_copy() -> None:
+    one = keeping(replicas=1)
+    one.world.write(1)
+    one.world.tick()
+    kill_all(one)
+    one.world.engines["demo-001"].starts_to_fail = 100
+    for _ in range(8):
+        one.round(may_fail=True)
+    assert one.world.engines["demo-002"].serves_writes()
+    assert one.world.engines["demo-002"].data == {1}
+
+
+def test_nobody_starts_empty_while_there_is_a_file() -> None:
+    one = keeping(replicas=0)
+    one.world.write(1)
+    kill_all(one)
+    one.world.engines["demo-001"].starts_to_fail = 10
+    for _ in range(10):
+        one.round(may_fail=True)
+    assert one.status is not None
+    assert one.status.reason == "the engine ended at once"
+    one.settle()
+    assert one.world.engines["demo-001"].data == {1}
+    assert not [text for text in fates(one) if "lost" in text]
+
+
+def test_a_snapshot_of_a_stop_goes_before_a_file() -> None:
+    one = keeping(replicas=1)
+    one.world.write(1)
+    kill_all(one)
+    one.world.engines["demo-002"].saved = frozenset({1, 2})
+    one.settle()
+    assert one.world.engines["demo-002"].serves_writes()
+    assert one.world.engines["demo-002"].data == {1, 2}
+
+
+def test_who_joins_a_living_primary_never_loads_its_file() -> None:
+    one = keeping(replicas=1)
+    one.world.write(1)
+    one.world.kill("demo-002")
+    (step,) = (s for s in one.look().steps if isinstance(s.command, StartNode))
+    assert isinstance(step.command, StartNode)
+    assert not step.command.launch.loads_append_only_file
+
+
+def test_without_a_file_the_data_is_lost_and_that_is_said() -> None:
+    one = story(replicas=0)
+    one.world.write(1)
+    kill_all(one)
+    one.settle()
+    assert fates(one) == [
+        "Shard 0001 comes back empty: all nodes ended without a graceful stop, the data is lost"
+    ]
 
 
 # Parameters
