@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import collections
 import random
+import re
 import secrets
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.fault.scenarios import cases, table
+from tests.fault.scenarios import cases, ground, table
 
 _ROOT = Path(__file__).parents[3]
 _MINUTES = 60.0
@@ -38,6 +39,8 @@ class _Tally:
     counts: collections.Counter[str] = field(default_factory=collections.Counter)
     seconds: dict[str, float] = field(default_factory=lambda: collections.defaultdict(float))
     others_s: float = 0.0
+    #: The first line of what each broken case says.
+    broken: list[str] = field(default_factory=list)
 
     def add(self, name: str, took_s: float) -> None:
         for part in name.split("/"):
@@ -57,17 +60,19 @@ def main() -> int:
         _say("\n".join(found.name for found in table.cells()))
         return 0
     tally = _Tally()
-    try:
-        if wanted.only:
-            for name in wanted.only:
-                _run_case(name, wanted.seed, tally)
-        else:
-            _run_random(wanted, tally)
-    except cases.Broken as error:
-        _say(f"\n{error}\n\nrepeat it with: {str(error).splitlines()[0]}")
-        return 1
+    chosen = [(name, wanted.seed) for name in wanted.only or ()] or _random(wanted, tally)
+    for name, seed in chosen:
+        try:
+            _run_case(name, seed, tally)
+        except cases.Broken as error:
+            _say(f"\n{error}\n")
+            tally.broken.append(str(error).splitlines()[0])
+            if not wanted.keep_going:
+                break
     _say("\n".join(tally.lines()))
-    return 0
+    for command in tally.broken:
+        _say(f"repeat it with: {command}")
+    return 1 if tally.broken else 0
 
 
 def _arguments() -> argparse.Namespace:
@@ -75,15 +80,17 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=_MINUTES)
     parser.add_argument("--seed", type=int, default=secrets.randbelow(1 << 31))
     parser.add_argument("--only", action="append", metavar="CELL", help="run just this cell")
-    parser.add_argument("--match", default="", help="random cells whose name has this in it")
+    parser.add_argument("--match", default="", help="cells in whose name this expression is found")
+    parser.add_argument("--keep-going", action="store_true", help="do not end at what is broken")
     parser.add_argument("--list", action="store_true", help="name every cell")
     return parser.parse_args()
 
 
-def _run_random(wanted: argparse.Namespace, tally: _Tally) -> None:
+def _random(wanted: argparse.Namespace, tally: _Tally) -> Iterator[tuple[str, int]]:
+    """Yield names and seeds of cases until time is up; other programs take their turn."""
     _say(f"seed {wanted.seed}, {wanted.minutes:g} minutes")
     dice = random.Random(wanted.seed)  # noqa: S311 chooses cases, not secrets
-    possible = [found.name for found in table.cells() if wanted.match in found.name]
+    possible = [found.name for found in table.cells() if re.search(wanted.match, found.name)]
     begun_s = time.monotonic()
     deadline_s = begun_s + wanted.minutes * 60.0
     others = [name for name in _OTHERS if (_ROOT / name).exists()]
@@ -92,15 +99,19 @@ def _run_random(wanted: argparse.Namespace, tally: _Tally) -> None:
         if others and tally.others_s < passed_s * _OTHERS_SHARE - _LAST_CASE_S:
             _run_other(others[0], deadline_s, tally)
             others.append(others.pop(0))
-        _run_case(dice.choice(possible), dice.randrange(1 << 31), tally)
+        yield dice.choice(possible), dice.randrange(1 << 31)
 
 
 def _run_case(name: str, seed: int, tally: _Tally) -> None:
-    record, took_s = cases.timed(name, seed)
+    begun_s = time.monotonic()
+    try:
+        said = cases.run(name, seed)
+    except ground.NotHere as error:
+        _say(f"         {name}: {error}")
+        return
+    took_s = time.monotonic() - begun_s
     tally.add(name, took_s)
-    writes = sum(len(written.acknowledged) for written in record.written.values())
-    missing = sum(len(written.missing) for written in record.written.values())
-    _say(f"{took_s:6.1f} s  {name} --seed {seed}: {writes} writes, {missing} not replicated")
+    _say(f"{took_s:6.1f} s  {name} --seed {seed}: {said}")
 
 
 def _run_other(name: str, deadline_s: float, tally: _Tally) -> None:
@@ -119,7 +130,8 @@ def _run_other(name: str, deadline_s: float, tally: _Tally) -> None:
     tally.counts[name] += 1
     tally.seconds[name] += took_s
     if result.returncode:
-        raise cases.Broken(f"{' '.join(command[1:])}\n{result.stdout[-6_000:]}")
+        _say(result.stdout[-6_000:])
+        tally.broken.append(" ".join(command[1:]))
     _say(f"{took_s:6.1f} s  {name}")
 
 

@@ -6,14 +6,19 @@ be repeated.
 
 from __future__ import annotations
 
-import tempfile
-import time
-from pathlib import Path
-
-from tests import service_kit as kit
-from tests.fault.scenarios import judges, table
+from tests.fault.scenarios import ground, judges, table
+from tests.fault.scenarios.faults import Need
 from tests.fault.scenarios.records import Record
-from tests.fault.scenarios.scene import WHOLE_WITHIN_S, Scene
+from tests.fault.scenarios.scene import Scene
+
+_GROUNDS = {
+    Need.NOTHING: ground.plain,
+    Need.SMALL_DISK: ground.on_small_disk,
+    Need.OWN_ENGINE: ground.with_own_engine,
+    Need.OWN_CLOCK: ground.with_own_clock,
+}
+#: Of what the service said, when a case is broken.
+_LOG_LINES = 40
 
 
 class Broken(AssertionError):
@@ -25,22 +30,43 @@ def replay_command(name: str, seed: int) -> str:
     return f'make chaos ARGS="--only {name} --seed {seed}"'
 
 
-def run(name: str, seed: int) -> Record:
-    """Run one case and return what was seen; `Broken` says what was wrong and how to repeat it."""
+def run(name: str, seed: int) -> str:
+    """Run one case and return what was written; `Broken` says what was wrong and how to repeat it.
+
+    Raises:
+        Broken: a judge fired, or the scenario did not come to its end.
+        ground.NotHere: this machine has not what the scenario needs.
+    """
     found = table.cell(name)
-    with tempfile.TemporaryDirectory(prefix="chaos-") as folder, kit.up(Path(folder)) as service:
+    if found.fault.needs is Need.SMALL_DISK and not ground.is_inside():
+        return _run_inside(name, seed)
+    with _GROUNDS[found.fault.needs]() as service:
         scene = Scene(service, found.shape, table.expected(found), seed)
+        if found.fault.needs is Need.OWN_ENGINE:
+            scene.engine = {"Engine": ground.OWN_ENGINE, "EngineVersion": ground.OWN_VERSION}
         try:
-            record = _play(scene, found)
-            said = judges.verdict(record)
-            if said:
-                raise Broken("\n".join([*said, *_story(record)]))
-        except AssertionError as error:
-            log = "\n".join(service.output.splitlines()[-40:])
-            raise Broken(f"{replay_command(name, seed)}\n{error}\n{log}") from error
+            return _judged(_play(scene, found))
+        except Exception as error:
+            log = "\n".join(service.output.splitlines()[-_LOG_LINES:])
+            said = str(error) if isinstance(error, AssertionError) else repr(error)
+            raise Broken(f"{replay_command(name, seed)}\n{said}\n{log}") from error
         finally:
             scene.close()
-    return record
+
+
+def _run_inside(name: str, seed: int) -> str:
+    result = ground.run_inside(name, seed)
+    if result.returncode:
+        raise Broken(f"{replay_command(name, seed)}\n{result.stdout}{result.stderr}")
+    return result.stdout.splitlines()[0].partition(": ")[2]
+
+
+def _judged(record: Record) -> str:
+    said = judges.verdict(record)
+    assert not said, "\n".join([*said, *_story(record)])
+    writes = sum(len(written.acknowledged) for written in record.written.values())
+    missing = sum(len(written.missing) for written in record.written.values())
+    return f"{writes} writes, {missing} gone with all copies"
 
 
 def _play(scene: Scene, found: table.Cell) -> Record:
@@ -50,6 +76,7 @@ def _play(scene: Scene, found: table.Cell) -> Record:
         scene.begin()
         operation.begin(scene)
     scene.wait(*operation.after_s)
+    scene.is_at_rest = operation.is_at_rest
     scene.strike()
     lift = found.fault.strike(scene)
     scene.wait(*found.fault.lasts_s)
@@ -80,12 +107,3 @@ def _story(record: Record) -> list[str]:
         if not statuses or not statuses[-1].endswith(text):
             statuses.append(f"{answer.sent_s - record.struck_s:+.2f} {text}")
     return [*lines, "statuses: " + ", ".join(statuses)]
-
-
-def timed(name: str, seed: int) -> tuple[Record, float]:
-    """Run a case and return with it how long it took, seconds."""
-    begun_s = time.monotonic()
-    return run(name, seed), time.monotonic() - begun_s
-
-
-__all__ = ["WHOLE_WITHIN_S", "Broken", "replay_command", "run", "timed"]

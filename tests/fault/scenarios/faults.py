@@ -4,15 +4,14 @@ A strike returns when the damage is done; what it returns is called to lift the 
 moments are chosen by the scene's dice, so that a seed repeats them. Only processes of the scene's
 own service are touched.
 
-What has no row and why: a clock that is stepped needs a clock of our own and is in the simulation
-of the control loop; a disk whose fsync stalls needs a block device of our own (root) - engines that
-do not get on are made by signals and by scripts instead.
+What has no row and why: a disk whose fsync stalls needs a block device of our own, and that a root
+user; engines that do not get on are made by signals and by scripts instead.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
+import enum
 import resource
 import signal
 import socket
@@ -23,7 +22,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tests import service_kit as kit
-from tests.fault.scenarios import ending
+from tests.fault import service_disk_child
+from tests.fault.scenarios import ending, ground
 from tests.fault.scenarios.scene import Scene
 from tests.fault.scenarios.shapes import targets
 
@@ -38,6 +38,18 @@ _PULSE_S = 0.4
 _PULSES = 4
 #: One more than the cores of a small machine.
 _BUSY = 3
+
+
+class Need(enum.Enum):
+    """What a service needs that a fault shall strike; see `ground`."""
+
+    NOTHING = "nothing"
+    #: A file system of its own that is small enough to be filled.
+    SMALL_DISK = "a small disk"
+    #: A build of an engine that nobody else uses.
+    OWN_ENGINE = "an engine of its own"
+    #: A wall clock that can be stepped.
+    OWN_CLOCK = "a clock of its own"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,6 +71,7 @@ class Fault:
     stuns_server: bool = False
     #: Whoever is frozen is waited for, seconds; 0 where nobody is.
     patience_s: float = 0.0
+    needs: Need = Need.NOTHING
 
 
 def _kill(engines: list[kit.Engine]) -> None:
@@ -67,8 +80,18 @@ def _kill(engines: list[kit.Engine]) -> None:
 
 
 def _primary_of(scene: Scene, shard_id: str) -> list[kit.Engine]:
-    primary = scene.primary(shard_id)
-    return [primary] if primary is not None else []
+    return _found(scene, [scene.primary(shard_id)])
+
+
+def _replica_of(scene: Scene, shard_id: str) -> list[kit.Engine]:
+    return _found(scene, [*scene.replicas(shard_id)[:1]])
+
+
+def _found(scene: Scene, engines: list[kit.Engine | None]) -> list[kit.Engine]:
+    """Return those that there are: in the middle of an operation a victim may be gone."""
+    found = [engine for engine in engines if engine is not None]
+    assert found or not scene.is_at_rest, "there is nobody to strike"
+    return found
 
 
 def kill_primary(scene: Scene) -> None:
@@ -76,7 +99,7 @@ def kill_primary(scene: Scene) -> None:
 
 
 def kill_replica(scene: Scene) -> None:
-    _kill(scene.replicas(scene.a_shard())[:1])
+    _kill(_replica_of(scene, scene.a_shard()))
 
 
 def kill_twice(scene: Scene) -> None:
@@ -84,6 +107,7 @@ def kill_twice(scene: Scene) -> None:
     shard_id = scene.a_shard()
     _kill(_primary_of(scene, shard_id))
     scene.wait(0.0, 0.4)
+    scene.is_at_rest = False
     _kill(_primary_of(scene, shard_id))
 
 
@@ -151,7 +175,7 @@ def pulse_primary(scene: Scene) -> None:
 
 
 def stop_replica(scene: Scene) -> None:
-    for engine in scene.replicas(scene.a_shard())[:1]:
+    for engine in _replica_of(scene, scene.a_shard()):
         scene.freeze(engine)
 
 
@@ -240,10 +264,11 @@ def _take(place: tuple[str, int]) -> socket.socket | None:
     return taken
 
 
-def _take_address(scene: Scene, victim: kit.Engine | None) -> Lift | None:
+def _take_address(scene: Scene, victims: list[kit.Engine]) -> Lift | None:
     """End a node and listen on its address before anybody else can."""
-    if victim is None:
+    if not victims:
         return None
+    victim = victims[0]
     found = {t.node_id: t.place for t in targets(scene.service.state_dir, scene.shape)}
     server = scene.service.process
     server.send_signal(signal.SIGSTOP)
@@ -260,11 +285,68 @@ def _take_address(scene: Scene, victim: kit.Engine | None) -> Lift | None:
 
 
 def take_address_of_replica(scene: Scene) -> Lift | None:
-    return _take_address(scene, next(iter(scene.replicas(scene.a_shard())), None))
+    return _take_address(scene, _replica_of(scene, scene.a_shard()))
 
 
 def take_address_of_primary(scene: Scene) -> Lift | None:
-    return _take_address(scene, scene.primary(scene.a_shard()))
+    return _take_address(scene, _primary_of(scene, scene.a_shard()))
+
+
+def fill_disk(scene: Scene) -> Lift:
+    """Nothing can be written any more, neither by engines nor by the store."""
+    scene.struck_shards |= set(scene.shape.shard_ids)
+    filler = service_disk_child.fill(scene.service.state_dir.parent)
+    return filler.unlink
+
+
+def fill_disk_kill_primary(scene: Scene) -> Lift:
+    """The new primary must not wait until its promotion is written down."""
+    lift = fill_disk(scene)
+    scene.struck_shards.clear()
+    _kill(_primary_of(scene, scene.a_shard()))
+    return lift
+
+
+def _hide_engine(scene: Scene) -> Lift:
+    """Remove the build that the group runs on; processes that run go on."""
+    folder = ground.program_of(scene.service).parent
+    hidden = folder.with_name("hidden")
+    folder.rename(hidden)
+
+    def bring_back() -> None:
+        hidden.rename(folder)
+
+    return bring_back
+
+
+def hide_engine_kill_replica(scene: Scene) -> Lift:
+    lift = _hide_engine(scene)
+    kill_replica(scene)
+    return lift
+
+
+def hide_engine_kill_primary(scene: Scene) -> Lift:
+    lift = _hide_engine(scene)
+    kill_primary(scene)
+    return lift
+
+
+def step_clock(scene: Scene) -> Lift:
+    """Forward or back, by minutes; callers' clocks may differ by so much."""
+    scene.struck_shards |= set(scene.shape.shard_ids)
+    ground.step(scene.service, scene.dice.choice((-1, 1)) * scene.dice.uniform(60.0, 600.0))
+
+    def step_back() -> None:
+        ground.step(scene.service, 0.0)
+
+    return step_back
+
+
+def step_clock_kill_primary(scene: Scene) -> Lift:
+    lift = step_clock(scene)
+    scene.struck_shards.clear()
+    kill_primary(scene)
+    return lift
 
 
 FAULTS = {
@@ -301,10 +383,15 @@ FAULTS = {
               lasts_s=(1.0, 5.0)),
         Fault(name="take-address-of-primary", strike=take_address_of_primary, replicas=1,
               lasts_s=(1.0, 5.0), ends_primary=True),
+        Fault(name="fill-disk", strike=fill_disk, lasts_s=(2.0, 5.0), needs=Need.SMALL_DISK),
+        Fault(name="fill-disk-kill-primary", strike=fill_disk_kill_primary, replicas=1,
+              lasts_s=(2.0, 5.0), ends_primary=True, needs=Need.SMALL_DISK),
+        Fault(name="hide-engine-kill-replica", strike=hide_engine_kill_replica, replicas=1,
+              lasts_s=(1.0, 4.0), needs=Need.OWN_ENGINE),
+        Fault(name="hide-engine-kill-primary", strike=hide_engine_kill_primary, replicas=1,
+              lasts_s=(1.0, 4.0), ends_primary=True, needs=Need.OWN_ENGINE),
+        Fault(name="step-clock", strike=step_clock, lasts_s=(1.0, 6.0), needs=Need.OWN_CLOCK),
+        Fault(name="step-clock-kill-primary", strike=step_clock_kill_primary, replicas=1,
+              lasts_s=(1.0, 6.0), ends_primary=True, needs=Need.OWN_CLOCK),
     )
 }  # fmt: skip
-
-
-def have_prlimit() -> bool:
-    """Tell whether limits of other processes can be set here."""
-    return hasattr(resource, "prlimit") and os.name == "posix"

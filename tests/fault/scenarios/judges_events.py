@@ -20,6 +20,8 @@ _ONCE = ("Cache cluster created", "Cache cluster deleted")
 
 def in_order_and_once(record: Record) -> Iterator[str]:
     """Pairs alternate, failovers form a chain and are told of both, creations happen once."""
+    if record.expected.is_clock_stepped:
+        return
     by_source: dict[tuple[str, str], list[str]] = {}
     for event in record.events:
         by_source.setdefault((event.source_type, event.source_id), []).append(event.message)

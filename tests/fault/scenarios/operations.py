@@ -44,6 +44,9 @@ class Operation:
     changes_primaries: bool = False
     ends_engines: bool = False
     keeps_on_disk: bool = False
+    checks_events: bool = False
+    #: Nothing goes on when the fault strikes.
+    is_at_rest: bool = False
     is_create: bool = False
     is_delete: bool = False
 
@@ -104,28 +107,20 @@ def _reboot(scene: Scene) -> None:
 
 
 def _join(scene: Scene) -> None:
-    wanted = scene.shape.replicas + 1
-    scene.api.increase_replica_count(
-        ReplicationGroupId=GROUP,
-        NewReplicaCount=wanted,
-        ApplyImmediately=True,
-    )
-    scene.nodes_wanted = max(1, scene.shape.shards) * (wanted + 1)
+    scene.api.create_cache_cluster(CacheClusterId=f"{GROUP}-joined", ReplicationGroupId=GROUP)
+    scene.nodes_wanted += 1
 
 
 def _leave(scene: Scene) -> None:
-    wanted = scene.shape.replicas - 1
-    scene.api.decrease_replica_count(
-        ReplicationGroupId=GROUP,
-        NewReplicaCount=wanted,
-        ApplyImmediately=True,
-    )
-    scene.nodes_wanted = max(1, scene.shape.shards) * (wanted + 1)
+    scene.api.delete_cache_cluster(CacheClusterId=scene.replicas("0001")[-1].node_id)
+    scene.nodes_wanted -= 1
 
 
 def _family(scene: Scene) -> str:
     groups = scene.api.describe_cache_parameter_groups()["CacheParameterGroups"]
-    families = {g["CacheParameterGroupFamily"] for g in groups if "valkey" in str(g)}
+    engine = str(scene.engine.get("Engine", "valkey"))
+    found = {group["CacheParameterGroupFamily"] for group in groups}
+    families = {family for family in found if family.startswith(engine)}
     newest: str = max(families)
     return newest
 
@@ -192,23 +187,24 @@ def _delete(scene: Scene) -> None:
 OPERATIONS = {
     operation.name: operation
     for operation in (
-        Operation(name="at-rest", after_s=(0.0, 1.0)),
+        Operation(name="at-rest", after_s=(0.0, 1.0), is_at_rest=True),
         Operation(name="create", after_s=(0.0, 2.0), is_create=True),
         Operation(name="delete", begin=_delete, after_s=(0.0, 0.3), is_delete=True),
         Operation(name="failover", begin=_fail_over, after_s=(0.0, 1.0), replicas=2,
                   changes_primaries=True, ends_engines=True),
         Operation(name="test-failover", begin=_test_failover, check=_check_test_failover,
-                  after_s=(0.0, 1.5), replicas=1, changes_primaries=True, ends_engines=True),
+                  checks_events=True, after_s=(0.0, 1.5), replicas=1,
+                  changes_primaries=True, ends_engines=True),
         Operation(name="handover", make=_make_manual, begin=_hand_over, check=_check_hand_over,
                   after_s=(0.0, 0.5), replicas=1, is_cluster=False, changes_primaries=True),
         Operation(name="reboot", begin=_reboot, after_s=(0.0, 1.5), changes_primaries=True,
                   ends_engines=True),
-        Operation(name="join", begin=_join, after_s=(0.0, 1.5)),
-        Operation(name="leave", begin=_leave, after_s=(0.0, 1.0), replicas=2,
-                  changes_primaries=True, ends_engines=True),
+        Operation(name="join", begin=_join, after_s=(0.0, 1.5), is_cluster=False),
+        Operation(name="leave", begin=_leave, after_s=(0.0, 1.0), replicas=2, is_cluster=False,
+                  ends_engines=True),
         Operation(name="parameters", make=_make_with_parameters, begin=_change_parameter,
                   check=_check_parameter, after_s=(0.0, 0.5)),
         Operation(name="append-only", make=_make_append_only, after_s=(0.0, 1.0),
-                  keeps_on_disk=True),
+                  keeps_on_disk=True, is_at_rest=True),
     )
 }  # fmt: skip

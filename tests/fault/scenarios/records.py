@@ -34,6 +34,8 @@ class Expected:
     keeps_on_disk: bool = False
     #: For how long `available` may still be said after the last accepted write, seconds.
     grace_s: float = 2.0
+    #: Events have the times of a clock that was stepped: their order says nothing.
+    is_clock_stepped: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -17,7 +17,7 @@ from tests import service_kit as kit
 from tests.fault.scenarios import ending
 from tests.fault.scenarios.probes import Prober
 from tests.fault.scenarios.records import Expected, Record, Told, Written
-from tests.fault.scenarios.shapes import GROUP, Shape, endpoint_targets, shard_of, targets
+from tests.fault.scenarios.shapes import ENDPOINT, GROUP, Shape, endpoint_targets, shard_of, targets
 from tests.fault.scenarios.watching import Watcher
 from tests.fault.scenarios.writers import Writer, missing
 
@@ -43,8 +43,12 @@ class Scene:
         self.struck_s = time.monotonic()
         self.lifted_s = self.struck_s
         self.struck_shards: set[str] = set()
+        #: Nothing is going on: there has to be somebody to strike.
+        self.is_at_rest = False
         #: The group is to be gone in the end.
         self.is_deleted = False
+        #: What is asked of the group's engine, where it is not the usual one.
+        self.engine: dict[str, str] = {}
         #: Who was asked to be the primary.
         self.wished_primary = ""
         self.passwords: set[str] = set()
@@ -64,7 +68,8 @@ class Scene:
 
     def create(self, **more: object) -> None:
         """Ask for the group."""
-        kit.create(self.api, GROUP, shards=self.shape.shards, replicas=self.shape.replicas, **more)
+        shape: dict[str, Any] = {"shards": self.shape.shards, "replicas": self.shape.replicas}
+        kit.create(self.api, GROUP, **shape | self.engine | more)
 
     def begin(self) -> None:
         """Look at the group and write to it, once it is there and whole."""
@@ -79,6 +84,7 @@ class Scene:
         for writer in self.writers:
             self._held.enter_context(writer)
         self.wait_for_writes()
+        self._wait_for_copies()
 
     def look(self) -> None:
         """Aim at every node that there is by now."""
@@ -90,6 +96,20 @@ class Scene:
         """Return when every shard has taken some more writes."""
         for writer in self.writers:
             writer.wait_for_acks(_WRITES, _WRITES_WITHIN_S)
+
+    def _wait_for_copies(self) -> None:
+        """Return when every node holds something: some engines send a second after the sync."""
+
+        def look() -> set[str]:
+            seen = [look for looks in self._prober.looks.values() for look in list(looks)]
+            return {found.node_id for found in seen if found.number > 0} - {ENDPOINT}
+
+        kit.wait_until(
+            "every node holds a number",
+            look,
+            is_it=lambda found: len(found) >= self.nodes_wanted,
+            timeout_s=_WRITES_WITHIN_S,
+        )
 
     def strike(self) -> None:
         """Write down that the fault begins now."""

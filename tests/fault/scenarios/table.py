@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from tests.fault.scenarios.faults import FAULTS, Fault
+from tests.fault.scenarios.faults import FAULTS, Fault, Need
 from tests.fault.scenarios.operations import OPERATIONS, Operation
 from tests.fault.scenarios.records import Expected, Failover
 from tests.fault.scenarios.shapes import SHAPES, Shape
@@ -48,6 +48,9 @@ class Cell:
         # What strikes while there is no writer yet has to be an end of somebody.
         if operation.is_create and fault.patience_s:
             return False
+        # What is asked of events would be answered by a clock that was stepped.
+        if fault.needs is Need.OWN_CLOCK and operation.checks_events:
+            return False
         return operation.is_cluster in {None, shape.is_cluster}
 
 
@@ -77,12 +80,15 @@ def expected(found: Cell) -> Expected:
     # An operation that ends engines may have left one copy when the fault comes.
     is_thin = operation.ends_engines and (shape.replicas < 2 or fault.name == "kill-twice")
     may_lose_all = may_lose_all or (fault.ends_primary and is_thin)
+    is_stuck = fault.stuns_server or fault.needs is Need.SMALL_DISK
     value = Expected(
         failover=_failover(found, may_lose_all=may_lose_all),
         gap_s=_gap_s(found, may_lose_all=may_lose_all),
         may_lose_all=may_lose_all and not operation.keeps_on_disk,
         keeps_on_disk=operation.keeps_on_disk,
-        grace_s=2.0 + fault.patience_s + (fault.lasts_s[1] if fault.stuns_server else 0.0),
+        is_clock_stepped=fault.needs is Need.OWN_CLOCK,
+        # A status that nobody can write down stays as it was.
+        grace_s=2.0 + fault.patience_s + (fault.lasts_s[1] if is_stuck else 0.0),
     )
     return EXCEPTIONS.get(found.name, _as_it_is)(value)
 
@@ -106,6 +112,9 @@ def _gap_s(found: Cell, *, may_lose_all: bool) -> float:
         return _GAP_ANY_S if fault.stuns_server else _GAP_START_S
     gap_s = _GAP_FAILOVER_S if fault.ends_primary or operation.changes_primaries else _GAP_NONE_S
     gap_s += fault.patience_s
+    if fault.needs is Need.SMALL_DISK and operation.keeps_on_disk:
+        # Who cannot keep a write refuses it.
+        gap_s += fault.lasts_s[1] + 2.0
     if fault.name == "run-script":
         gap_s += 1.0
     if fault.stuns_server and (fault.ends_primary or operation.changes_primaries):
