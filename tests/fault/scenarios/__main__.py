@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.fault.scenarios import cases, ground, table
+from tests.fault.scenarios import cases, ground
 
 _ROOT = Path(__file__).parents[3]
 _MINUTES = 60.0
@@ -57,7 +57,7 @@ def main() -> int:
     """Run what the command line asks for; 1 when a judge fired."""
     wanted = _arguments()
     if wanted.list:
-        _say("\n".join(found.name for found in table.cells()))
+        _say("\n".join(cases.names()))
         return 0
     tally = _Tally()
     chosen = [(name, wanted.seed) for name in wanted.only or ()] or _random(wanted, tally)
@@ -90,7 +90,7 @@ def _random(wanted: argparse.Namespace, tally: _Tally) -> Iterator[tuple[str, in
     """Yield names and seeds of cases until time is up; other programs take their turn."""
     _say(f"seed {wanted.seed}, {wanted.minutes:g} minutes")
     dice = random.Random(wanted.seed)  # noqa: S311 chooses cases, not secrets
-    possible = [found.name for found in table.cells() if re.search(wanted.match, found.name)]
+    possible = [name for name in cases.names() if re.search(wanted.match, name)]
     begun_s = time.monotonic()
     deadline_s = begun_s + wanted.minutes * 60.0
     others = [name for name in _OTHERS if (_ROOT / name).exists()]

@@ -6,7 +6,11 @@ be repeated.
 
 from __future__ import annotations
 
-from tests.fault.scenarios import ground, judges, table
+import contextlib
+from collections.abc import Iterator
+
+from tests import service_kit as kit
+from tests.fault.scenarios import caches, ground, judges, table
 from tests.fault.scenarios.faults import Need
 from tests.fault.scenarios.records import Record
 from tests.fault.scenarios.scene import Scene
@@ -30,6 +34,12 @@ def replay_command(name: str, seed: int) -> str:
     return f'make chaos ARGS="--only {name} --seed {seed}"'
 
 
+def names() -> Iterator[str]:
+    """Yield the name of every cell of both tables."""
+    yield from (found.name for found in table.cells())
+    yield from caches.names()
+
+
 def run(name: str, seed: int) -> str:
     """Run one case and return what was written; `Broken` says what was wrong and how to repeat it.
 
@@ -37,6 +47,8 @@ def run(name: str, seed: int) -> str:
         Broken: a judge fired, or the scenario did not come to its end.
         ground.NotHere: this machine has not what the scenario needs.
     """
+    if name.startswith(caches.SHAPE):
+        return _run_cache(name, seed)
     found = table.cell(name)
     if found.fault.needs is Need.SMALL_DISK and not ground.is_inside():
         return _run_inside(name, seed)
@@ -44,14 +56,24 @@ def run(name: str, seed: int) -> str:
         scene = Scene(service, found.shape, table.expected(found), seed)
         if found.fault.needs is Need.OWN_ENGINE:
             scene.engine = {"Engine": ground.OWN_ENGINE, "EngineVersion": ground.OWN_VERSION}
-        try:
+        with _explained(name, seed, service), contextlib.closing(scene):
             return _judged(_play(scene, found))
-        except Exception as error:
-            log = "\n".join(service.output.splitlines()[-_LOG_LINES:])
-            said = str(error) if isinstance(error, AssertionError) else repr(error)
-            raise Broken(f"{replay_command(name, seed)}\n{said}\n{log}") from error
-        finally:
-            scene.close()
+
+
+def _run_cache(name: str, seed: int) -> str:
+    with ground.plain() as service, _explained(name, seed, service):
+        return caches.play(service, name, seed)
+
+
+@contextlib.contextmanager
+def _explained(name: str, seed: int, service: kit.Up) -> Iterator[None]:
+    """Say how to repeat a case that is broken in the block, and what the service said last."""
+    try:
+        yield
+    except Exception as error:
+        log = "\n".join(service.output.splitlines()[-_LOG_LINES:])
+        said = str(error) if isinstance(error, AssertionError) else repr(error)
+        raise Broken(f"{replay_command(name, seed)}\n{said}\n{log}") from error
 
 
 def _run_inside(name: str, seed: int) -> str:

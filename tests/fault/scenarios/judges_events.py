@@ -26,12 +26,17 @@ def in_order_and_once(record: Record) -> Iterator[str]:
     for event in record.events:
         by_source.setdefault((event.source_type, event.source_id), []).append(event.message)
     for (_, source), messages in by_source.items():
-        for first, second in _PAIRS:
-            yield from _alternate(source, messages, first, second)
+        yield from pairs(source, messages)
         for text in _ONCE:
             if messages.count(text) > 1:
                 yield f"{source} is told {messages.count(text)} times: {text}"
     yield from _failovers(record)
+
+
+def pairs(source: str, messages: list[str]) -> Iterator[str]:
+    """Beginnings and ends of one source alternate, and what was begun has ended."""
+    for first, second in _PAIRS:
+        yield from _alternate(source, messages, first, second)
 
 
 def _alternate(source: str, messages: list[str], first: str, second: str) -> Iterator[str]:
