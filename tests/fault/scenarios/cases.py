@@ -21,6 +21,7 @@ _GROUNDS = {
     Need.OWN_ENGINE: ground.with_own_engine,
     Need.OWN_CLOCK: ground.with_own_clock,
 }
+_REFUSALS_SHOWN = 4
 #: Of what the service said, when a case is broken.
 _LOG_LINES = 40
 
@@ -123,6 +124,9 @@ def _story(record: Record) -> list[str]:
             ended_s = record.ended_s.get(reign.pid)
             end = "" if ended_s is None else f", ended at {ended_s - record.struck_s:+.3f}"
             lines.append(f"  {reign.node_id} {reign.pid}: {first_s:+.3f} to {last_s:+.3f}{end}")
+    for shard_id, written in record.written.items():
+        for text, at_s in written.refused[:_REFUSALS_SHOWN]:
+            lines.append(f"  shard {shard_id} refused at {at_s - record.struck_s:+.3f}: {text}")
     statuses: list[str] = []
     for answer in record.answers:
         text = f"{answer.status or 'no answer'}"

@@ -55,6 +55,8 @@ class Written:
     acknowledged: tuple[tuple[int, float], ...]
     #: Acknowledged numbers that the shard does not hold at the end.
     missing: tuple[int, ...] = ()
+    #: What was refused, with its moment; for people.
+    refused: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -203,6 +203,7 @@ class Scene:
             writer.shard_id: Written(
                 acknowledged=tuple(writer.acknowledged),
                 missing=() if self.is_deleted else tuple(missing(writer)),
+                refused=tuple(writer.refused),
             )
             for writer in self.writers
         }

@@ -48,6 +48,9 @@ class Cell:
         # What strikes while there is no writer yet has to be an end of somebody.
         if operation.is_create and fault.patience_s:
             return False
+        # A server that may open nothing for seconds gives a create up, and says why.
+        if operation.is_create and fault.name == "server-out-of-descriptors":
+            return False
         # What is asked of events would be answered by a clock that was stepped.
         if fault.needs is Need.OWN_CLOCK and operation.checks_events:
             return False
