@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from cachewright.model.commands import HandOver, Step, node_key
 from cachewright.model.facts import EngineFact, Observed
 from cachewright.model.groups import Group, GroupPlacement
-from cachewright.model.status import Role
 from cachewright.plan import restarts
 from cachewright.plan.endpoints import is_ready_replica
 from cachewright.plan.shard import Phase, ShardView, engine_of, leaving_ids
@@ -38,8 +37,7 @@ def _step_for(
         return None
     primary_id = view.primary_id
     primary = engine_of(observed.of(primary_id))
-    if primary is None:
-        return None
+    assert primary is not None  # it answers, or the shard would not be said to serve
     candidates = _candidates(group, view, observed)
     wished = group.spec.primary_node_id
     is_wished = wished in candidates and not group.spec.automatic_failover
@@ -81,7 +79,6 @@ def _candidates(group: Group, view: ShardView, observed: Observed) -> dict[str, 
             and node.node_id != view.primary_id
             and node.node_id not in gone
             and not engine.is_held
-            and engine.role is Role.REPLICA
             and is_ready_replica(observed, node.node_id)
             and not restarts.is_due(group.spec.node(node.node_id), observed.of(node.node_id))
         ):

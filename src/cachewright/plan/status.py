@@ -105,12 +105,8 @@ def _life_of(seen: Seen, view: ShardView, node_id: str) -> NodeStatus:
             has_append_only_file=fact.has_append_only_file,
         )
     state = NodeState.AVAILABLE if _serves(group, engine) else _waiting_state(before)
-    if (
-        before is not None
-        and before.state is NodeState.AVAILABLE
-        and _has_handed_over(before, engine)
-    ):
-        state = NodeState.AVAILABLE
+    if before is not None and _has_handed_over(before, engine):
+        state = before.state
     return NodeStatus(
         node_id=node_id,
         state=state,
@@ -125,7 +121,7 @@ def _life_of(seen: Seen, view: ShardView, node_id: str) -> NodeStatus:
 def _has_handed_over(before: NodeStatus, engine: EngineFact) -> bool:
     """Tell whether a primary has become a replica since the last look, which takes a moment."""
     is_replica = engine.role is Role.REPLICA and not engine.is_held and not engine.is_loading
-    return before.role is Role.PRIMARY and before.state is NodeState.AVAILABLE and is_replica
+    return before.role is Role.PRIMARY and is_replica
 
 
 def is_replaced(before: NodeStatus, view: ShardView) -> bool:

@@ -60,21 +60,25 @@ class Story:
                 return
         raise AssertionError(f"not settled: {self.status}")
 
-    def change(self, edit: Callable[[tuple[NodeSpec, ...]], tuple[NodeSpec, ...]]) -> None:
-        """Change the nodes of the one shard."""
-        (shard,) = self.world.group.spec.shards
-        after = dataclasses.replace(shard, nodes=edit(shard.nodes))
-        spec = dataclasses.replace(self.world.group.spec, shards=(after,))
-        self.world.group = dataclasses.replace(self.world.group, spec=spec)
+    def change(
+        self, edit: Callable[[tuple[NodeSpec, ...]], tuple[NodeSpec, ...]], *, shard: int = 0
+    ) -> None:
+        """Change the nodes of one shard."""
+        shards = list(self.world.group.spec.shards)
+        shards[shard] = dataclasses.replace(shards[shard], nodes=edit(shards[shard].nodes))
+        self.edit(shards=tuple(shards))
 
-    def restart(self, *node_ids: str, cause: RestartCause = RestartCause.REBOOT) -> None:
+    def restart(
+        self, *node_ids: str, cause: RestartCause = RestartCause.REBOOT, shard: int = 0
+    ) -> None:
         self.change(
             lambda nodes: tuple(
                 dataclasses.replace(n, restarts=n.restarts + 1, restart_cause=cause)
                 if n.node_id in node_ids
                 else n
                 for n in nodes
-            )
+            ),
+            shard=shard,
         )
 
     def restart_all(self) -> None:

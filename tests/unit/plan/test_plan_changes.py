@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import contextlib
+from typing import Any
+
+import msgspec
 
 from cachewright.model.commands import (
     ApplySettings,
     BindNode,
     HandOver,
     PlaceGroup,
+    PromoteNode,
     ReleaseNodes,
     RemoveNode,
     StartNode,
     StopNode,
 )
 from cachewright.model.groups import NodeSpec, RestartCause
+from cachewright.model.settings import Limits
 from cachewright.model.status import GroupState, NodeState, Role
+from cachewright.plan.group import plan_group
 from cachewright.plan.plan import Plan
-from tests.property.plan.groups import make_group
+from tests.property.plan.groups import CREATED_AT, make_group
 from tests.property.plan.world import REFUSED_SETTING, Life, Refused
 from tests.unit.plan.plan_story import Story
 
@@ -112,6 +118,45 @@ def test_a_replica_that_is_due_itself_is_no_successor() -> None:
     assert handovers(two.look()) == {}
 
 
+def test_nobody_who_leaves_or_is_due_takes_over_from_a_primary_that_leaves() -> None:
+    one = story(replicas=2)
+    one.change(lambda nodes: nodes[2:])
+    assert handovers(one.look()) == {"demo-001": "demo-003"}
+    two = story(replicas=2)
+    two.restart("demo-002")
+    two.remove("demo-001")
+    assert handovers(two.look()) == {"demo-001": "demo-003"}
+
+
+def test_a_shard_with_two_primaries_hands_nothing_over() -> None:
+    one = story(replicas=2)
+    second = one.world.engines["demo-002"]
+    second.role, second.follows = Role.PRIMARY, None
+    one.wish("demo-003")
+    assert handovers(one.look()) == {}
+
+
+def test_nothing_is_handed_over_while_another_shard_elects() -> None:
+    one = Story(make_group(shards=3, replicas=1, cluster_enabled=True))
+    one.restart("demo-0002-001", shard=1)
+    one.world.kill("demo-0001-001")
+    kinds = [type(step.command) for step in one.look().steps]
+    assert PromoteNode in kinds
+    assert HandOver not in kinds
+
+
+def test_a_replica_leaves_before_another_one_restarts() -> None:
+    one = story(replicas=2)
+    one.restart("demo-002")
+    one.remove("demo-003")
+    order: list[str | None] = []
+    for _ in range(20):
+        stopped = stops(one.round())
+        assert len(stopped) <= 1
+        order += stopped
+    assert order == ["demo-003", "demo-002"]
+
+
 def test_the_one_that_has_applied_most_takes_over() -> None:
     one = story(replicas=2)
     one.world.write(1)
@@ -141,8 +186,15 @@ def test_a_test_of_failover_tells_its_events_in_order_and_leaves_the_group_avail
     told = len(one.said)
     one.restart("demo-001", cause=RestartCause.TEST_FAILOVER)
     states: set[GroupState] = set()
+    kinds: list[type] = []
     for _ in range(12):
-        states.add(one.round().status.state)
+        plan = one.round()
+        states.add(plan.status.state)
+        if one.world.engines["demo-001"].generation == 1 or not one.world.engines["demo-001"].bind:
+            assert any("127.64.1.2" in e.bind for e in one.world.engines.values())
+        kinds += [type(step.command) for step in plan.steps if step.node_id == "demo-001"]
+    # Nobody is sent to read from it before it has been replaced.
+    assert kinds[:3] == [HandOver, StopNode, StartNode]
     failover = "Failover from primary node demo-001 to replica node demo-002 completed"
     assert one.said[told:] == [
         failover,
@@ -177,6 +229,19 @@ def test_a_wish_for_a_primary_is_met_without_a_restart() -> None:
     assert not [text for text in one.said[told:] if "restarted" in text or "serve" in text]
 
 
+def test_who_has_just_handed_over_takes_a_moment_to_follow() -> None:
+    one = story(replicas=1)
+    one.wish("demo-002")
+    for step in one.look().steps:
+        one.world.execute(step.command)
+    plan = one.look()
+    assert [node.role for node in plan.status.nodes] == [Role.REPLICA, Role.PRIMARY]
+    assert all(node.state is NodeState.AVAILABLE for node in plan.status.nodes)
+    assert not [event for event in plan.events if "Recovering" in event.message]
+    one.status = plan.status
+    assert one.look().status.nodes[0].state is NodeState.MODIFYING
+
+
 def test_a_wish_is_met_again_when_its_node_is_back() -> None:
     one = story(replicas=2)
     one.wish("demo-002")
@@ -209,6 +274,22 @@ def test_the_primary_endpoint_goes_along_and_the_reader_follows() -> None:
     one.settle()
     assert reader in one.world.engines["demo-001"].bind
     assert reader not in one.world.engines["demo-002"].bind
+
+
+def test_an_endpoint_that_cannot_move_is_told() -> None:
+    one = story(replicas=1)
+    holder = next(e for e in one.world.engines.values() if "127.64.1.2" in e.bind)
+    holder.bind = (holder.place.address,)
+    observed = one.world.observe()
+    arguments: Any = {"now": CREATED_AT, "limits": Limits()}
+    moving = plan_group(one.world.group, one.status, observed, **arguments)
+    assert moving.status.state is GroupState.AVAILABLE
+    stuck = msgspec.structs.replace(observed, obstacle="the address is in use")
+    told = plan_group(one.world.group, one.status, stuck, **arguments)
+    assert (told.status.state, told.status.reason) == (
+        GroupState.MODIFYING,
+        "the address is in use",
+    )
 
 
 def test_only_the_named_node_is_restarted() -> None:
@@ -293,7 +374,8 @@ def test_a_node_that_leaves_and_became_the_primary_hands_over_first() -> None:
     one.round()
     assert one.world.engines["demo-002"].serves_writes()
     one.remove("demo-002")
-    assert "demo-002" not in {*stops(one.look()), *handovers(one.look())}, "nobody has its data yet"
+    told = [step for step in one.look().steps if step.node_id == "demo-002"]
+    assert told == [], "nobody else has its data yet"
     one.settle()
     assert "demo-002" not in one.world.engines
     primary = next(e for e in one.world.engines.values() if e.serves_writes())
