@@ -110,12 +110,26 @@ def _life_of(seen: Seen, view: ShardView, node_id: str) -> NodeStatus:
     return NodeStatus(
         node_id=node_id,
         state=state,
-        role=engine.role,
+        role=_role_of(before, view, node_id, engine),
         engine_version=engine.version,
         has_copy=not engine.is_held,
         has_saved_data=fact.has_saved_data,
         has_append_only_file=fact.has_append_only_file,
     )
+
+
+def _role_of(
+    before: NodeStatus | None, view: ShardView, node_id: str, engine: EngineFact
+) -> Role | None:
+    """Return the role of an engine that answers.
+
+    Whoever starts is held and a primary in its own eyes, until it follows: beside another one
+    that serves it is not what it says.
+    """
+    is_beside = view.phase is Phase.SERVING and view.primary_id != node_id
+    if not (engine.is_held and engine.role is Role.PRIMARY and is_beside):
+        return engine.role
+    return None if before is None or before.role is Role.PRIMARY else before.role
 
 
 def _has_handed_over(before: NodeStatus, engine: EngineFact) -> bool:

@@ -313,6 +313,24 @@ def test_a_failover_is_told_once_for_the_node_and_once_for_the_group() -> None:
     assert [n.role for n in status.nodes] == [Role.REPLICA, Role.PRIMARY]
 
 
+@pytest.mark.parametrize("victim", ["demo-001", "demo-002"])
+def test_who_starts_beside_a_primary_is_never_called_one(victim: str) -> None:
+    """A held engine is a primary in its own eyes until it follows."""
+    world, status = settled(make_group(shards=1, replicas=1, cluster_enabled=False))
+    world.kill(victim)
+    held_beside = 0
+    for _ in range(8):
+        plan = look(world, status)
+        status = plan.status
+        engines = world.observe().nodes.values()
+        held_beside += sum(getattr(f.engine, "role", None) is Role.PRIMARY for f in engines) == 2
+        assert sum(node.role is Role.PRIMARY for node in status.nodes) == 1
+        for step in plan.steps:
+            world.execute(step.command)
+        world.tick()
+    assert held_beside
+
+
 def test_endpoints_move_in_two_rounds() -> None:
     world, status = settled(make_group(shards=1, replicas=1, cluster_enabled=False))
     world.kill("demo-002")
