@@ -167,7 +167,10 @@ def losses_are_told(record: Record) -> Iterator[str]:
             yield f"shard {shard_id} lost all of {len(written.missing)} writes"
     if emptied and not told and not record.expected.is_clock_stepped:
         yield f"shards {emptied} came back empty and no event says so"
-    if told and not emptied and record.written:
+    had_writes = any(
+        at_s < record.struck_s for w in record.written.values() for _, at_s in w.acknowledged
+    )
+    if told and not emptied and had_writes:
         yield f"nothing was lost but an event says: {told[0]}"
 
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from valkey.exceptions import ValkeyError
+
 from tests import service_kit as kit
 from tests.fault.scenarios.scene import Scene
 from tests.fault.scenarios.shapes import GROUP
@@ -164,8 +166,11 @@ def _check_parameter(scene: Scene) -> None:
     def look() -> set[str]:
         found: set[str] = set()
         for node_id in scene.engines():
-            with kit.admin(scene.service.state_dir, node_id) as admin:
-                found.add(str(admin.config_get(_PARAMETER)[_PARAMETER]))
+            try:
+                with kit.admin(scene.service.state_dir, node_id) as admin:
+                    found.add(str(admin.config_get(_PARAMETER)[_PARAMETER]))
+            except (ValkeyError, OSError) as error:
+                found.add(repr(error))
         return found
 
     kit.wait_until(

@@ -87,6 +87,11 @@ class Writer:
                     client.rpush(self.key, number)
                 except (ValkeyError, ValkeyClusterException, OSError) as error:
                     self.refused.append((repr(error)[:200], time.monotonic()))
+                    if isinstance(error, ValkeyClusterException) and client is not None:
+                        # It has crossed out every node that it knew and would stay so until one
+                        # of them is back: people make a new client.
+                        client.close()
+                        client = None
                     continue
                 self.acknowledged.append((number, time.monotonic()))
         except BaseException as error:  # noqa: BLE001 `stop` raises it where it is seen
