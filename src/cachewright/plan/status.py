@@ -184,15 +184,17 @@ def endpoint_problem(seen: Seen) -> str:
 
 
 def _moving(seen: Seen) -> set[str]:
-    was_available = seen.previous is not None and seen.previous.was_available
-    if not was_available or seen.observed.obstacle:
+    previous = seen.previous
+    if previous is None or not previous.was_available or seen.observed.obstacle:
         return set()
+    if previous.state is not GroupState.AVAILABLE and not previous.is_changing:
+        return set()  # it does not serve fully, and does again once somebody listens
     wanted = endpoints.wanted_binds(
         seen.placement,
         seen.views,
         seen.observed,
         leaving=leaving_ids(seen.group) | restarts.due_ids(seen.group, seen.observed),
-        was_available=was_available,
+        was_available=True,
     )
     return {
         address

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from typing import Any
 
 import msgspec
@@ -289,6 +290,21 @@ def test_an_endpoint_that_cannot_move_is_told() -> None:
     assert (told.status.state, told.status.reason) == (
         GroupState.MODIFYING,
         "the address is in use",
+    )
+
+
+def test_a_group_that_does_not_serve_fully_waits_for_its_endpoint() -> None:
+    """Whoever is to listen may never get the address: nobody says so before it does."""
+    one = story(replicas=1)
+    holder = next(e for e in one.world.engines.values() if "127.64.1.2" in e.bind)
+    holder.bind = (holder.place.address,)
+    assert one.status is not None
+    broken = dataclasses.replace(one.status, state=GroupState.MODIFYING)
+    arguments: Any = {"now": CREATED_AT, "limits": Limits()}
+    seen = plan_group(one.world.group, broken, one.world.observe(), **arguments).status
+    assert (seen.state, seen.reason) == (
+        GroupState.MODIFYING,
+        "endpoint 127.64.1.2 is not listened on yet",
     )
 
 
