@@ -8,6 +8,9 @@ launch wants it.
 An engine that keeps such a file loads nothing else, and starts empty where there is none. So a
 snapshot that is to be loaded becomes the first part of a new file (tried with Redis 7.0 and Valkey
 8.0, 8.1 and 9.1: the first part of a rewritten file has the same format).
+
+What was acknowledged may be missing in the file of a killed process: with `appendfsync everysec`
+the engines write nothing to it while a flush runs in the background, for two seconds at most.
 """
 
 from __future__ import annotations
