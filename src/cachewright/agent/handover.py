@@ -15,7 +15,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import AsyncIterator
 
+from cachewright.agent import process
 from cachewright.agent.node import ANSWER_TIMEOUT_S, Node
 from cachewright.agent.promoting import is_primary_within
 from cachewright.engines.adapter import Connection, EngineRefused, EngineUnreachable
@@ -37,6 +39,8 @@ _KEEPS_UP_S = 0.02
 KEEP_UP_TIMEOUT_S = 2.0
 #: In cluster mode the engines give up by themselves after 5 s, and writes go on.
 _CLUSTER_TIMEOUT_S = 5.5
+#: In cluster mode the successor tells the others right after it has taken over.
+_STEP_DOWN_TIMEOUT_S = 1.0
 _LOOK_AGAIN_S = 0.001
 
 
@@ -49,6 +53,7 @@ async def hand_over(node: Node, successor: Node, command: HandOver) -> None:
         CommandFailed: it was not done; `node` is still the primary, or no node is.
     """
     async with contextlib.AsyncExitStack() as stack:
+        await stack.enter_async_context(_while_alive(node))
         # Connections of its own: a deadline of another call on a shared one would end this act.
         old = await _connected(stack, node)
         new = await _connected(stack, successor)
@@ -59,11 +64,34 @@ async def hand_over(node: Node, successor: Node, command: HandOver) -> None:
             return
         await _require_in_sync(node, old, successor, new)
         if command.is_cluster:
-            await _hand_over_cluster(successor, new)
+            await _hand_over_cluster(node, old, successor, new)
             await _bind(node, old, successor, new, command)
         else:
             await _hand_over(node, old, successor, new, command)
     _log.info("event=handed_over from=%s to=%s", node.key, successor.key)
+
+
+@contextlib.asynccontextmanager
+async def _while_alive(node: Node) -> AsyncIterator[None]:
+    """Break off the block when the process of the node ends."""
+    if node.process is None:
+        raise CommandFailed(f"node {node.name} does not run")
+    try:
+        async with asyncio.timeout(None) as limit:
+            watching = asyncio.create_task(_expire_at_end(node.process, limit))
+            try:
+                yield
+            finally:
+                watching.cancel()
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        raise CommandFailed(f"node {node.name} has ended, and hands nothing over") from None
+
+
+async def _expire_at_end(running: process.Process, limit: asyncio.Timeout) -> None:
+    await running.ended(None)
+    limit.reschedule(asyncio.get_running_loop().time())
 
 
 async def _connected(stack: contextlib.AsyncExitStack, node: Node) -> Connection:
@@ -90,10 +118,19 @@ async def _require_in_sync(node: Node, old: Connection, successor: Node, new: Co
             return
 
 
-async def _hand_over_cluster(successor: Node, new: Connection) -> None:
+async def _hand_over_cluster(node: Node, old: Connection, successor: Node, new: Connection) -> None:
+    """Let the engines do it; over when the old primary knows as well that it is a replica.
+
+    Until they give up there is no way to call it off, so it is waited for all that time.
+    """
     await successor.roles.begin_hand_over(new)
     if not await is_primary_within(successor, _CLUSTER_TIMEOUT_S):
         raise CommandFailed(f"node {successor.name} did not take over within 5 s")
+    deadline_s = asyncio.get_running_loop().time() + _STEP_DOWN_TIMEOUT_S
+    while (await node.roles.seen(old)).role is not Role.REPLICA:
+        if asyncio.get_running_loop().time() > deadline_s:
+            raise CommandFailed(f"node {node.name} does not know yet that it was succeeded")
+        await asyncio.sleep(_LOOK_AGAIN_S)
 
 
 async def _hand_over(

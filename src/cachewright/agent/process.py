@@ -113,7 +113,7 @@ class Process:
         if self.proof is not None:
             self._loop.call_soon(on_end, self.proof)
 
-    async def ended(self, timeout_s: float) -> TerminationProof | None:
+    async def ended(self, timeout_s: float | None) -> TerminationProof | None:
         """Wait for the end; `None` when the process still lives after `timeout_s`."""
         try:
             async with asyncio.timeout(timeout_s):

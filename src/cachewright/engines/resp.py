@@ -99,7 +99,7 @@ class AdminConnection(asyncio.Protocol):
             async with asyncio.timeout(deadline_s):
                 return await call.done
         except TimeoutError:
-            unanswered = EngineUnreachable(f"no answer within {deadline_s:g} s")
+            unanswered = EngineUnreachable(f"no answer within {round(deadline_s, 2):g} s")
             self._end(unanswered)
             raise unanswered from None
 
