@@ -11,6 +11,7 @@ import logging
 
 from cachewright.agent import process
 from cachewright.agent.node import Node
+from cachewright.kit.failpoints import passing
 from cachewright.model.facts import ProcessIdentity
 from cachewright.rpc.agent import CommandFailed
 
@@ -27,7 +28,9 @@ async def fence(node: Node, identity: ProcessIdentity) -> None:
     running = node.process
     if running is not None and running.identity == identity:
         _log.warning("event=fenced key=%s pid=%d", node.key, identity.pid)
+        passing("agent.before_fence")
         await running.kill()
+        passing("agent.after_fence")
         return
     found = process.adopt(identity)
     if isinstance(found, process.Process):

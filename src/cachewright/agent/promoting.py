@@ -12,6 +12,7 @@ import asyncio
 
 from cachewright.agent import process
 from cachewright.agent.node import Node
+from cachewright.kit.failpoints import passing
 from cachewright.model.commands import PromoteNode, Promotion
 from cachewright.model.facts import Unknown
 from cachewright.model.status import Role
@@ -37,7 +38,9 @@ async def promote(node: Node, command: PromoteNode, over: Node | None) -> None:
     admin = await node.admin()
     if (await node.roles.seen(admin)).role is Role.REPLICA:
         await _require_orphan(node, command, over)
+        passing("agent.before_promote")
         await _promote(node, command.how)
+        passing("agent.after_promote")
     if command.bind:
         await node.adapter.bind(admin, command.bind)
 

@@ -1,7 +1,8 @@
 """Who turns steps into effects? Host commands go to the agent, the others become transactions.
 
 The steps of one plan are independent and run at the same time, a bounded number at once. Every
-command is idempotent and has a deadline; a failure is returned, never hidden.
+command is idempotent and has a deadline; a failure is returned, never hidden. Knowledge has an
+age: whoever slept between a look and a command looks again instead of giving it.
 """
 
 from __future__ import annotations
@@ -44,6 +45,9 @@ _START_DEADLINE_S = 120.0
 #: A save writes about 100 MB a second at the worst; 30 GB take five minutes. Seconds.
 _STOP_DEADLINE_S = 300.0
 _COMMAND_DEADLINE_S = 10.0
+#: A look that is older than this is no ground for a command, seconds. More than the slowest look
+#: takes (a host that is silent for 5 s), less than the 15 s after which engines elect on their own.
+KNOWLEDGE_S = 10.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,6 +57,8 @@ class Failure:
     step: Step
     reason: str
     is_final: bool = False
+    #: Nothing is wrong: it was not tried, since what it rests on is too old.
+    is_stale: bool = False
 
 
 class Executor:
@@ -81,13 +87,22 @@ class Executor:
         """Allow work that outlives a step, as a task of `tasks`; its end wakes who waits."""
         self._installs = Installs(self._agent, tasks, wake)
 
-    async def execute(self, group: Group, steps: tuple[Step, ...]) -> tuple[Failure, ...]:
-        """Carry out all `steps` at the same time and return the ones that failed."""
-        outcomes = await asyncio.gather(*(self._attempt(group, step) for step in steps))
+    async def execute(
+        self, group: Group, steps: tuple[Step, ...], *, known_at_s: float
+    ) -> tuple[Failure, ...]:
+        """Carry out all `steps` at the same time and return the ones that failed.
+
+        `known_at_s` is the monotonic second at which the look began that they rest on.
+        """
+        outcomes = await asyncio.gather(*(self._attempt(group, s, known_at_s) for s in steps))
         return tuple(outcome for outcome in outcomes if outcome is not None)
 
-    async def _attempt(self, group: Group, step: Step) -> Failure | None:
+    async def _attempt(self, group: Group, step: Step, known_at_s: float) -> Failure | None:
         deadline_s = _deadline_s(step.command)
+        age_s = self._clock.monotonic_s() - known_at_s
+        if age_s > KNOWLEDGE_S:
+            reason = f"what it rests on is {age_s:.0f} s old"
+            return Failure(step=step, reason=reason, is_stale=True)
         try:
             async with asyncio.timeout(deadline_s):
                 await self._carry_out(group, step.command)

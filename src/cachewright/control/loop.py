@@ -3,6 +3,7 @@
 Nothing durable lives here: queue, back-off and silence are rebuilt from the list of groups. The
 status is written before the steps are carried out, in one transaction with its events, so that
 each event appears once whatever dies in between. One key is worked on by one worker at a time.
+What cannot wait for a round is done beside it, by the `rescue`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from cachewright.control import rescue
 from cachewright.control.execute import Executor, Failure
 from cachewright.control.observe import Observer
 from cachewright.kit.backoff import delay_after
@@ -19,7 +21,7 @@ from cachewright.kit.clock import Clock
 from cachewright.kit.failpoints import passing
 from cachewright.kit.queue import KeyedQueue
 from cachewright.kit.tasks import Supervised
-from cachewright.model.commands import InstallBuild, PlaceGroup, Step
+from cachewright.model.commands import HandOver, InstallBuild, PlaceGroup, Step
 from cachewright.model.groups import Group
 from cachewright.model.settings import Limits
 from cachewright.model.status import GroupStatus
@@ -45,6 +47,8 @@ _TRIES_UNTIL_TOLD = 4
 _TRIES_UNTIL_HOPELESS = 8
 #: The same for what stands before every start: a build, an address.
 _TRIES_BEFORE_START = 3
+#: A rescue takes milliseconds and asks for a round itself; if it hangs, one begins all the same.
+_ROUND_AFTER_RESCUE_S = 1.0
 #: How often events past their retention are swept out, seconds.
 _SWEEP_EVERY_S = 3600.0
 
@@ -76,6 +80,9 @@ class Controller:
         self._clock = clock
         self._limits = limits
         self._queue = KeyedQueue(clock.monotonic_s)
+        self._rescue = rescue.Rescue(
+            store=store, observer=observer, executor=executor, clock=clock, tell=self.wake
+        )
         self._failures: dict[str, int] = {}
         self._last_steps: dict[str, tuple[Step, ...]] = {}
 
@@ -84,8 +91,10 @@ class Controller:
         self._queue.add(uid)
 
     def wake_for_node(self, key: str) -> None:
-        """Look at the group of a node whose process has ended."""
-        self.wake(key.partition(".")[0])
+        """Look at the group of a node whose process has ended, or does not answer."""
+        uid = key.partition(".")[0]
+        self._rescue.call(uid)
+        self._queue.add_after(uid, _ROUND_AFTER_RESCUE_S)
 
     async def look_once(self) -> None:
         """Bring every status up to what is true now, before anybody is told an old one.
@@ -105,6 +114,7 @@ class Controller:
     def start(self, tasks: Supervised) -> None:
         """Begin to look after every group, until `tasks` ends."""
         self._executor.begin(tasks, self.wake)
+        self._rescue.start(tasks)
         for uid in self._records.uids():
             self._queue.add(uid)
         for number in range(WORKERS):
@@ -124,6 +134,7 @@ class Controller:
         `None`: there is no such group any more.
         """
         passing("control.before_observe")
+        known_at_s = self._clock.monotonic_s()
         planned = await self._plan(uid)
         if planned is None:
             self._forget(uid)
@@ -135,8 +146,7 @@ class Controller:
         except Conflict:
             return 0.0
         passing("control.after_record")
-        passing("control.before_execute")
-        failures = await self._executor.execute(group, plan.steps)
+        failures = await self._execute(group, plan.steps, known_at_s)
         return self._look_again_s(uid, plan, failures)
 
     async def stop_engines(self, progress: Callable[[str], None]) -> tuple[Failure, ...]:
@@ -153,7 +163,8 @@ class Controller:
             status = self._records.status(uid)
             observed = await self._observer.observe(group)
             for stage in plan_stop(group, status.value if status else None, observed):
-                failed = await self._executor.execute(group, stage)
+                now_s = self._clock.monotonic_s()  # nobody else acts any more
+                failed = await self._executor.execute(group, stage, known_at_s=now_s)
                 failures.extend(failed)
                 if failed:
                     break
@@ -210,7 +221,23 @@ class Controller:
             _log.info("event=recorded group=%s message=%r", group.spec.name, event.message)
         await self._records.commit(changes)
 
+    async def _execute(
+        self, group: Group, steps: tuple[Step, ...], known_at_s: float
+    ) -> tuple[Failure, ...]:
+        """Carry out the steps of a round; what changes roles is left to the rescue."""
+        if any(isinstance(step.command, rescue.URGENT) for step in steps):
+            self._rescue.call(group.spec.uid)
+        planned = tuple(s for s in steps if isinstance(s.command, HandOver))
+        others = tuple(s for s in steps if not isinstance(s.command, HandOver | rescue.URGENT))
+        outcomes = await asyncio.gather(
+            self._executor.execute(group, others, known_at_s=known_at_s),
+            self._rescue.hand_over(group, planned, known_at_s=known_at_s),
+        )
+        return tuple(failure for failures in outcomes for failure in failures)
+
     def _look_again_s(self, uid: str, plan: Plan, failures: tuple[Failure, ...]) -> float:
+        if any(failure.is_stale for failure in failures):
+            return 0.0
         if failures:
             count = self._failures[uid] = self._failures.get(uid, 0) + 1
             for failure in failures:
@@ -237,6 +264,7 @@ class Controller:
 
     def _forget(self, uid: str) -> None:
         self._observer.forget(uid)
+        self._rescue.forget(uid)
         self._failures.pop(uid, None)
         self._last_steps.pop(uid, None)
 

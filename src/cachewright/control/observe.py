@@ -1,17 +1,20 @@
 """What does the world of one group look like now? Asks the host, remembers only silence.
 
+A look asks every engine. A glance asks those of the shards in which a process has ended or is
+silent, and takes the others as they last answered: what it costs does not grow with the group.
+
 Reads; changes nothing. A host that does not answer in time makes its nodes unknown, never gone.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from cachewright.kit.clock import Clock
 from cachewright.model.commands import node_key
-from cachewright.model.facts import NodeFact, Observed, Unknown
-from cachewright.model.groups import Group, GroupPlacement
+from cachewright.model.facts import NodeFact, Observed, Running, Unknown
+from cachewright.model.groups import Group
 from cachewright.rpc.agent import Agent
 
 #: An agent answers for its nodes within their own deadline of 1 s each, all at the same time;
@@ -58,7 +61,7 @@ class Observer:
             ),
             None,
         )
-        nodes = await self._nodes(spec.uid, placement) if placement else {}
+        nodes = await self._ask(spec.uid, placement.node_ids()) if placement else {}
         obstacle, is_hopeless = self._obstacles.get(spec.uid, ("", False))
         return Observed(
             nodes=nodes,
@@ -68,8 +71,27 @@ class Observer:
             is_hopeless=is_hopeless,
         )
 
-    async def _nodes(self, uid: str, placement: GroupPlacement) -> Mapping[str, NodeFact]:
+    async def glance(self, group: Group) -> tuple[Observed, frozenset[str]]:
+        """Return what matters to shards that may have lost a node, and the ids of those shards.
+
+        A process that is known to be silent is not asked: it would only keep others waiting.
+        """
+        uid, placement = group.spec.uid, group.placement
+        if placement is None:
+            return Observed(), frozenset()
         keys = {node_key(uid, node.node_id): node.node_id for node in placement.nodes}
+        glanced = await self._agent.glance(tuple(keys))
+        nodes = {keys[key]: fact for key, fact in glanced.items()}
+        struck = frozenset(n.shard_id for n in placement.nodes if not _is_well(nodes[n.node_id]))
+        asked = {
+            node.node_id
+            for node in placement.nodes
+            if node.shard_id in struck and nodes[node.node_id].silence is None
+        }
+        return Observed(nodes=nodes | await self._ask(uid, asked)), struck
+
+    async def _ask(self, uid: str, node_ids: Iterable[str]) -> dict[str, NodeFact]:
+        keys = {node_key(uid, node_id): node_id for node_id in node_ids}
         try:
             async with asyncio.timeout(AGENT_DEADLINE_S):
                 facts = await self._agent.observe(tuple(keys))
@@ -89,3 +111,8 @@ class Observer:
             else:
                 self._answered_s[key] = now_s
         return silence
+
+
+def _is_well(fact: NodeFact) -> bool:
+    """Tell whether a process lives and answered when it was last asked."""
+    return isinstance(fact.process, Running) and not isinstance(fact.engine, Unknown)

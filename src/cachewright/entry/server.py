@@ -170,6 +170,7 @@ def _parts(  # noqa: PLR0917 this is where everything meets
         limits=settings.limits,
     )
     agent.on_exit(controller.wake_for_node)
+    agent.on_silence(controller.wake_for_node)
     service = Service(
         records=records,
         settings=settings,
@@ -183,7 +184,7 @@ def _parts(  # noqa: PLR0917 this is where everything meets
         lookup=_lookup(settings, credentials),
         explain=controller.explain,
         install=agent.install,
-        end_node=functools.partial(end_node, records, observer, executor),
+        end_node=functools.partial(end_node, records, observer, executor, clock=clock),
     )
     return _Parts(
         controller=controller,

@@ -18,7 +18,7 @@ class Clock(Protocol):
         """Return the wall-clock time, aware, in UTC."""
 
     def monotonic_s(self) -> float:
-        """Return seconds that only ever grow; the zero has no meaning."""
+        """Return seconds that only ever grow, also while the machine sleeps; zero is no date."""
 
 
 class SystemClock:
@@ -29,8 +29,8 @@ class SystemClock:
         return datetime.datetime.now(datetime.UTC)
 
     def monotonic_s(self) -> float:
-        """Return seconds since an arbitrary moment; never goes back."""
-        return time.monotonic()
+        """Return seconds since the machine started, those in which it slept among them."""
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 class ManualClock:

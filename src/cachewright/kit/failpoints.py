@@ -10,18 +10,28 @@ from __future__ import annotations
 import os
 import signal
 
-#: Every failpoint of the program, with what has happened when it is passed.
+#: Those that are passed when a primary has ended or hangs, with what has happened by then.
+OF_FAILOVER: dict[str, str] = {
+    "rescue.before_look": "somebody has ended or hangs, nothing was read from engines",
+    "rescue.before_steps": "a promotion or a fence is decided, it was not given",
+    "rescue.after_steps": "it was carried out, nothing is written down",
+    "agent.before_promote": "the replica may take over, it was not told",
+    "agent.after_promote": "the replica is the primary, it does not listen on its endpoint",
+    "agent.before_fence": "a silent process is about to be killed",
+    "agent.after_fence": "its end is proven, nobody was told",
+}
+#: Every failpoint of the program.
 NAMES: dict[str, str] = {
     "control.before_observe": "a key was taken, nothing was read from engines",
-    "control.before_execute": "the plan is made, no step was executed",
     "control.after_step": "a step was executed, its effect is not recorded",
-    "control.before_record": "all steps were executed, the status is not written",
-    "control.after_record": "the status is written, the key is not yet scheduled again",
+    "control.before_record": "the plan is made, the status is not written",
+    "control.after_record": "the status is written, no step was executed",
     "agent.before_spawn": "the node's files are written, its process is not started",
     "agent.after_spawn": "the process runs, its identity is not written down",
     "agent.after_identity": "the process runs and its identity is written down",
     "agent.before_forget": "the process has ended, its folder is still there",
     "service.after_commit": "a change is durable, the caller has no answer yet",
+    **OF_FAILOVER,
 }
 
 

@@ -15,7 +15,7 @@ from the command until the replica takes writes.
 from __future__ import annotations
 
 import collections
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 
 from cachewright.model.commands import PromoteNode, Promotion, Step, node_key
 from cachewright.model.facts import EngineFact, Observed
@@ -34,12 +34,12 @@ from cachewright.plan.shard import (
 
 
 def plan_failover(
-    group: Group, observed: Observed, previous: GroupStatus | None
+    group: Group, observed: Observed, previous: GroupStatus | None, *, struck: Container[str]
 ) -> tuple[Step, ...]:
     """Return the promotions that are safe now, and nothing else: for a round that must be short.
 
-    Of the shards in which a process has ended, `observed` must be fresh; of the others it may say
-    what their engines last answered. The next `plan_group` tells of what was done.
+    They are of the shards that are `struck`, of which `observed` must be fresh; of the others it
+    may say what their engines last answered. The next `plan_group` tells of what was done.
     """
     is_given_up = previous is not None and previous.state is GroupState.CREATE_FAILED
     if group.placement is None or group.spec.deletion is not None or is_given_up:
@@ -47,7 +47,9 @@ def plan_failover(
     if group.spec.kind is GroupKind.MEMCACHED:
         return ()
     views = tuple(view_shard(shard, observed, previous) for shard in shards_to_run(group))
-    return tuple(elections(group, views, observed, previous).values())
+    how = _how(group, views)
+    views = tuple(view for view in views if view.shard.shard_id in struck)
+    return tuple(_elections(group, views, how, observed, previous).values())
 
 
 def elections(
@@ -57,7 +59,16 @@ def elections(
     status: GroupStatus | None,
 ) -> dict[str, Step]:
     """Return for each shard id the promotion that is safe now, where one is."""
-    how = _how(group, views)
+    return _elections(group, views, _how(group, views), observed, status)
+
+
+def _elections(
+    group: Group,
+    views: Sequence[ShardView],
+    how: Promotion,
+    observed: Observed,
+    status: GroupStatus | None,
+) -> dict[str, Step]:
     for view in views:
         if view.phase is not Phase.UNDECIDED:
             continue
