@@ -181,6 +181,19 @@ def test_an_engine_that_comes_back_empty_has_lost_every_write(engine: Engine, la
     assert_nothing_left(engine)
 
 
+def test_who_reads_back_waits_for_an_engine_that_is_on_its_way(engine: Engine, lane: Lane) -> None:
+    with watched(engine, lane) as running:
+        engine.kill()
+        back = threading.Timer(0.4, engine.start)
+        back.start()
+        try:
+            found = judge.judge(running.finish(), 0.0)
+        finally:
+            back.join()
+    assert (found.lost or 0) > 0
+    assert found.left_keys == ()
+
+
 def test_one_number_that_vanishes_is_named(engine: Engine, lane: Lane) -> None:
     with watched(engine, lane) as running, contextlib.closing(engine.admin()) as admin:
         assert admin.lrem(lane.key_of(7), 1, 7) == 1

@@ -1,9 +1,10 @@
 """What does the service tell the command line? The JSON of its native face, as typed values.
 
 `GET /cachewright/v1/groups` answers `Groups`, `/groups/NAME` a `Group`, `/groups/NAME/explain` an
-`Explanation`, `/engines` `Engines`, `POST /engines/install` an `Engine`, and whatever fails a
-`Failure` with its HTTP status. Members that are not known here are passed over, so that a newer
-service can talk to an older command line. `--output json` prints these values with these keys.
+`Explanation`, `/engines` `Engines`, `POST /engines/install` an `Engine`, `POST /groups/NAME/drill`
+a `Drill`, and whatever fails a `Failure` with its HTTP status. Members that are not known here are
+passed over, so that a newer service can talk to an older command line. `--output json` prints these
+values with these keys.
 """
 
 from __future__ import annotations
@@ -154,6 +155,17 @@ class Engines:
     """Every engine line, by engine and version."""
 
     engines: tuple[Engine, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Drill:
+    """A primary that was ended on purpose."""
+
+    name: str
+    shard_id: str
+    node_id: str
+    #: ISO 8601, UTC.
+    at: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

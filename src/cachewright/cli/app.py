@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 import cachewright
-from cachewright.cli import authority, engines, groups
+from cachewright.cli import authority, drill, engines, groups
 from cachewright.cli.demo.command import demo_command
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ A first round:
   cachewright up            run the service here, until Ctrl-C
   cachewright ls            what is there
   cachewright show NAME     one group, node by node
+  cachewright drill NAME    end a primary, and see what clients see
 """
 _EPILOG = """\b
 Exit codes: 0 it worked; 1 it did not; 2 the command was used wrongly;
@@ -46,7 +47,8 @@ def command_line(*, further: Iterable[click.Command], open_service: OpenService)
     def root() -> None:
         pass
 
-    commands = (groups.ls, groups.show, groups.explain, engines.engines, authority.ca)
+    shown = (groups.ls, groups.show, groups.explain)
+    commands = (*shown, drill.drill, engines.engines, authority.ca)
     for command in (*further, *commands, demo_command(open_service)):
         root.add_command(command)
     return root

@@ -27,6 +27,8 @@ T = TypeVar("T")
 ANSWER_TIMEOUT_S = 15.0
 #: An installation downloads some megabytes of packages; the service gives up earlier than this.
 INSTALL_TIMEOUT_S = 600.0
+#: The service looks at the group first, and proves that the process has ended.
+DRILL_TIMEOUT_S = 30.0
 #: The largest answer is a group of 500 nodes: about 150 kB.
 _ANSWER_BYTES_MAX = 16 * 1024 * 1024
 _BASE = "/cachewright/v1"
@@ -77,6 +79,12 @@ class Service:
         body = msgspec.json.encode({"engine": engine, "version": api_version})
         path = "/engines/install"
         return self._ask("POST", path, answers.Engine, body=body, timeout_s=INSTALL_TIMEOUT_S)
+
+    def drill(self, name: str, shard_id: str, *, accepts_loss: bool) -> answers.Drill:
+        """End the primary of a shard; returns when its process is gone."""
+        body = msgspec.json.encode({"shard_id": shard_id, "accepts_loss": accepts_loss})
+        path = f"/groups/{_quoted(name)}/drill"
+        return self._ask("POST", path, answers.Drill, body=body, timeout_s=DRILL_TIMEOUT_S)
 
     def _ask(
         self,
@@ -176,6 +184,10 @@ def _failure(status: int, content: bytes) -> Failed:
         return Failed(f"the service answered with HTTP status {status}")
     if status == _NOT_FOUND:
         return Failed(failure.message, hint="`cachewright ls` shows what is there")
+    if failure.code == "InvalidReplicationGroupState":
+        return Failed(
+            failure.message, hint="`cachewright explain NAME` says what the group waits for"
+        )
     if failure.code in {"InvalidClientTokenId", "SignatureDoesNotMatch"}:
         return Failed(
             f"the service refused the credentials ({failure.message})",

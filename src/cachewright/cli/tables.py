@@ -6,6 +6,7 @@ Pure: nothing is printed or asked here. The display of the demo uses the same ta
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Group as Stack
@@ -15,10 +16,16 @@ from rich.text import Text
 
 from cachewright.cli import answers
 
+if TYPE_CHECKING:
+    from cachewright.cli.drilling import Report as DrillReport
+    from cachewright.cli.watching import ShardSeen
+
 #: Statuses that need no look, those that pass by themselves, and those that need somebody.
 _GOOD = frozenset({"available"})
 _BAD = frozenset({"create-failed", "incompatible-network"})
 _NOTHING = "-"
+#: From here on seconds say more.
+_MANY_MS = 10_000
 #: What the kinds without shards and roles are called.
 _MODES = {"single-node": "a single node", "memcached": "nodes side by side"}
 
@@ -107,6 +114,66 @@ def engines_table(engines: Sequence[answers.Engine]) -> Table:
     return table
 
 
+def drill_view(report: DrillReport) -> RenderableType:
+    """Return what a drill came to."""
+    gap_ms = report.struck.writes.longest_gap_ms
+    failed = report.struck.writes.failed + report.struck.reads.failed
+    successor = (
+        f"{report.primary} is the primary now" if report.primary else "it has no primary yet"
+    )
+    lines = [
+        f"* {report.node_id}, the primary of shard {report.shard_id}, was ended; {successor}.",
+        f"  Its clients had no acknowledged write for {gap_text(gap_ms)}; {failed} of their "
+        "requests failed.",
+    ]
+    if report.own_pause_ms > gap_ms / 2:
+        lines.append(
+            f"  This program itself did not get to run for {report.own_pause_ms:.0f} ms: the "
+            "machine is busy, and the gap may be its own."
+        )
+    if report.whole_after_s is None:
+        lines.append(
+            f"  Not every node serves after {report.seconds:.0f} s: `cachewright explain "
+            f"{report.name}` says what is waited for."
+        )
+    else:
+        lines.append(f"  Every node served again after {report.whole_after_s:.1f} s.")
+    lost = sum(shard.lost or 0 for shard in report.shards)
+    if report.ok:
+        accepted = f"{lost:,} acknowledged writes were lost, which was accepted"
+        lines.append(f"  {accepted if lost else 'No acknowledged write was lost'}.")
+    return Stack(clients_table(report.shards), Text(), *map(Text, lines))
+
+
+def clients_table(shards: Sequence[ShardSeen], *, is_over: bool = True) -> Table:
+    """Return one row a shard: what its clients saw. What is lost is known when it `is_over`."""
+    headings = ("SHARD", "WRITES", "FAILED", "LONGEST GAP", "READS", "FAILED", "WRONG")
+    table = plain_table(*headings, *(("LOST WRITES",) if is_over else ()))
+    for shard in shards:
+        row: list[RenderableType] = [
+            Text(f"{shard.shard_id} *" if shard.is_struck else shard.shard_id, style="bold"),
+            f"{shard.writes.answered:,}",
+            _blamed(shard.writes.failed, "yellow"),
+            gap_text(shard.writes.longest_gap_ms),
+            f"{shard.reads.answered:,}",
+            _blamed(shard.reads.failed, "yellow"),
+            _blamed(shard.wrong_reads, "bold red"),
+        ]
+        if is_over:
+            row.append(
+                Text("unknown", style="bold red")
+                if shard.lost is None
+                else _blamed(shard.lost, "bold red")
+            )
+        table.add_row(*row)
+    return table
+
+
+def gap_text(gap_ms: float) -> str:
+    """Return a gap in the unit in which people think of it."""
+    return f"{gap_ms:,.0f} ms" if gap_ms < _MANY_MS else f"{gap_ms / 1000:,.1f} s"
+
+
 def plain_table(*headings: str) -> Table:
     """Return an empty table with these headings, in the one look that all tables have."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
@@ -138,6 +205,10 @@ def _facts(group: answers.Group) -> Table:
             grid.add_row(f"{role} endpoint", address)
     grid.add_row("created", group.created_at[:19].replace("T", " "))
     return grid
+
+
+def _blamed(count: int, style: str) -> Text:
+    return Text(f"{count:,}", style=style if count else "")
 
 
 def _place(node: answers.Node) -> str:

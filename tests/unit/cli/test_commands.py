@@ -24,7 +24,7 @@ def no_service() -> NoReturn:
 cli = app.command_line(further=[click.Command("further")], open_service=no_service)
 
 
-@pytest.mark.parametrize("name", ["ls", "show", "explain", "engines", "ca", "demo"])
+@pytest.mark.parametrize("name", ["ls", "show", "explain", "drill", "engines", "ca", "demo"])
 def test_every_command_teaches_with_an_example(name: str) -> None:
     result = CliRunner().invoke(cli, [name, "--help"])
     assert result.exit_code == 0
@@ -33,7 +33,16 @@ def test_every_command_teaches_with_an_example(name: str) -> None:
     assert all(line.startswith(f"    cachewright {name}") for line in examples)
 
 
-@pytest.mark.parametrize("arguments", [["show"], ["ls", "--output", "xml"], ["nonsense"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["show"],
+        ["ls", "--output", "xml"],
+        ["nonsense"],
+        ["drill"],
+        ["drill", "x", "--seconds", "0"],
+    ],
+)
 def test_wrong_use_is_exit_code_2(arguments: list[str]) -> None:
     assert CliRunner().invoke(cli, arguments).exit_code == 2
 
@@ -46,7 +55,17 @@ def test_the_demo_refuses_limits_without_starting_anything(arguments: list[str])
 def test_the_help_names_every_command_and_the_exit_codes() -> None:
     result = CliRunner().invoke(cli, ["--help"])
     assert result.exit_code == 0
-    for expected in ("further", "ls", "show", "explain", "engines", "ca ", "demo", "Exit codes: 0"):
+    for expected in (
+        "further",
+        "ls",
+        "show",
+        "explain",
+        "drill",
+        "engines",
+        "ca ",
+        "demo",
+        "Exit codes: 0",
+    ):
         assert expected in result.output
 
 
@@ -56,6 +75,7 @@ def test_the_help_names_every_command_and_the_exit_codes() -> None:
         ["ls"],
         ["show", "x"],
         ["explain", "x"],
+        ["drill", "x"],
         ["engines", "list"],
         ["engines", "install", "a", "1"],
     ],

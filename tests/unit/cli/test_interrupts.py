@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from cachewright.cli.demo.interrupts import Interrupted, interruptible
+from cachewright.cli.interrupts import Interrupted, interruptible
 
 
 def send(number: signal.Signals) -> None:

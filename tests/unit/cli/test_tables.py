@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
+from typing import Any
 
+import pytest
 from rich.console import Console, RenderableType
 
-from cachewright.cli import answers, tables
+from cachewright.cli import answers, drilling, tables
+from cachewright.cli.watching import RequestsSeen, ShardSeen
 
 
 def printed(view: RenderableType, *, terminal: bool = False) -> str:
@@ -125,3 +129,76 @@ def test_engines_tell_what_is_here_from_what_could_be() -> None:
     lines = printed(tables.engines_table(engines)).splitlines()
     assert any("9.1.2" in line and "installed" in line for line in lines)
     assert any("redis" in line and "installable" in line for line in lines)
+
+
+def seen(shard_id: str, *, lost: int | None, failed: int = 0, gap_ms: float = 4.0) -> ShardSeen:
+    requests = RequestsSeen(answered=1_234, failed=failed, longest_gap_ms=gap_ms, slowest_ms=2.0)
+    return ShardSeen(
+        shard_id=shard_id,
+        is_struck=failed > 0,
+        writes=requests,
+        reads=requests,
+        lost=lost,
+        doubled=0,
+        wrong_reads=0,
+        errors=(),
+    )
+
+
+def report(*, lost: int | None = 0, gap_ms: float = 38.4, **changed: object) -> drilling.Report:
+    made = drilling.Report(
+        ok=True,
+        name="scores",
+        shard_id="0002",
+        node_id="scores-0002-001",
+        at="2026-01-01T00:00:00Z",
+        primary="scores-0002-002",
+        whole_after_s=2.9,
+        seconds=3.0,
+        accepts_loss=False,
+        shards=(seen("0001", lost=0), seen("0002", lost=lost, failed=2, gap_ms=gap_ms)),
+        own_pause_ms=0.0,
+        left_keys=(),
+    )
+    return replace(made, **changed)  # type: ignore[arg-type]
+
+
+def test_a_drill_tells_what_clients_of_the_struck_shard_saw() -> None:
+    text = printed(tables.drill_view(report()))
+    assert "0002 *" in text
+    assert "0001 *" not in text
+    for expected in (
+        "1,234",
+        "38 ms",
+        "scores-0002-001, the primary of shard 0002, was ended;",
+        "; scores-0002-002 is the primary now.",
+        "no acknowledged write for 38 ms; 4 of their requests failed",
+        "Every node served again after 2.9 s.",
+        "No acknowledged write was lost.",
+    ):
+        assert expected in text
+    assert "busy" not in text
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ({"primary": None}, "it has no primary yet"),
+        ({"whole_after_s": None}, "Not every node serves after 3 s: `cachewright explain scores`"),
+        ({"own_pause_ms": 20.0}, "did not get to run for 20 ms"),
+        ({"lost": 12, "accepts_loss": True}, "12 acknowledged writes were lost, which was accept"),
+        ({"lost": None, "ok": False}, "unknown"),
+        ({"gap_ms": 25_000.0}, "no acknowledged write for 25.0 s"),
+    ],
+)
+def test_a_drill_that_went_otherwise_says_so(changed: dict[str, Any], expected: str) -> None:
+    text = printed(tables.drill_view(report(**changed)))
+    assert expected in text
+    assert ("No acknowledged write was lost" in text) is ("lost" not in changed)
+
+
+def test_while_clients_work_nobody_knows_what_is_lost() -> None:
+    assert "LOST" in printed(tables.clients_table([seen("0001", lost=None)]))
+    live = printed(tables.clients_table([seen("0001", lost=None)], is_over=False))
+    assert "LOST" not in live
+    assert "unknown" not in live

@@ -65,7 +65,7 @@ def demo_command(open_service: OpenService) -> click.Command:
 
 
 def _run(open_service: OpenService, seconds: float, workers: int, output: str) -> int:
-    from cachewright.cli.demo.interrupts import Interrupted, interruptible
+    from cachewright.cli.interrupts import Interrupted, interruptible
 
     missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
     if missing:

@@ -18,8 +18,8 @@ from rich.console import Console
 
 from cachewright.cli import answers, calls, tables
 from cachewright.cli.demo import checks, display, load, workload
-from cachewright.cli.demo.interrupts import Interrupts
 from cachewright.cli.failures import Failed
+from cachewright.cli.interrupts import Interrupts
 from cachewright.kit.secret import Secret
 from cachewright.model.engines import version_key
 

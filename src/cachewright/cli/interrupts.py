@@ -1,7 +1,7 @@
-"""How does the demo end when somebody interrupts it? Once, and tidily.
+"""How does a long command end when somebody interrupts it? Once, and tidily.
 
 The first SIGINT, SIGTERM or SIGHUP becomes an `Interrupted` at whatever line runs, so that every
-`finally` of the demo does its work; from then on, and while the demo tidies up by itself, further
+`finally` of the command does its work; from then on, and while it tidies up by itself, further
 signals are only noted: tidying is bounded in time and must not be cut short.
 """
 
@@ -21,7 +21,7 @@ _EXIT_CODE_BASE = 128
 
 
 class Interrupted(BaseException):
-    """A signal asked the demo to end; no `except Exception` on the way may swallow it."""
+    """A signal asked the command to end; no `except Exception` on the way may swallow it."""
 
 
 class Interrupts:

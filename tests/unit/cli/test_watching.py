@@ -1,0 +1,99 @@
+"""Every shard of a group has clients of its own, and the one that matters gets most requests."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from valkey.crc import key_slot
+
+from cachewright.cli import answers, watching
+from cachewright.cli.failures import Failed
+from cachewright.model.slots import render_ranges, split_evenly
+
+
+def node(node_id: str, role: str | None, status: str = "available") -> answers.Node:
+    return answers.Node(
+        node_id=node_id,
+        role=role,
+        status=status,
+        address="127.64.0.2",
+        port=6379,
+        zone="us-east-1a",
+        engine_version="9.1.2",
+    )
+
+
+def group(shards: int, **changed: object) -> answers.Group:
+    made = answers.Group(
+        name="scores",
+        status="available",
+        reason="",
+        description="",
+        engine="valkey",
+        engine_version="9.1",
+        node_type="cache.t4g.small",
+        cluster_enabled=shards > 1,
+        endpoints=answers.Endpoints(primary="127.64.0.3:6379", configuration="[::1]:6380"),
+        shards=tuple(
+            answers.Shard(
+                shard_id=f"{number:04}",
+                slots=render_ranges(part) if shards > 1 else "",
+                nodes=(node(f"a-{number}", "primary"), node(f"b-{number}", "replica")),
+            )
+            for number, part in enumerate(split_evenly(shards), start=1)
+        ),
+        events=(),
+        created_at="2026-01-01T00:00:00Z",
+    )
+    return dataclasses.replace(made, **changed)  # type: ignore[arg-type]
+
+
+def test_clients_connect_where_everybody_does() -> None:
+    target = watching.target_of(group(1))
+    assert (target.host, target.port, target.is_cluster) == ("127.64.0.3", 6379, False)
+    target = watching.target_of(group(2))
+    assert (target.host, target.port, target.is_cluster) == ("::1", 6380, True)
+    with pytest.raises(Failed, match="`cachewright explain scores`"):
+        watching.target_of(group(1, endpoints=answers.Endpoints()))
+
+
+def test_a_lane_has_keys_of_its_shard() -> None:
+    for lane, part in zip(watching.lanes_of(group(3)), split_evenly(3), strict=True):
+        slots = [key_slot(key.encode()) for key in lane.keys]
+        assert all(part[0].first <= slot <= part[0].last for slot in slots)
+        assert lane.pace_s == watching.PACE_S
+    (only,) = watching.lanes_of(group(1))
+    assert len(only.keys) == len(set(only.keys)) > 1
+
+
+def test_the_shard_that_matters_is_among_them_and_gets_most_requests() -> None:
+    lanes = watching.lanes_of(group(90), focus="0080")
+    assert len(lanes) == watching.SHARDS_MAX
+    assert [lane.name for lane in lanes] == sorted(lane.name for lane in lanes)
+    paces = {lane.name: lane.pace_s for lane in lanes}
+    assert paces.pop("0080") == watching.PACE_S
+    assert sum(2 / pace_s for pace_s in paces.values()) <= 500
+    assert min(paces.values()) > watching.PACE_S
+
+
+def test_two_watchers_use_different_keys() -> None:
+    (one,), (other,) = watching.lanes_of(group(1)), watching.lanes_of(group(1))
+    assert set(one.keys).isdisjoint(other.keys)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "status", "is_whole"),
+    [
+        ((node("a", "primary"), node("b", "replica")), "available", True),
+        ((node("a", "primary"), node("b", "replica")), "modifying", False),
+        ((node("a", "primary"), node("b", None, "creating")), "available", False),
+        ((node("a", "replica"), node("b", "replica")), "available", False),
+    ],
+)
+def test_a_group_is_whole_when_everybody_serves(
+    nodes: tuple[answers.Node, ...], status: str, is_whole: bool
+) -> None:
+    shard = answers.Shard(shard_id="0001", slots="", nodes=nodes)
+    found = dataclasses.replace(group(1), shards=(shard,), status=status)
+    assert watching.is_whole(found) is is_whole
