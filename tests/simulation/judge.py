@@ -19,13 +19,13 @@ from tests.simulation.history import Copy, depth_of, has_all_of
 #: How long a process must have hung before a command may end it, seconds by cause: a little less
 #: than the patience of plan/suspicion.py, whose numbers these are on purpose not.
 PATIENCE_S = {
-    SilenceCause.STOPPED: 0.9,
-    SilenceCause.UNTOLD: 4.5,
-    SilenceCause.WORKING: 11.0,
-    SilenceCause.DISK: 11.0,
-    SilenceCause.SCRIPT: 18.0,
-    SilenceCause.REFUSING: 28.0,
-    SilenceCause.STARVED: 28.0,
+    SilenceCause.STOPPED: 1.9,
+    SilenceCause.UNTOLD: 2.9,
+    SilenceCause.WORKING: 14.0,
+    SilenceCause.DISK: 14.0,
+    SilenceCause.SCRIPT: 28.0,
+    SilenceCause.REFUSING: float("inf"),
+    SilenceCause.STARVED: float("inf"),
 }
 #: The only copy may be ended after this long, seconds: nobody can have it anyway.
 PATIENCE_WITH_THE_LAST_S = 58.0

@@ -22,7 +22,7 @@ from cachewright.kit.queue import KeyedQueue
 from cachewright.kit.tasks import Supervised
 from cachewright.model.commands import FenceNode, PromoteNode, Step
 from cachewright.model.groups import Group
-from cachewright.plan.election import plan_failover
+from cachewright.plan.failover import plan_failover
 from cachewright.store.records import Records
 
 _log = logging.getLogger(__name__)

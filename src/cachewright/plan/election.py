@@ -19,37 +19,10 @@ from collections.abc import Container, Mapping, Sequence
 
 from cachewright.model.commands import PromoteNode, Promotion, Step, node_key
 from cachewright.model.facts import EngineFact, Observed
-from cachewright.model.groups import Group, GroupKind, ShardSpec
-from cachewright.model.status import GroupState, GroupStatus, Role
+from cachewright.model.groups import Group, ShardSpec
+from cachewright.model.status import GroupStatus, Role
 from cachewright.plan.flapping import is_flapping
-from cachewright.plan.shard import (
-    Phase,
-    ShardView,
-    engine_of,
-    is_down,
-    leaving_ids,
-    shards_to_run,
-    view_shard,
-)
-
-
-def plan_failover(
-    group: Group, observed: Observed, previous: GroupStatus | None, *, struck: Container[str]
-) -> tuple[Step, ...]:
-    """Return the promotions that are safe now, and nothing else: for a round that must be short.
-
-    They are of the shards that are `struck`, of which `observed` must be fresh; of the others it
-    may say what their engines last answered. The next `plan_group` tells of what was done.
-    """
-    is_given_up = previous is not None and previous.state is GroupState.CREATE_FAILED
-    if group.placement is None or group.spec.deletion is not None or is_given_up:
-        return ()
-    if group.spec.kind is GroupKind.MEMCACHED:
-        return ()
-    views = tuple(view_shard(shard, observed, previous) for shard in shards_to_run(group))
-    how = _how(group, views)
-    views = tuple(view for view in views if view.shard.shard_id in struck)
-    return tuple(_elections(group, views, how, observed, previous).values())
+from cachewright.plan.shard import Phase, ShardView, engine_of, is_down, leaving_ids
 
 
 def elections(
@@ -57,20 +30,17 @@ def elections(
     views: Sequence[ShardView],
     observed: Observed,
     status: GroupStatus | None,
+    *,
+    struck: Container[str] | None = None,
 ) -> dict[str, Step]:
-    """Return for each shard id the promotion that is safe now, where one is."""
-    return _elections(group, views, _how(group, views), observed, status)
+    """Return for each shard id the promotion that is safe now, where one is.
 
-
-def _elections(
-    group: Group,
-    views: Sequence[ShardView],
-    how: Promotion,
-    observed: Observed,
-    status: GroupStatus | None,
-) -> dict[str, Step]:
+    `struck`: the shards of which `observed` is fresh; all, where nothing else is said.
+    """
+    how = _how(group, views)
     for view in views:
-        if view.phase is not Phase.UNDECIDED:
+        is_fresh = struck is None or view.shard.shard_id in struck
+        if view.phase is not Phase.UNDECIDED or not is_fresh:
             continue
         winner = elect(group, view.shard, observed, status)
         if winner is not None:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from cachewright.model.commands import (
     AdmitNode,
     BindNode,
+    FenceNode,
     FollowPrimary,
     ForgetGroup,
     HandOver,
@@ -22,10 +23,28 @@ from cachewright.model.commands import (
     Step,
     StopNode,
 )
-from cachewright.model.facts import Absent, EngineFact, NodeFact, Observed, Running, Stopped
+from cachewright.model.facts import (
+    Absent,
+    EngineFact,
+    NodeFact,
+    Observed,
+    Running,
+    SilenceCause,
+    Stopped,
+)
 from cachewright.model.groups import Group, ShardSpec
 from cachewright.model.status import GroupState, Role
 from cachewright.plan.plan import Plan
+
+#: What a silence lasts at least before it is no mere pause, by its cause; no other cause counts.
+_LEAST_SILENCE_S = {
+    SilenceCause.STOPPED: 2.0,
+    SilenceCause.UNTOLD: 3.0,
+    SilenceCause.DISK: 15.0,
+    SilenceCause.WORKING: 15.0,
+    SilenceCause.SCRIPT: 30.0,
+}
+_LEAST_PROBES = 4
 
 
 def violations(group: Group, observed: Observed, plan: Plan) -> tuple[str, ...]:
@@ -37,6 +56,7 @@ def violations(group: Group, observed: Observed, plan: Plan) -> tuple[str, ...]:
         *admits_only_the_safe(group, plan, observed),
         *never_follows_the_empty(group, plan, observed),
         *promotes_only_with_proof(group, plan, observed),
+        *fences_only_the_suspected(group, plan, observed),
         *hands_over_only_to_the_ready(group, plan, observed),
         *removes_only_the_proven(group, plan, observed),
         *stops_only_with_cause(group, plan, observed),
@@ -147,6 +167,54 @@ def _over_the_ended(
             yield f"law 1: {step.node_id} would no longer listen on its own address"
         if not set(step.command.bind[1:]) <= set(group.placement.endpoints.addresses()):
             yield f"law 1: {step.node_id} would listen on a foreign address"
+
+
+def fences_only_the_suspected(group: Group, plan: Plan, observed: Observed) -> Iterator[str]:
+    """Laws 1, 3 and 5: who lives is ended against its will only if it hangs, and others go on.
+
+    One of a shard at a time, that very process, and never on account of its host.
+    """
+    steps = list(_steps(plan, FenceNode))
+    if steps and (group.spec.deletion is not None or group.placement is None):
+        yield "law 5: a group that goes away fences"
+        return
+    for step in steps:
+        assert isinstance(step.command, FenceNode)
+        assert step.node_id is not None
+        fact = observed.of(step.node_id)
+        if fact.process != Running(identity=step.command.identity):
+            yield f"law 3: {step.node_id} is fenced, but it is not known to run as this process"
+        if not _has_hung_long(fact):
+            yield f"law 5: {step.node_id} is fenced although its silence may pass: {fact.silence}"
+        yield from _leaves_a_gap(group, observed, step.node_id)
+    for shard_id, members in _members(group).items():
+        kinds = FenceNode | StopNode
+        ended = [s.node_id for s in plan.steps if isinstance(s.command, kinds)]
+        if len(set(members) & set(ended)) > 1 and any(s.node_id in members for s in steps):
+            yield f"law 5: a process of shard {shard_id} is fenced beside another that is ended"
+
+
+def _has_hung_long(fact: NodeFact) -> bool:
+    silence = fact.silence
+    if silence is None or _answer_of(fact) is not None or silence.probes < _LEAST_PROBES:
+        return False
+    return silence.seconds >= _LEAST_SILENCE_S.get(silence.cause, float("inf"))
+
+
+def _leaves_a_gap(group: Group, observed: Observed, node_id: str) -> Iterator[str]:
+    """Where nobody else writes, the fenced one may: a replica of its own is ready, all answer."""
+    others = _siblings(group, node_id)
+    if any(_is_writer(observed, other) for other in others):
+        return
+    silent = [other for other in others if _is_silent(observed, other)]
+    if silent:
+        yield f"law 4: {node_id} is fenced while {silent} may have applied most"
+    assert group.placement is not None
+    place = group.placement.of(node_id)
+    answers = [e for other in others if (e := _answer_of(observed.of(other))) is not None]
+    ready = [e for e in answers if not e.is_held and not e.is_loading and e.role is Role.REPLICA]
+    if not any(engine.primary == (place.address, place.port) for engine in ready):
+        yield f"law 5: {node_id} is fenced and no replica of its own could take over"
 
 
 def hands_over_only_to_the_ready(group: Group, plan: Plan, observed: Observed) -> Iterator[str]:

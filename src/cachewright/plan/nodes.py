@@ -22,7 +22,7 @@ from cachewright.model.commands import (
 from cachewright.model.facts import EngineFact, Observed
 from cachewright.model.groups import Group, GroupPlacement
 from cachewright.model.status import GroupStatus, Role
-from cachewright.plan import endpoints, joining, restarts, settings
+from cachewright.plan import endpoints, joining, restarts, settings, suspicion
 from cachewright.plan.election import elections
 from cachewright.plan.handover import handovers
 from cachewright.plan.launch import launch_of
@@ -54,16 +54,27 @@ def steps_for_nodes(world: World) -> tuple[Step, ...]:
     changes = elections(world.group, world.views, world.observed, world.status)
     if not changes:
         changes = handovers(world.group, world.placement, world.views, world.observed)
+    fences = suspicion.fences(world.group, world.views, world.observed, world.status)
     steps: list[Step] = list(changes.values())
     for view in world.views:
         if view.shard.shard_id not in changes:
-            steps.extend(_steps_for_shard(world, view, wanted))
+            fence = fences.get(view.shard.shard_id)
+            shard_steps = _steps_for_shard(world, view, wanted)
+            steps.extend(shard_steps if fence is None else _beside_fence(fence, shard_steps))
     starts = any(isinstance(step.command, StartNode) for step in steps)
     if starts and world.observed.build_version is None:
         spec = world.group.spec
         install = InstallBuild(engine=spec.engine, engine_version=spec.engine_version)
         return (Step(command=install, reason="the build of a node to start is not on this host"),)
     return tuple(steps)
+
+
+def _beside_fence(fence: Step, steps: Iterator[Step]) -> Iterator[Step]:
+    """Let one process of a shard end at a time; all else goes on."""
+    yield fence
+    for step in steps:
+        if not isinstance(step.command, StopNode):
+            yield step
 
 
 def _steps_for_shard(

@@ -16,7 +16,7 @@ from cachewright.model.facts import EngineFact, Observed
 from cachewright.model.groups import Group, GroupPlacement, RestartCause
 from cachewright.model.slots import SlotRange, covers_all
 from cachewright.model.status import GroupState, GroupStatus, NodeState, NodeStatus, Role
-from cachewright.plan import endpoints, restarts, settings
+from cachewright.plan import endpoints, restarts, settings, suspicion
 from cachewright.plan.shard import (
     Phase,
     ShardView,
@@ -225,7 +225,7 @@ def group_status(seen: Seen) -> GroupStatus:
     problem = _first_problem(seen, nodes)
     waiting = [n.node_id for n in nodes if n.state in _WAITING]
     if not problem and waiting and not was_available:
-        problem = _replica_problem(waiting[0], observed)
+        problem = _replica_problem(seen, waiting[0])
     if problem and observed.obstacle:
         problem = observed.obstacle
     joining = joining_ids(seen.group)
@@ -238,7 +238,7 @@ def group_status(seen: Seen) -> GroupStatus:
         state=state,
         observed_generation=seen.group.spec.generation,
         nodes=nodes + joining_statuses(joining),
-        reason=problem or change or (_replica_problem(waiting[0], observed) if waiting else ""),
+        reason=problem or change or (_replica_problem(seen, waiting[0]) if waiting else ""),
         was_available=was_available or state is GroupState.AVAILABLE,
         changing_from=changing_from(seen.previous) if change and was_available else None,
     )
@@ -275,14 +275,19 @@ def _first_problem(seen: Seen, nodes: Sequence[NodeStatus]) -> str:
         shard_nodes = [n for n in nodes if n.node_id in ids]
         problem = shard_problem(view, shard_nodes, seen.observed)
         if problem:
-            return problem
+            return (view.primary_id is None and _silence_in(seen, view)) or problem
     problem = endpoint_problem(seen)
     if not problem and seen.group.spec.cluster_enabled:
         problem = slots_problem(seen.views, seen.observed)
     return problem
 
 
-def _replica_problem(node_id: str, observed: Observed) -> str:
+def _silence_in(seen: Seen, view: ShardView) -> str:
+    return suspicion.reason_of(seen.group, view, seen.observed, seen.previous)
+
+
+def _replica_problem(seen: Seen, node_id: str) -> str:
+    observed = seen.observed
     fact = observed.of(node_id)
     if fact.failure:
         return fact.failure
@@ -290,6 +295,9 @@ def _replica_problem(node_id: str, observed: Observed) -> str:
         return f"replica {node_id} is not running"
     if endpoints.is_ready_replica(observed, node_id):
         return f"replica {node_id} is about to be admitted"
+    if engine_of(fact) is None:
+        views = (v for v in seen.views if any(n.node_id == node_id for n in v.shard.nodes))
+        return _silence_in(seen, next(views)) or f"no answer from {node_id}"
     return f"replica {node_id} is not in sync yet"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 
@@ -16,9 +17,12 @@ from hypothesis.stateful import (
     rule,
 )
 
+from cachewright.model.commands import FenceNode, PromoteNode
+from cachewright.model.facts import SilenceCause
 from cachewright.model.groups import Deletion, NodeSpec
 from cachewright.model.settings import Limits
 from cachewright.model.status import Event, GroupState, GroupStatus, Role
+from cachewright.plan.failover import plan_failover
 from cachewright.plan.group import plan_group
 from cachewright.plan.invariants import violations
 from cachewright.plan.plan import LOOK_AGAIN_REST_S, Plan
@@ -29,6 +33,10 @@ from tests.property.plan.world import REFUSED_SETTING, Life, Refused, World
 #: Rounds within which a group of at most 12 nodes settles once faults stop: install, place, start,
 #: admit, start replicas, follow, sync, admit, move endpoints, and as many again after a failure.
 SETTLE_ROUNDS = 60
+#: Longer than any silence is waited for, seconds.
+PATIENCE_MAX_S = 60.0
+#: A rescue says nothing of a group.
+NOT_SAID = GroupStatus(state=GroupState.MODIFYING, observed_generation=0, nodes=())
 #: Nodes that a run adds in all: enough to come and go several times.
 ADDED_MAX = 4
 
@@ -84,10 +92,27 @@ class PlanMachine(RuleBasedStateMachine):
             self.world.tick()
             self.one_round()
 
-    @rule()
-    def time_passes(self) -> None:
+    @rule(seconds=st.sampled_from([1, 2, 5, 20, 40]))
+    def time_passes(self, seconds: int) -> None:
         self.world.tick()
-        self.now += datetime.timedelta(seconds=1)
+        self.world.pass_time(seconds)
+        self.now += datetime.timedelta(seconds=seconds)
+
+    @rule(calls=st.integers(1, 4))
+    def the_rescue_is_called(self, calls: int) -> None:
+        """Promote and fence between two rounds, with nothing written down."""
+        if self.world.is_forgotten or self.status is None:
+            return
+        for _ in range(calls):
+            observed = self.world.observe()
+            shards = {shard.shard_id for shard in self.world.group.spec.shards}
+            steps = plan_failover(self.world.group, observed, self.status, struck=shards)
+            assert all(isinstance(step.command, PromoteNode | FenceNode) for step in steps)
+            rescue = Plan(steps=steps, status=NOT_SAID, events=(), look_again_s=0.0)
+            assert violations(self.world.group, observed, rescue) == ()
+            for step in steps:
+                with contextlib.suppress(Refused):
+                    self.world.execute(step.command)
 
     @rule()
     def client_writes(self) -> None:
@@ -127,17 +152,52 @@ class PlanMachine(RuleBasedStateMachine):
         kept = self.data_of_shards()
         assert max(synced, key=len) <= kept[shard.shard_id]
 
-    @rule(number=st.integers(0, 11))
-    def a_node_falls_silent(self, number: int) -> None:
+    @precondition(
+        lambda self: self.status is not None and self.status.state is GroupState.AVAILABLE
+    )
+    @rule(number=st.integers(0, 11), cause=st.sampled_from(SilenceCause))
+    def who_hangs_is_ended_only_if_others_go_on(self, number: int, cause: SilenceCause) -> None:
+        """After any patience: nothing is lost, and whoever is only slow lives on."""
+        self.calm()
+        self.settle()
+        node_id = self.pick(number)
+        if node_id is None or not self.is_available() or not self.stays():
+            return
+        victim = self.world.engines[node_id]
+        shard_id, generation = victim.place.shard_id, victim.generation
+        if victim.life is not Life.RUNNING:
+            return  # a node of a host that cannot start it
+        synced = [
+            e.data
+            for e in self.world.engines.values()
+            if e.place.shard_id == shard_id and e.is_in_sync and e is not victim
+        ]
+        kept = max(synced, key=len, default=victim.data)
+        victim.falls_silent(cause)
+        self.world.pass_time(PATIENCE_MAX_S)
+        for _ in range(SETTLE_ROUNDS):
+            self.world.tick()
+            self.one_round()
+        is_primary_alone = victim.role is Role.PRIMARY and not synced
+        if cause in {SilenceCause.STARVED, SilenceCause.REFUSING} or is_primary_alone:
+            assert victim.generation == generation
+            assert victim.is_silent
+        else:
+            assert victim.generation > generation
+            assert self.is_available()
+            assert kept <= self.data_of_shards()[shard_id]
+
+    @rule(number=st.integers(0, 11), cause=st.sampled_from(SilenceCause))
+    def a_node_falls_silent(self, number: int, cause: SilenceCause) -> None:
         node_id = self.pick(number)
         if node_id is not None and self.world.engines[node_id].life is Life.RUNNING:
-            self.world.engines[node_id].is_silent = True
+            self.world.engines[node_id].falls_silent(cause)
 
     @rule(number=st.integers(0, 11))
     def a_node_answers_again(self, number: int) -> None:
         node_id = self.pick(number)
         if node_id is not None:
-            self.world.engines[node_id].is_silent = False
+            self.world.engines[node_id].answers()
 
     @rule(silent=st.booleans())
     def the_host_falls_silent_or_answers(self, silent: bool) -> None:
@@ -284,7 +344,8 @@ class PlanMachine(RuleBasedStateMachine):
     def calm(self) -> None:
         self.world.host_is_silent = False
         for engine in self.world.engines.values():
-            engine.is_silent, engine.starts_to_fail = False, 0
+            engine.answers()
+            engine.starts_to_fail = 0
 
     def settle(self) -> None:
         for _ in range(SETTLE_ROUNDS):

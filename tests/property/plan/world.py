@@ -19,6 +19,7 @@ from cachewright.model.commands import (
     ApplySettings,
     BindNode,
     Command,
+    FenceNode,
     FollowPrimary,
     ForgetGroup,
     HandOver,
@@ -44,6 +45,8 @@ from cachewright.model.facts import (
     ProcessIdentity,
     RefusedSetting,
     Running,
+    Silence,
+    SilenceCause,
     Stopped,
     TerminationProof,
     Unknown,
@@ -56,6 +59,10 @@ from cachewright.plan.status import SILENCE_GRACE_S
 #: A value that the catalogue allows and the engines of this world do not know.
 REFUSED_SETTING = ("activedefrag", "yes")
 _LONG_SILENCE_S = SILENCE_GRACE_S + 1.0
+#: Between two questions of a host to an engine, seconds.
+_PULSE_S = 0.5
+#: Whoever is silent for one of these goes on serving, slowly or only those whom it lets in.
+_GOES_ON = frozenset({SilenceCause.STARVED, SilenceCause.REFUSING})
 
 
 class Life(enum.Enum):
@@ -94,6 +101,8 @@ class Engine:
     life: Life = Life.ABSENT
     is_held: bool = True
     is_silent: bool = False
+    cause: SilenceCause = SilenceCause.UNTOLD
+    silent_s: float = 0.0
     role: Role = Role.PRIMARY
     follows: str | None = None
     is_in_sync: bool = False
@@ -119,6 +128,16 @@ class Engine:
     def serves_writes(self) -> bool:
         """Tell whether a client could write here at this moment."""
         return self.life is Life.RUNNING and self.role is Role.PRIMARY and not self.is_held
+
+    def hangs(self) -> bool:
+        """Tell whether it does nothing at all, for anybody."""
+        return self.is_silent and self.cause not in _GOES_ON
+
+    def falls_silent(self, cause: SilenceCause) -> None:
+        self.is_silent, self.cause, self.silent_s = True, cause, 0.0
+
+    def answers(self) -> None:
+        self.is_silent, self.silent_s = False, 0.0
 
 
 @dataclass
@@ -180,6 +199,10 @@ class World:
                 self._promote(self._answering(key), command)
             case HandOver():
                 self._hand_over(command)
+            case FenceNode(key=key, identity=identity):
+                engine = self._by_key(key)
+                if process_fact(engine.life, engine.generation) == Running(identity=identity):
+                    self._end(engine)
             case StopNode(key=key, saves=saves):
                 self._stop(self._by_key(key), saves=saves)
             case RemoveNode(key=key):
@@ -194,8 +217,10 @@ class World:
             if engine.life is not Life.RUNNING or engine.role is not Role.REPLICA:
                 continue
             primary = self.engines.get(engine.follows or "")
-            reachable = primary is not None and primary.serves_writes() and not primary.is_silent
-            if reachable and primary is not None and not engine.is_silent:
+            if primary is not None and primary.hangs() and primary.life is Life.RUNNING:
+                continue  # its link stays up, and nothing comes
+            reachable = primary is not None and primary.serves_writes()
+            if reachable and primary is not None and not engine.hangs():
                 lags = engine.lags and engine.is_in_sync
                 engine.data = engine.data if lags else primary.data
                 engine.lineage, engine.second = primary.lineage, primary.second
@@ -206,8 +231,13 @@ class World:
     def write(self, mark: int) -> None:
         """Let a client write to every primary that takes writes."""
         for engine in self.engines.values():
-            if engine.serves_writes() and not engine.is_silent:
+            if engine.serves_writes() and not engine.hangs():
                 engine.data |= {mark}
+
+    def pass_time(self, seconds: float) -> None:
+        """Let whoever is silent be silent for longer."""
+        for engine in self.engines.values():
+            engine.silent_s += seconds if engine.is_silent else 0.0
 
     def kill(self, node_id: str) -> None:
         """End a process as kill -9 does."""
@@ -217,7 +247,8 @@ class World:
 
     def _end(self, engine: Engine) -> None:
         engine.file = engine.data if _keeps_file(engine) else None
-        engine.life, engine.is_silent, engine.data = Life.STOPPED, False, frozenset()
+        engine.life, engine.data = Life.STOPPED, frozenset()
+        engine.answers()
         for other in self.engines.values():
             if other.follows == engine.place.node_id:
                 other.is_in_sync = False
@@ -225,6 +256,9 @@ class World:
     def _fact(self, engine: Engine) -> NodeFact:
         silence = Unknown(reason="no answer within 1 s")
         is_known = engine.life is Life.RUNNING and not engine.is_silent
+        silent = Silence(
+            seconds=engine.silent_s, probes=int(engine.silent_s / _PULSE_S), cause=engine.cause
+        )
         return NodeFact(
             process=process_fact(engine.life, engine.generation),
             engine=self._engine_fact(engine) if is_known else silence,
@@ -235,6 +269,7 @@ class World:
             failed_starts=engine.failed_starts,
             failure="the engine ended at once" if engine.failed_starts else "",
             launched=engine.launched,
+            silence=silent if engine.silent_s else None,
         )
 
     def _engine_fact(self, engine: Engine) -> EngineFact:
@@ -378,7 +413,7 @@ class World:
             if engine.file is None:
                 raise Refused("there is no append-only file to load")
             engine.data = engine.file
-        engine.life, engine.is_held, engine.is_silent = Life.RUNNING, True, False
+        engine.life, engine.is_held = Life.RUNNING, True
         engine.saved, engine.failed_starts, engine.is_in_sync = None, 0, False
         engine.role, engine.follows, engine.bind = Role.PRIMARY, None, (engine.place.address,)
         engine.lineage, engine.second = self._next_lineage(), ("", -1)

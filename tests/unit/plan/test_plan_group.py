@@ -23,7 +23,7 @@ from cachewright.model.facts import NodeFact, Observed, Unknown
 from cachewright.model.groups import Deletion, Endpoints, Group, NodeSpec
 from cachewright.model.settings import Limits
 from cachewright.model.status import GroupState, GroupStatus, NodeState, Role
-from cachewright.plan.election import plan_failover
+from cachewright.plan.failover import plan_failover
 from cachewright.plan.group import plan_group
 from cachewright.plan.plan import LOOK_AGAIN_REST_S, Plan
 from cachewright.plan.shutdown import plan_stop
