@@ -100,7 +100,8 @@ def _step_for_node(
 ) -> Step | None:
     fact = world.observed.of(node_id)
     is_primary = node_id == view.primary_id
-    if node_id in leaving_ids(world.group):
+    is_chosen = is_primary and view.phase is Phase.HELD  # it has the shard's data: it serves first
+    if node_id in leaving_ids(world.group) and not is_chosen:
         return joining.step_for(world.group, world.placement, view, node_id, world.observed)
     if is_down(fact):
         if view.phase is Phase.HELD:

@@ -24,6 +24,7 @@ from cachewright.model.settings import Limits
 from cachewright.model.status import GroupState, NodeState, Role
 from cachewright.plan.group import plan_group
 from cachewright.plan.plan import Plan
+from cachewright.plan.shutdown import plan_stop
 from tests.property.plan.groups import CREATED_AT, make_group
 from tests.property.plan.world import REFUSED_SETTING, Life, Refused
 from tests.unit.plan.plan_story import Story
@@ -403,6 +404,22 @@ def test_nothing_leaves_while_no_primary_is_known() -> None:
     one.world.engines["demo-001"].is_silent = True
     one.remove("demo-002")
     assert stops(one.look()) == {}
+
+
+def test_a_node_that_leaves_with_the_only_data_serves_before_it_goes() -> None:
+    """All ended, and the snapshot of the stop lies with the one that leaves."""
+    one = story(replicas=1)
+    one.world.write(1)
+    one.world.tick()
+    one.remove("demo-002")
+    one.world.kill("demo-001")
+    for stage in plan_stop(one.world.group, one.status, one.world.observe()):
+        for step in stage:
+            one.world.execute(step.command)
+    one.settle()
+    assert set(one.world.engines) == {"demo-001"}
+    assert one.world.engines["demo-001"].serves_writes()
+    assert one.world.engines["demo-001"].data == {1}
 
 
 # Append-only files
