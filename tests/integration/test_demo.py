@@ -59,13 +59,23 @@ def test_the_demo_holds_and_says_so_to_a_program(folder: Path) -> None:
     assert demo.returncode == 0, stderr
     assert report["ok"] is True
     assert [check["name"] for check in report["checks"] if not check["ok"]] == []
-    assert len(report["checks"]) == 8
+    assert len(report["checks"]) == 12
     assert report["engine_version"].startswith("9.1.")
     assert report["total"]["operations"] == report["total"]["requests"] * report["pipeline"] > 0
     latency = report["total"]["latency"]
     assert 0 < latency["p50_ms"] <= latency["p99_ms"] <= latency["p99_9_ms"]
     assert 0 < report["create_s"] < _DEADLINE_S
     assert "Available after" in stderr
+    failover = report["failover"]
+    assert failover["shard_id"] == "0002"
+    assert failover["primary"] not in {None, failover["node_id"]}
+    assert f"Killing {failover['node_id']}" in stderr
+    assert 0 < failover["gap_ms"] < 30_000
+    assert 0 < failover["whole_after_s"] < _DEADLINE_S
+    assert [shard["shard_id"] for shard in failover["shards"]] == ["0001", "0002", "0003"]
+    assert [shard["lost"] for shard in failover["shards"]] == [0, 0, 0]
+    assert all(shard["writes"]["answered"] > 0 for shard in failover["shards"])
+    assert "were without an acknowledged write for" in stderr
     assert list(folder.iterdir()) == []
 
 
@@ -76,6 +86,8 @@ def test_the_demo_holds_and_says_so_to_a_program(folder: Path) -> None:
         ("It is ready", signal.SIGTERM),
         ("Creating", signal.SIGINT),
         ("2 worker processes", signal.SIGINT),
+        ("Clients write", signal.SIGTERM),
+        ("Killing", signal.SIGINT),
         ("Stopping", signal.SIGTERM),
     ],
 )
@@ -119,6 +131,26 @@ def test_a_broken_promise_is_named_and_fails_the_demo(folder: Path) -> None:
     assert list(folder.iterdir()) == []
 
 
-def engines_of(folder: Path) -> list[int]:
-    pids = leftovers.processes_of(folder)
-    return [pid for pid in pids if Path(f"/proc/{pid}/comm").read_text().strip() == _ENGINE]
+def test_a_write_that_is_lost_with_a_shard_fails_the_demo(folder: Path) -> None:
+    """The replica is frozen, and killed with its primary, so nobody has the data any more."""
+    with start(folder, "--seconds", "0.5") as demo:
+        wait_for_line(demo, "Clients write")
+        os.kill(engines_of(folder, "demo-0002-002")[0], signal.SIGSTOP)
+        wait_for_line(demo, "Killing demo-0002-001")
+        for pid in engines_of(folder, "demo-0002-"):
+            os.kill(pid, signal.SIGKILL)
+        _, stderr = demo.communicate(timeout=_DEADLINE_S)
+    assert demo.returncode == 1
+    assert "Failed: no acknowledged write was lost: " in stderr
+    assert "Failed: leaderboards and sessions outlived the kill: " in stderr
+    assert list(folder.iterdir()) == []
+
+
+def engines_of(folder: Path, node: str = "") -> list[int]:
+    """Return the engines of nodes whose ids begin so."""
+    return [
+        pid
+        for pid in leftovers.processes_of(folder)
+        if Path(f"/proc/{pid}/comm").read_text().strip() == _ENGINE
+        and f".{node}" in Path(f"/proc/{pid}/cwd").readlink().name
+    ]

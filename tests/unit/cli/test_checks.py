@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from cachewright.checker.judge import LaneVerdict, RequestsVerdict, Verdict
 from cachewright.cli.demo import checks, workload
 
 
@@ -121,3 +122,69 @@ def test_the_kernel_s_table_names_a_listening_socket_and_no_other() -> None:
             ours = f"127.0.0.1:{client.getsockname()[1]}"
             assert ours not in checks.listening_sockets()
     assert at not in checks.listening_sockets()
+
+
+def verdict(
+    *,
+    lost: tuple[int, ...] | None = (),
+    foreign: tuple[int, ...] = (),
+    is_served: bool = True,
+    errors: tuple[str, ...] = (),
+) -> Verdict:
+    requests = RequestsVerdict(
+        answered=1_000, failed=1, longest_gap_s=0.038, slowest_s=0.01, is_served=is_served
+    )
+    lane = LaneVerdict(
+        name="0001",
+        writes=requests,
+        reads=requests,
+        lost=lost,
+        doubled=(),
+        foreign=foreign,
+        wrong_reads=0,
+        errors=errors,
+    )
+    return Verdict(lanes=(lane,), own_pause_s=0.0, left_keys=())
+
+
+@pytest.mark.parametrize(
+    ("seen", "ok", "detail"),
+    [
+        (verdict(), True, "every number is there, of 1 shards"),
+        (verdict(lost=(7, 8, 9, 10)), False, "4 lost: 0001/7, 0001/8, 0001/9"),
+        (verdict(lost=None), False, "what the shards hold could not be read"),
+        (verdict(foreign=(5,)), False, "1 that nobody wrote: 0001/5"),
+        (Verdict(lanes=(), own_pause_s=0.0, left_keys=()), False, "could not be read"),
+    ],
+)
+def test_every_acknowledged_write_is_there(seen: Verdict, ok: bool, detail: str) -> None:
+    found = checks.no_write_is_lost(seen)
+    assert found.ok is ok
+    assert detail in found.detail
+
+
+def test_clients_are_served_in_the_end() -> None:
+    good = checks.clients_are_served_again(verdict(), 38.2)
+    assert (good.ok, good.detail) == (True, "2,000 requests, 2 failed, no write for 38 ms")
+    bad = checks.clients_are_served_again(verdict(is_served=False, errors=("it is gone",)), 38.2)
+    assert not bad.ok
+    assert "it is gone" in bad.detail
+
+
+@pytest.mark.parametrize(
+    ("primary", "whole_after_s", "ok"),
+    [("b", 2.0, True), ("b", None, False), ("a", 2.0, False), (None, 2.0, False)],
+)
+def test_another_node_is_primary_and_all_are_there(
+    primary: str | None, whole_after_s: float | None, ok: bool
+) -> None:
+    assert checks.group_is_whole_again("a", primary, whole_after_s).ok is ok
+
+
+def test_data_outlives_the_kill_or_is_named() -> None:
+    good = checks.Check(name="x", ok=True, detail="24 leaderboards, all right")
+    bad = checks.Check(name="y", ok=False, detail="3 sessions, 1 wrong: s")
+    assert checks.data_outlived(good, good).ok
+    found = checks.data_outlived(good, bad)
+    assert (found.ok, found.detail) == (False, "3 sessions, 1 wrong: s")
+    assert not checks.data_outlived().ok

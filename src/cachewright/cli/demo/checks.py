@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cachewright.checker.judge import Verdict
+from cachewright.cli import tables
 from cachewright.cli.demo import workload
 
 _LISTEN = "0A"
@@ -75,6 +77,57 @@ def sessions_are_right(client: Any, expected: Mapping[str, int]) -> Check:
         "every session reads back with its fields and a time to live",
         wrong,
         f"{len(expected):,} sessions",
+    )
+
+
+def clients_are_served_again(verdict: Verdict, gap_ms: float) -> Check:
+    """After the kill every shard takes writes and answers reads."""
+    answered = sum(lane.writes.answered + lane.reads.answered for lane in verdict.lanes)
+    errors = "; ".join(error for lane in verdict.lanes for error in lane.errors[:1])
+    detail = (
+        f"{answered:,} requests, {verdict.failed} failed, no write for {tables.gap_text(gap_ms)}"
+    )
+    ok = verdict.is_served
+    return Check(
+        name="clients are served again after the kill of a primary",
+        ok=ok,
+        detail=detail if ok else f"{detail}: {errors}",
+    )
+
+
+def no_write_is_lost(verdict: Verdict) -> Check:
+    """Everything that was acknowledged before and after the kill is there, and nothing else."""
+    lost = [f"{lane.name}/{number}" for lane in verdict.lanes for number in lane.lost or ()]
+    strange = [f"{lane.name}/{number}" for lane in verdict.lanes for number in lane.foreign]
+    if lost:
+        detail = f"{len(lost)} lost: {', '.join(lost[:_SHOWN_MAX])}"
+    elif strange:
+        detail = f"{len(strange)} that nobody wrote: {', '.join(strange[:_SHOWN_MAX])}"
+    elif not verdict.keeps_everything:
+        detail = "what the shards hold could not be read"
+    else:
+        detail = f"every number is there, of {len(verdict.lanes)} shards"
+    return Check(name="no acknowledged write was lost", ok=verdict.keeps_everything, detail=detail)
+
+
+def group_is_whole_again(victim: str, primary: str | None, whole_after_s: float | None) -> Check:
+    """Another node is primary, and the one that was killed is back."""
+    detail = f"{victim} was killed, {primary or 'nobody'} is primary"
+    ok = primary not in {None, victim} and whole_after_s is not None
+    return Check(
+        name="a replica took over and the group is whole again",
+        ok=ok,
+        detail=f"{detail}, whole after {whole_after_s:.1f} s" if whole_after_s else detail,
+    )
+
+
+def data_outlived(*again: Check) -> Check:
+    """What was right before the kill is right after it."""
+    wrong = [check.detail for check in again if not check.ok]
+    return Check(
+        name="leaderboards and sessions outlived the kill",
+        ok=not wrong and bool(again),
+        detail="; ".join(wrong or [check.detail for check in again]),
     )
 
 

@@ -24,6 +24,7 @@ _NEXT = """To go on:
     --replication-group-id scores --replication-group-description scores \\
     --num-node-groups 3 --replicas-per-node-group 1 --cache-node-type cache.t4g.small
   cachewright show scores            see where it runs, node by node
+  cachewright drill scores           kill a primary of it, and see what clients see
 """
 
 
@@ -33,7 +34,8 @@ def demo_command(open_service: OpenService) -> click.Command:
     @click.command(
         name="demo",
         epilog=options.example(
-            "cachewright demo --seconds 5 --workers 4", "cachewright demo --output json | jq .total"
+            "cachewright demo --seconds 5 --workers 4",
+            "cachewright demo --output json | jq .failover",
         ),
     )
     @click.option(
@@ -52,12 +54,14 @@ def demo_command(open_service: OpenService) -> click.Command:
     )
     @options.with_output
     def demo(seconds: float, workers: int, output: str) -> None:
-        """Watch a real sharded cluster come up, work, and go away without a trace.
+        """Watch a real sharded cluster come up, work, lose a primary, and go without a trace.
 
         Starts a service of its own in a temporary folder, creates 3 shards x 1 replica with
         boto3, lets worker processes play a leaderboard and a session store, compares the data,
-        deletes all and looks for leftovers. The exit code is 0 only if everything held. Ctrl-C
-        at any moment leaves nothing behind.
+        kills a primary with SIGKILL while clients write, tells how long they were without an
+        answer, compares again, deletes all and looks for leftovers. The exit code is 0 only if
+        everything held and no acknowledged write was lost. Ctrl-C at any moment leaves nothing
+        behind.
         """
         sys.exit(_run(open_service, seconds, workers, output))
 

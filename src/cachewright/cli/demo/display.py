@@ -21,7 +21,9 @@ from rich.text import Text
 from cachewright.cli import answers, tables
 from cachewright.cli.demo.checks import Check
 from cachewright.cli.demo.load import Outcome
+from cachewright.cli.demo.strike import Failover
 from cachewright.cli.demo.workload import KINDS, PIPELINE
+from cachewright.cli.watching import ShardSeen
 
 #: Fast enough to look alive, slow enough to leave the processors to the engines.
 _FRAMES_PER_S = 8
@@ -38,13 +40,16 @@ class Display(Protocol):
         """Show a table."""
 
     def moving(self) -> contextlib.AbstractContextManager[None]:
-        """Let `progress` and `rate` take the place of what they said before, for the block."""
+        """Let what follows take the place of what was shown before, for the block."""
 
     def progress(self, group: answers.Group, elapsed_s: float) -> None:
         """Show how far the nodes of a group are."""
 
     def rate(self, elapsed_s: float, seconds: float, operations: int) -> None:
         """Show how fast the workers are."""
+
+    def clients(self, shards: Sequence[ShardSeen], elapsed_s: float) -> None:
+        """Show what clients saw since a primary was killed."""
 
 
 def make_display(console: Console) -> Display:
@@ -87,6 +92,17 @@ class Lines:
         if elapsed_s >= self._next_rate_s:
             self._next_rate_s = elapsed_s + 1.0
             self._console.print(f"  {elapsed_s:5.1f} s of {seconds:g} s  {operations:,} operations")
+
+    def clients(self, shards: Sequence[ShardSeen], elapsed_s: float) -> None:
+        """Print the writes and the longest gap of the shard once a second."""
+        if elapsed_s >= self._next_rate_s:
+            self._next_rate_s = elapsed_s + 1.0
+            struck = next(shard for shard in shards if shard.is_struck)
+            writes, gap = struck.writes, tables.gap_text(struck.writes.longest_gap_ms)
+            self._console.print(
+                f"  {elapsed_s:5.1f} s  shard {struck.shard_id}: {writes.answered:,} writes, "
+                f"longest gap {gap}"
+            )
 
 
 class Screen:
@@ -135,6 +151,11 @@ class Screen:
         )
         self._update(row)
 
+    def clients(self, shards: Sequence[ShardSeen], elapsed_s: float) -> None:
+        """Show every shard with what its clients saw."""
+        self._spinner.update(text=Text(f"{elapsed_s:5.1f} s  since the kill"))
+        self._update(Stack(self._spinner, Text(), tables.clients_table(shards, is_over=False)))
+
     def _update(self, view: RenderableType) -> None:
         if self._live is not None:
             self._live.update(view)
@@ -171,6 +192,24 @@ def figures_view(outcome: Outcome) -> RenderableType:
         f"{PIPELINE} commands to one shard."
     )
     return Stack(table, Text(), note)
+
+
+def failover_view(failover: Failover) -> RenderableType:
+    """Return what clients of each shard saw, and the gap."""
+    head = Text.assemble(
+        f"Clients of shard {failover.shard_id} (*) were without an acknowledged write for ",
+        (tables.gap_text(failover.gap_ms), "bold"),
+        f"; {failover.primary or 'nobody'} is the primary now.",
+    )
+    parts: list[RenderableType] = [tables.clients_table(failover.shards), Text(), head]
+    if failover.own_pause_ms > failover.gap_ms / 2:
+        parts.append(
+            Text(
+                f"The demo itself did not get to run for {failover.own_pause_ms:.0f} ms: the "
+                "machine is busy, and the gap may be its own."
+            )
+        )
+    return Stack(*parts)
 
 
 def checks_table(checks: Sequence[Check]) -> Table:

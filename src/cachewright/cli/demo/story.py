@@ -1,7 +1,8 @@
 """What happens in the demo, and in which order?
 
-Start a service, create a group, wait, show it, let the workers work, compare the data, delete the
-group, look for leftovers, stop the service, look again. A step that fails becomes a failed check
+Start a service, create a group, wait, show it, let the workers work, compare the data, kill a
+primary under its clients, compare again, delete the group, look for leftovers, stop the service,
+look again. A step that fails becomes a failed check
 with its name; whatever happens, the service is stopped on the way out.
 """
 
@@ -9,15 +10,16 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from rich.console import Console
 
+from cachewright.checker.traffic import CheckFailed
 from cachewright.cli import answers, calls, tables
-from cachewright.cli.demo import checks, display, load, workload
+from cachewright.cli.demo import checks, display, load, strike, workload
 from cachewright.cli.failures import Failed
 from cachewright.cli.interrupts import Interrupts
 from cachewright.kit.secret import Secret
@@ -83,6 +85,8 @@ class Report:
     seconds: float = 0.0
     total: load.Figures | None = None
     by_workload: Mapping[str, load.Figures] = field(default_factory=dict)
+    #: What clients saw of the kill of a primary.
+    failover: strike.Failover | None = None
     checks: list[checks.Check] = field(default_factory=list)
 
 
@@ -131,6 +135,8 @@ def _tell(service: RunningService, shown: display.Display, report: Report, secon
         _note(report, "the service answers", failed.message)
     except load.LoadFailed as failed:
         _note(report, "the workers do their work", str(failed))
+    except (strike.StrikeFailed, CheckFailed) as failed:
+        _note(report, "a primary is killed under its clients", str(failed))
     except Exception as error:  # noqa: BLE001 an error of an SDK or an engine, by its name
         _note(report, "no step of the demo fails", f"{type(error).__name__}: {error}")
 
@@ -153,12 +159,15 @@ class _Story:
         self._report = report
 
     def tell(self, seconds: float) -> None:
-        """Create, work, compare, delete, look for leftovers."""
+        """Create, work, compare, kill, compare, delete, look for leftovers."""
         before = self._service.processes()
         group = self._create()
         self._shown.show(tables.nodes_table(group.shards))
         endpoint = self._endpoint()
-        self._check_data(endpoint, self._work(endpoint, seconds))
+        outcome = self._work(endpoint, seconds)
+        self._check_data(endpoint, outcome)
+        self._strike(group)
+        self._check_data_again(endpoint, outcome)
         self._delete()
         self._check_leftovers(group, before)
 
@@ -229,12 +238,8 @@ class _Story:
         return outcome
 
     def _check_data(self, endpoint: tuple[str, int], outcome: load.Outcome) -> None:
-        import valkey
-
         self._shown.say("Reading the data back and comparing it with what the workers computed.")
-        host, port = endpoint
-        client = valkey.ValkeyCluster(host=host, port=port, socket_timeout=_SOCKET_TIMEOUT_S)
-        with contextlib.closing(client):
+        with _client(endpoint) as client:
             self._report.checks += [
                 checks.every_answer_was_good(
                     outcome.errors, outcome.first_error, outcome.total.operations
@@ -242,6 +247,33 @@ class _Story:
                 checks.boards_are_right(client, outcome.tops),
                 checks.sessions_are_right(client, outcome.visits),
             ]
+
+    def _strike(self, group: answers.Group) -> None:
+        self._shown.say("Clients write numbers to every shard and read them, through the endpoint.")
+        with self._shown.moving():
+            failover, verdict = strike.strike(
+                group,
+                lambda: self._native.group(GROUP),
+                self._service.processes(),
+                self._shown.say,
+                self._shown.clients,
+            )
+        self._report.failover = failover
+        self._shown.show(display.failover_view(failover))
+        self._report.checks += [
+            checks.clients_are_served_again(verdict, failover.gap_ms),
+            checks.no_write_is_lost(verdict),
+            checks.group_is_whole_again(failover.node_id, failover.primary, failover.whole_after_s),
+        ]
+
+    def _check_data_again(self, endpoint: tuple[str, int], outcome: load.Outcome) -> None:
+        with _client(endpoint) as client:
+            self._report.checks.append(
+                checks.data_outlived(
+                    checks.boards_are_right(client, outcome.tops),
+                    checks.sessions_are_right(client, outcome.visits),
+                )
+            )
 
     def _delete(self) -> None:
         self._shown.say("Deleting the group through boto3.")
@@ -270,3 +302,13 @@ class _Story:
             ),
             checks.folders_are_gone(state_dir, [node.node_id for node in nodes]),
         ]
+
+
+@contextlib.contextmanager
+def _client(endpoint: tuple[str, int]) -> Iterator[Any]:
+    import valkey
+
+    host, port = endpoint
+    client = valkey.ValkeyCluster(host=host, port=port, socket_timeout=_SOCKET_TIMEOUT_S)
+    with contextlib.closing(client):
+        yield client
