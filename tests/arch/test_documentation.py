@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from cachewright.api import operations, unsupported
+from cachewright.plan import suspicion
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "cachewright"
@@ -59,11 +60,17 @@ def test_every_decision_is_numbered_once_and_says_its_three_parts() -> None:
             assert part in text, f"{record.name} lacks {part}"
 
 
-@pytest.mark.parametrize("document", ["README.md", *(f"docs/{n}" for n in ("architecture.md",))])
+@pytest.mark.parametrize("document", ["README.md", "docs/architecture.md", "docs/failover.md"])
 def test_links_lead_somewhere(document: str) -> None:
     path = ROOT / document
     for target in re.findall(r"\]\((?!https?:)([^)#]+)", path.read_text()):
         assert (path.parent / target).exists(), target
+
+
+def test_how_long_a_silent_engine_is_waited_for_stands_in_the_documentation() -> None:
+    text = (ROOT / "docs" / "failover.md").read_text().partition("## A node hangs")[2]
+    rows = re.findall(r"^\| .* \| (\d+) s \|$", text.partition("\n## ")[0], re.MULTILINE)
+    assert [float(row) for row in rows] == list(suspicion.PATIENCE_S.values())
 
 
 def test_every_dependency_says_its_reason() -> None:
