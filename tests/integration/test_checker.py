@@ -86,7 +86,7 @@ def lane() -> Lane:
 @contextlib.contextmanager
 def watched(engine: Engine, lane: Lane) -> Iterator[traffic.Traffic]:
     """Traffic that is served already."""
-    with traffic.running(engine.target.connect, (lane,)) as running:
+    with traffic.running(engine.target, (lane,)) as running:
         assert running.wait_until_served(_SERVED_WITHIN_S)
         yield running
 
@@ -302,7 +302,7 @@ def test_clients_of_a_cluster_see_a_primary_die_in_its_shard_only(
         )
         for shard in group["NodeGroups"]
     ]
-    with traffic.running(target.connect, lanes) as running:
+    with traffic.running(target, lanes) as running:
         assert running.wait_until_served(_SERVED_WITHIN_S)
         struck_s = time.monotonic()
         struck = kill_primary(service, group, 1)
@@ -324,7 +324,7 @@ def test_clients_of_a_primary_endpoint_see_it_die_and_come_back(
     group = kit.create_available(api, group_id, replicas=1)
     host, port = kit.primary_endpoint(group)
     target = clients.Target(host=host, port=port, is_cluster=False)
-    with traffic.running(target.connect, (lane,)) as running:
+    with traffic.running(target, (lane,)) as running:
         assert running.wait_until_served(_SERVED_WITHIN_S)
         struck_s = time.monotonic()
         kill_primary(service, group, 0)

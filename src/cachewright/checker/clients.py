@@ -6,7 +6,6 @@ do. The package is an optional one: it is imported when somebody connects.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -30,12 +29,22 @@ class Client(Protocol):
         """Hang up."""
 
 
-Connect = Callable[[], Client]
+class Clients(Protocol):
+    """A kind of clients, and where they connect to."""
+
+    def connect(self) -> Client:
+        """Return a new client."""
+
+    def failures(self) -> tuple[type[Exception], ...]:
+        """Return what clients raise when a request failed."""
+
+    def is_worn_out(self, error: Exception) -> bool:
+        """Tell whether a client that raised this may never find its way back."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Target:
-    """Where a group is reached."""
+    """Where a group is reached; makes valkey-py's clients."""
 
     host: str
     port: int
@@ -51,17 +60,15 @@ class Target:
         client: Client = kind(host=self.host, port=self.port, socket_timeout=SOCKET_TIMEOUT_S)
         return client
 
+    def failures(self) -> tuple[type[Exception], ...]:
+        """Return what these clients raise when a request failed."""
+        from valkey import exceptions  # noqa: PLC0415 only who checks pays for it
 
-def failures() -> tuple[type[Exception], ...]:
-    """Return what clients raise when a request failed."""
-    from valkey import exceptions  # noqa: PLC0415 only who checks pays for it
+        # The last one is no `ValkeyError`: "no node to be reached", a slot that nobody has.
+        return exceptions.ValkeyError, OSError, exceptions.ValkeyClusterException
 
-    # The last one is no `ValkeyError`: "no node to be reached", a slot that nobody has.
-    return exceptions.ValkeyError, OSError, exceptions.ValkeyClusterException
+    def is_worn_out(self, error: Exception) -> bool:
+        """Tell whether a client has crossed out every node that it knew."""
+        from valkey import exceptions  # noqa: PLC0415 only who checks pays for it
 
-
-def is_worn_out(error: Exception) -> bool:
-    """Tell whether a client that raised this may never find the way back."""
-    from valkey import exceptions  # noqa: PLC0415 only who checks pays for it
-
-    return isinstance(error, exceptions.ValkeyClusterException)
+        return isinstance(error, exceptions.ValkeyClusterException)

@@ -12,8 +12,8 @@ import time
 from array import array
 from collections.abc import Sequence
 
-from cachewright.checker import clients, judge
-from cachewright.checker.clients import Client, Connect
+from cachewright.checker import judge
+from cachewright.checker.clients import Client, Clients
 from cachewright.checker.history import Lane, Refusal, Requests, WrongRead
 
 #: Due requests that are older than this are not made up for, seconds.
@@ -48,10 +48,10 @@ class Loop(threading.Thread):
 class RequestLoop(Loop):
     """Sends requests of one kind."""
 
-    def __init__(self, name: str, connect: Connect, lane: Lane) -> None:
+    def __init__(self, name: str, clients: Clients, lane: Lane) -> None:
         super().__init__(name)
         self.lane = lane
-        self._connect = connect
+        self._clients = clients
         self._failures = clients.failures()
         self._due_s = array("d")
         self._answered_s = array("d")
@@ -84,12 +84,12 @@ class RequestLoop(Loop):
                 if self.halt.wait(max(0.0, due_s - time.monotonic())):
                     return
                 try:
-                    client = client or self._connect()
+                    client = client or self._clients.connect()
                     self.ask(client, number)
                 except self._failures as error:
                     text = f"{type(error).__name__}: {error}"[:_ERROR_CHARS_MAX]
                     self._refused.append(Refusal(time.monotonic(), text))
-                    if client is not None and clients.is_worn_out(error):
+                    if client is not None and self._clients.is_worn_out(error):
                         client.close()
                         client = None
                 else:
@@ -108,8 +108,8 @@ class RequestLoop(Loop):
 class Writer(RequestLoop):
     """Appends the numbers 1, 2, 3, ... to the keys of a lane in turn."""
 
-    def __init__(self, connect: Connect, lane: Lane) -> None:
-        super().__init__(f"writer of {lane.name}", connect, lane)
+    def __init__(self, clients: Clients, lane: Lane) -> None:
+        super().__init__(f"writer of {lane.name}", clients, lane)
         self._acknowledged = array("q")
         #: The highest acknowledged number of each key.
         self.newest: dict[str, int] = {}
@@ -131,8 +131,8 @@ class Writer(RequestLoop):
 class Reader(RequestLoop):
     """Asks whether the newest acknowledged number of each key is there."""
 
-    def __init__(self, connect: Connect, writer: Writer) -> None:
-        super().__init__(f"reader of {writer.lane.name}", connect, writer.lane)
+    def __init__(self, clients: Clients, writer: Writer) -> None:
+        super().__init__(f"reader of {writer.lane.name}", clients, writer.lane)
         self._writer = writer
         self._wrong: list[WrongRead] = []
 

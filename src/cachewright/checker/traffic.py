@@ -16,8 +16,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
-from cachewright.checker import clients
-from cachewright.checker.clients import Client, Connect
+from cachewright.checker.clients import Client, Clients
 from cachewright.checker.history import History, Lane, LaneHistory
 from cachewright.checker.loops import Loop, PauseWatch, Reader, Writer
 
@@ -46,10 +45,10 @@ class CheckFailed(Exception):
 class Traffic:
     """The writers and readers of all lanes, while they work."""
 
-    def __init__(self, connect: Connect, lanes: Sequence[Lane]) -> None:
-        self._connect = connect
-        self._writers = {lane.name: Writer(connect, lane) for lane in lanes}
-        self._readers = {name: Reader(connect, writer) for name, writer in self._writers.items()}
+    def __init__(self, clients: Clients, lanes: Sequence[Lane]) -> None:
+        self._clients = clients
+        self._writers = {lane.name: Writer(clients, lane) for lane in lanes}
+        self._readers = {name: Reader(clients, writer) for name, writer in self._writers.items()}
         self._watch = PauseWatch()
         self._has_keys = True
         self._left_keys: tuple[str, ...] = ()
@@ -96,7 +95,7 @@ class Traffic:
         held: dict[str, tuple[int, ...] | None] = {}
         for writer in self._writers.values():
             # A client of its own for each lane: shards are lost one by one.
-            with contextlib.closing(_Patient(self._connect, deadline)) as client:
+            with contextlib.closing(_Patient(self._clients, deadline)) as client:
                 held |= {key: client.ask(_numbers_of(key)) for key in writer.lane.keys}
         self.remove_keys(timeout_s=_TIDY_TIMEOUT_S)
         return self._history(held, until_s)
@@ -117,7 +116,7 @@ class Traffic:
         deadline = time.monotonic() + timeout_s
         left_keys = []
         for writer in self._writers.values() if self._has_keys else ():
-            with contextlib.closing(_Patient(self._connect, deadline)) as client:
+            with contextlib.closing(_Patient(self._clients, deadline)) as client:
                 keys = writer.lane.keys
                 left_keys += [key for key in keys if client.ask(_removal_of(key)) is None]
         self._left_keys = tuple(left_keys)
@@ -153,9 +152,9 @@ class Traffic:
 
 
 @contextlib.contextmanager
-def running(connect: Connect, lanes: Sequence[Lane]) -> Iterator[Traffic]:
+def running(clients: Clients, lanes: Sequence[Lane]) -> Iterator[Traffic]:
     """Let clients write and read in these lanes for the block, or until `Traffic.finish`."""
-    traffic = Traffic(connect, lanes)
+    traffic = Traffic(clients, lanes)
     before_s = sys.getswitchinterval()
     sys.setswitchinterval(_SWITCH_S)
     try:
@@ -172,8 +171,8 @@ def running(connect: Connect, lanes: Sequence[Lane]) -> Iterator[Traffic]:
 class _Patient:
     """A client that asks again, over new connections, and gives up for good when time is up."""
 
-    def __init__(self, connect: Connect, deadline: float) -> None:
-        self._connect = connect
+    def __init__(self, clients: Clients, deadline: float) -> None:
+        self._clients = clients
         self._deadline = deadline
         self._failures = clients.failures()
         self._client: Client | None = None
@@ -183,7 +182,7 @@ class _Patient:
         """Return the answer, `None` when there was none in time; each asks at least once."""
         while not self._has_given_up:
             try:
-                self._client = self._client or self._connect()
+                self._client = self._client or self._clients.connect()
                 return question(self._client)
             except self._failures:
                 self.close()

@@ -20,9 +20,6 @@ _WARM_UP_TIMEOUT_S = 15.0
 _BEFORE_S = 0.5
 #: What comes after a failover, such as a node that joins again, may disturb clients as well.
 _WATCHED_S_MIN = 3.0
-_LOOK_AGAIN_S = 0.1
-#: A service that is asked about a node that ended knows it by then.
-_NOTICED_WITHIN_S = 2.0
 
 #: Shows how far the clients are: what they saw, with the shard that was struck.
 Show = Callable[[tuple[watching.ShardSeen, ...]], None]
@@ -74,7 +71,7 @@ def run(service: calls.Service, group: answers.Group, wish: Wish, show: Show) ->
     target = watching.target_of(group)
     lanes = watching.lanes_of(group, focus=wish.shard_id)
     try:
-        with traffic.running(target.connect, lanes) as running:
+        with traffic.running(target, lanes) as running:
             if not running.wait_until_served(_WARM_UP_TIMEOUT_S):
                 errors = judge.judge(running.so_far(), 0.0).of(wish.shard_id).errors
                 raise Failed(
@@ -95,11 +92,16 @@ def _strike(service: calls.Service, name: str, wish: Wish, running: Traffic, sho
     def show_more() -> None:
         show(watching.seen(judge.judge(running.so_far(), struck_s), [done.shard_id]))
 
-    whole_after_s, primary = _wait_until_whole(service, done, wish.seconds, show_more)
+    recovery = watching.wait_until_whole(
+        lambda: service.group(done.name),
+        watching.Struck(shard_id=done.shard_id, node_id=done.node_id),
+        timeout_s=wish.seconds,
+        meanwhile=show_more,
+    )
     running.wait_until_served(max(0.0, ended_s + wish.seconds - time.monotonic()), since_s=ended_s)
     while time.monotonic() < ended_s + min(wish.seconds, _WATCHED_S_MIN):
         show_more()
-        time.sleep(_LOOK_AGAIN_S)
+        time.sleep(watching.LOOK_AGAIN_S)
     watched_s = time.monotonic() - ended_s
     verdict = judge.judge(running.finish(), struck_s)
     return Report(
@@ -108,33 +110,11 @@ def _strike(service: calls.Service, name: str, wish: Wish, running: Traffic, sho
         shard_id=done.shard_id,
         node_id=done.node_id,
         at=done.at,
-        primary=primary,
-        whole_after_s=whole_after_s,
+        primary=recovery.primary,
+        whole_after_s=recovery.whole_after_s,
         seconds=round(watched_s, 3),
         accepts_loss=wish.accepts_loss,
         shards=watching.seen(verdict, [done.shard_id]),
         own_pause_ms=watching.milliseconds(verdict.own_pause_s),
         left_keys=verdict.left_keys,
     )
-
-
-def _wait_until_whole(
-    service: calls.Service, done: answers.Drill, seconds: float, show: Callable[[], None]
-) -> tuple[float | None, str | None]:
-    """Return after how long the group was whole (`None`: not in time), and the shard's primary."""
-    begin_s = time.monotonic()
-    has_changed = False
-    while True:
-        group = service.group(done.name)
-        elapsed_s = time.monotonic() - begin_s
-        shard = next((one for one in group.shards if one.shard_id == done.shard_id), None)
-        primary = None if shard is None else watching.primary_of(shard)
-        is_whole = watching.is_whole(group)
-        # At first the service may not have noticed.
-        has_changed |= not is_whole or primary != done.node_id or elapsed_s > _NOTICED_WITHIN_S
-        if is_whole and has_changed:
-            return round(elapsed_s, 3), primary
-        if elapsed_s >= seconds:
-            return None, primary
-        show()
-        time.sleep(_LOOK_AGAIN_S)

@@ -6,7 +6,8 @@ The drill and the demo watch the same way; `checker` does the work.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from cachewright.checker import keys
@@ -24,6 +25,9 @@ _OTHERS_PER_S = 500.0
 #: Writers and readers are threads; more of them would wait for each other.
 SHARDS_MAX = 32
 _KEYS_PER_SHARD = 16
+LOOK_AGAIN_S = 0.1
+#: A service that is asked about a node that has ended knows it by then.
+_NOTICED_WITHIN_S = 2.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,6 +59,24 @@ class ShardSeen:
     wrong_reads: int
     #: Texts of failures, the most frequent ones first.
     errors: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Struck:
+    """The node that was ended, and its shard."""
+
+    shard_id: str
+    node_id: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recovery:
+    """How a group recovered."""
+
+    #: The primary of the struck shard in the end; `None` while there is none.
+    primary: str | None
+    #: After how long every node served again; `None` when they did not in time.
+    whole_after_s: float | None
 
 
 def target_of(group: answers.Group) -> Target:
@@ -101,6 +123,39 @@ def is_whole(group: answers.Group) -> bool:
         primary_of(shard) is not None and all(node.status == "available" for node in shard.nodes)
         for shard in group.shards
     )
+
+
+def wait_until_whole(
+    look: Callable[[], answers.Group],
+    struck: Struck,
+    *,
+    timeout_s: float,
+    meanwhile: Callable[[], None],
+) -> Recovery:
+    """Look until every node of a group serves again.
+
+    Args:
+        look: Returns the group as it is now.
+        struck: What was ended.
+        timeout_s: How long to look at most.
+        meanwhile: Is called between two looks.
+    """
+    begin_s = time.monotonic()
+    has_changed = False
+    while True:
+        group = look()
+        elapsed_s = time.monotonic() - begin_s
+        shard = next((one for one in group.shards if one.shard_id == struck.shard_id), None)
+        primary = None if shard is None else primary_of(shard)
+        whole = is_whole(group)
+        # At first the service may not have noticed.
+        has_changed |= not whole or primary != struck.node_id or elapsed_s > _NOTICED_WITHIN_S
+        if whole and has_changed:
+            return Recovery(primary=primary, whole_after_s=round(elapsed_s, 3))
+        if elapsed_s >= timeout_s:
+            return Recovery(primary=primary, whole_after_s=None)
+        meanwhile()
+        time.sleep(LOOK_AGAIN_S)
 
 
 def seen(verdict: Verdict, struck: Iterable[str]) -> tuple[ShardSeen, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import pytest
 from valkey.crc import key_slot
@@ -97,3 +98,46 @@ def test_a_group_is_whole_when_everybody_serves(
     shard = answers.Shard(shard_id="0001", slots="", nodes=nodes)
     found = dataclasses.replace(group(1), shards=(shard,), status=status)
     assert watching.is_whole(found) is is_whole
+
+
+def looks(*primaries: str | None) -> Callable[[], answers.Group]:
+    """Return what gives a whole group with these primaries, or one that is not, look by look."""
+    left = list(primaries)
+
+    def look() -> answers.Group:
+        primary = left.pop(0) if len(left) > 1 else left[0]
+        if primary is None:
+            return group(1, status="modifying")
+        other = "b-1" if primary == "a-1" else "a-1"
+        shard = answers.Shard(
+            shard_id="0001", slots="", nodes=(node(primary, "primary"), node(other, "replica"))
+        )
+        return dataclasses.replace(group(1), shards=(shard,))
+
+    return look
+
+
+@pytest.mark.parametrize(
+    ("primaries", "counted", "primary", "is_recovered"),
+    [
+        (("a-1", "a-1", "b-1"), 2, "b-1", True),
+        (("a-1", None, "b-1"), 2, "b-1", True),
+        (("a-1", None, "a-1"), 2, "a-1", True),
+        (("a-1", None), 0, "a-1", False),
+    ],
+    ids=["nobody had noticed", "another one took over", "it came back itself", "never"],
+)
+def test_a_group_is_waited_for_until_it_is_whole(
+    primaries: tuple[str | None, ...], counted: int, primary: str, is_recovered: bool
+) -> None:
+    calls: list[None] = []
+    recovery = watching.wait_until_whole(
+        looks(*primaries),
+        watching.Struck(shard_id="0001", node_id="a-1"),
+        timeout_s=5.0 if is_recovered else 0.2,
+        meanwhile=lambda: calls.append(None),
+    )
+    assert recovery.primary == primary
+    assert (recovery.whole_after_s is not None) is is_recovered
+    # How often there is time for a look before time is up depends on the machine.
+    assert len(calls) == counted if is_recovered else calls

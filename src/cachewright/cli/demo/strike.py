@@ -24,9 +24,6 @@ _WHOLE_TIMEOUT_S = 60.0
 #: So that there is something to compare with, and something afterwards.
 _BEFORE_S = 1.0
 _AFTER_S = 2.0
-_LOOK_AGAIN_S = 0.1
-#: A service that is asked about a node that was killed knows it by then.
-_NOTICED_WITHIN_S = 3.0
 _ENGINE = "valkey-server"
 
 #: Shows what clients saw until now, and how long it is since the kill (0 before).
@@ -80,7 +77,7 @@ def strike(
         raise StrikeFailed(f"shard {shard.shard_id} has no primary")
     pid = _engine_of(victim, processes)
     struck = [shard.shard_id]
-    with traffic.running(watching.target_of(group).connect, watching.lanes_of(group)) as running:
+    with traffic.running(watching.target_of(group), watching.lanes_of(group)) as running:
         if not running.wait_until_served(_SERVED_TIMEOUT_S):
             raise StrikeFailed("clients are not served before anything is done to the group")
         time.sleep(_BEFORE_S)
@@ -92,44 +89,30 @@ def strike(
             verdict = judge.judge(running.so_far(), struck_s)
             show(watching.seen(verdict, struck), time.monotonic() - struck_s)
 
-        primary, whole_after_s = _wait_until_whole(look, shard.shard_id, victim, seen_so_far)
+        recovery = watching.wait_until_whole(
+            look,
+            watching.Struck(shard_id=shard.shard_id, node_id=victim),
+            timeout_s=_WHOLE_TIMEOUT_S,
+            meanwhile=seen_so_far,
+        )
         running.wait_until_served(_SERVED_TIMEOUT_S, since_s=struck_s)
         while time.monotonic() < struck_s + _AFTER_S:
             seen_so_far()
-            time.sleep(_LOOK_AGAIN_S)
+            time.sleep(watching.LOOK_AGAIN_S)
         verdict = judge.judge(running.finish(), struck_s)
     return (
         Failover(
             shard_id=shard.shard_id,
             node_id=victim,
-            primary=primary,
+            primary=recovery.primary,
             gap_ms=watching.milliseconds(verdict.of(shard.shard_id).writes.longest_gap_s),
             failed_requests=verdict.failed,
-            whole_after_s=whole_after_s,
+            whole_after_s=recovery.whole_after_s,
             shards=watching.seen(verdict, struck),
             own_pause_ms=watching.milliseconds(verdict.own_pause_s),
         ),
         verdict,
     )
-
-
-def _wait_until_whole(
-    look: Callable[[], answers.Group], shard_id: str, victim: str, seen_so_far: Callable[[], None]
-) -> tuple[str | None, float | None]:
-    """Return the new primary and after how long the group was whole, `None` for what never came."""
-    begin_s = time.monotonic()
-    while True:
-        group = look()
-        elapsed_s = time.monotonic() - begin_s
-        shard = next(shard for shard in group.shards if shard.shard_id == shard_id)
-        primary = watching.primary_of(shard)
-        # At first the service may not have noticed.
-        if watching.is_whole(group) and (primary != victim or elapsed_s > _NOTICED_WITHIN_S):
-            return primary, round(elapsed_s, 3)
-        if elapsed_s > _WHOLE_TIMEOUT_S:
-            return primary, None
-        seen_so_far()
-        time.sleep(_LOOK_AGAIN_S)
 
 
 def _engine_of(node_id: str, processes: Iterable[int]) -> int:
