@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import itertools
 import resource
 import signal
@@ -20,6 +21,7 @@ from cachewright.engines.adapter import (
     AdminConnection,
     EngineRefused,
     EngineUnreachable,
+    PingAnswer,
 )
 from cachewright.model.commands import Promotion
 from cachewright.model.engines import capabilities_of
@@ -452,10 +454,17 @@ def test_loading_is_seen_as_loading(lab: Lab) -> None:
     assert fact.is_held
     # Redis 7.0 cannot say while it loads.
     assert fact.cluster is None or fact.cluster.slots_assigned == SLOT_COUNT
+    assert engine.call(functools.partial(ping, engine)) is PingAnswer.ALIVE
     engine.administer("CONFIG", "SET", "key-load-delay", 0)
     fact = wait_until(engine.observe, lambda seen: not seen.is_loading)
     assert fact.cluster is not None
     assert engine.administer("DBSIZE") == 3000
+
+
+async def ping(engine: Engine, admin: AdminConnection) -> PingAnswer:
+    answered: asyncio.Future[PingAnswer] = asyncio.get_running_loop().create_future()
+    engine.adapter.pinger.ping(admin, answered.set_result)
+    return await asyncio.wait_for(answered, SETTLE_TIMEOUT_S)
 
 
 def test_a_slow_script_is_an_answer(lab: Lab) -> None:
@@ -472,11 +481,36 @@ def test_a_slow_script_is_an_answer(lab: Lab) -> None:
     async def while_busy(admin: AdminConnection) -> None:
         with pytest.raises(EngineRefused, match=r"^BUSY "):
             await observe_until_refused(admin)
+        assert await ping(engine, admin) is PingAnswer.BUSY
         await admin.command("SCRIPT", "KILL")
 
     engine.call(while_busy)
     assert isinstance(client.receive(), hiredis.ReplyError)
+    assert engine.call(functools.partial(ping, engine)) is PingAnswer.ALIVE
     assert not engine.observe().is_loading
+
+
+def test_a_ping_tells_who_lets_us_in_no_more_and_when_the_connection_has_ended(lab: Lab) -> None:
+    engine = lab.started()
+
+    async def ask(admin: AdminConnection) -> None:
+        other = await engine.connect()
+        await admin.command("ACL", "SETUSER", acl.ADMIN_USER, "-ping")
+        assert await ping(engine, other) is PingAnswer.REFUSED
+        await admin.command("ACL", "SETUSER", acl.ADMIN_USER, "+ping")
+        asked = asyncio.create_task(ping(engine, other))
+        await asyncio.sleep(0)
+        other.close()
+        assert await asked is PingAnswer.LOST
+        with pytest.raises(EngineUnreachable, match="closed"):
+            await ping(engine, other)
+        await admin.command("CONFIG", "SET", "replica-serve-stale-data", "no")
+        await admin.command("REPLICAOF", engine.launch.address, 1)
+        with pytest.raises(EngineRefused, match="MASTERDOWN"):
+            await admin.command("GET", "a")
+        assert await ping(engine, admin) is PingAnswer.ALIVE
+
+    engine.call(ask)
 
 
 def test_a_frozen_engine_is_silent_and_not_dead(lab: Lab) -> None:

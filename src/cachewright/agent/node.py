@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from cachewright.agent import append_only, disk, machine, process
+from cachewright.agent import append_only, diagnosis, disk, machine, process
 from cachewright.agent.folder import NodeFolder, Record
 from cachewright.agent.items import ItemsFolder
 from cachewright.agent.machine import Event, State
@@ -39,6 +39,7 @@ from cachewright.model.facts import (
     ProcessFact,
     ProcessIdentity,
     Running,
+    Silence,
     Stopped,
     TerminationProof,
     Unknown,
@@ -53,6 +54,7 @@ ANSWER_TIMEOUT_S = 1.0
 _INVISIBLE = "a process of this node still holds its files and cannot be seen from here"
 _NO_PROCESS = Unknown(reason="no process runs")
 _NOT_ASKED = Unknown(reason="not asked yet")
+_STOPPED = Unknown(reason="its process is stopped")
 
 
 class Node:
@@ -66,6 +68,8 @@ class Node:
         self.process: process.Process | None = None
         #: Last lines of the log of a process that has ended.
         self.log_tail: tuple[str, ...] = ()
+        #: How long its process has not answered; written by its pulse.
+        self.silence: Silence | None = None
         #: Commands of one node are carried out one after the other.
         self.commands = asyncio.Lock()
         self._on_exit = on_exit
@@ -135,14 +139,22 @@ class Node:
         if self._is_invisible:
             self.find_process()
         asked = self.process
-        engine = await self.observe_engine()
+        engine = _STOPPED if self._is_stopped() else await self.observe_engine()
         if self.process is not None and self.process is asked:
             self._last_engine = engine
         return self._fact_with(engine)
 
     def glance(self) -> NodeFact:
         """Return all that is known without asking the engine, which is as it last answered."""
+        if self.silence is not None:
+            return self._fact_with(Unknown(reason=f"no answer for {self.silence.seconds:.1f} s"))
         return self._fact_with(self._last_engine)
+
+    def _is_stopped(self) -> bool:
+        """Tell whether asking would only be waiting."""
+        if self.process is None or self.silence is None:
+            return False
+        return diagnosis.is_stopped(self.process.identity.pid)
 
     def _fact_with(self, engine: EngineFact | Unknown) -> NodeFact:
         if self.process is None:
@@ -150,6 +162,7 @@ class Node:
         return NodeFact(
             process=self.process_fact(),
             engine=engine,
+            silence=self.silence if isinstance(engine, Unknown) else None,
             has_saved_data=self._has_saved_data(),
             has_append_only_file=self.has_append_only_file(),
             failed_starts=self.record.failed_starts,
@@ -180,14 +193,14 @@ class Node:
                 self._admin = await self.connect()
             return self._admin
 
-    async def connect(self) -> Connection:
+    async def connect(self, *, timeout_s: float = ANSWER_TIMEOUT_S) -> Connection:
         """Open a connection of the administrator that belongs to the caller."""
         launch = self.launch
         admin: Connection = await self.adapter.connect(
             launch.address,
             launch.port,
             launch.admin_password,
-            timeout_s=ANSWER_TIMEOUT_S,
+            timeout_s=timeout_s,
             tls=self._tls(launch),
         )
         return admin
@@ -293,6 +306,7 @@ class Node:
 
     def _take_end(self, proof: TerminationProof) -> None:
         self.process = None
+        self.silence = None
         self._proof = proof
         self.hang_up()
         self._forget_plan()

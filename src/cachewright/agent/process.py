@@ -33,7 +33,7 @@ _SESSION_FIELD = 6 - 3
 _START_TIME_FIELD = 22 - 3
 #: Said by the kernel for an id that is now a thread of another process.
 _NO_PROCESS = frozenset({errno.ESRCH, errno.EINVAL, errno.ENOENT})
-#: What this process may open: a pidfd and a connection a node, and engines inherit it
+#: What this process may open: a pidfd and two connections a node, and engines inherit it
 #: (65,000 clients each). Higher limits only make closing them slower.
 _OPEN_FILES_WANTED = 262_144
 #: The kernel ends a killed process within milliseconds unless a disk keeps it waiting.

@@ -22,6 +22,7 @@ from cachewright.agent import (
     keeping,
     process,
     promoting,
+    pulse,
     settings,
     starting,
     stopping,
@@ -86,6 +87,7 @@ class LocalAgent:
         self._nodes: dict[str, Node] = {}
         self._callbacks: list[Callable[[str], None]] = []
         self._silence_callbacks: list[Callable[[str], None]] = []
+        self._pulses = pulse.Pulses(self._nodes, self._tell_silence)
         self._offers: tuple[EngineOffer, ...] = ()
         self._epoch = 0
         self._asking = asyncio.Semaphore(OBSERVED_AT_ONCE)
@@ -116,9 +118,11 @@ class LocalAgent:
         alive = sum(node.process is not None for node in self._nodes.values())
         _log.info("event=adopted nodes=%d running=%d", len(self._nodes), alive)
         await self._look_for_builds()
+        self._pulses.start()
 
     def close(self) -> None:
         """Let go of everything; engines run on."""
+        self._pulses.stop()
         for node in self._nodes.values():
             node.release()
         self._nodes.clear()
@@ -190,6 +194,10 @@ class LocalAgent:
 
     def _tell_exit(self, key: str) -> None:
         for callback in self._callbacks:
+            callback(key)
+
+    def _tell_silence(self, key: str) -> None:
+        for callback in self._silence_callbacks:
             callback(key)
 
     async def _observe(self, key: str) -> NodeFact:

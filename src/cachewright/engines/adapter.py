@@ -18,9 +18,22 @@ from collections.abc import Mapping
 from typing import Any, Protocol, TypeVar
 
 from cachewright.engines.discovery import DiscoveryAdapter
-from cachewright.engines.home import Home, ItemKeeper, RoleChanger, RoleSeen
+from cachewright.engines.home import (
+    Home,
+    ItemKeeper,
+    PingAnswer,
+    Pinger,
+    RoleChanger,
+    RoleSeen,
+)
 from cachewright.engines.memcached import MemcachedAdapter
-from cachewright.engines.resp import AdminConnection, EngineClosed, EngineRefused, EngineUnreachable
+from cachewright.engines.resp import (
+    AdminConnection,
+    EngineClosed,
+    EngineRefused,
+    EngineSilent,
+    EngineUnreachable,
+)
 from cachewright.engines.text import UnusableLaunch
 from cachewright.engines.valkey import ValkeyAdapter
 from cachewright.model import errors
@@ -35,9 +48,12 @@ __all__ = [
     "EngineAdapter",
     "EngineClosed",
     "EngineRefused",
+    "EngineSilent",
     "EngineUnreachable",
     "Home",
     "ItemKeeper",
+    "PingAnswer",
+    "Pinger",
     "RoleChanger",
     "RoleSeen",
     "UnusableLaunch",
@@ -74,6 +90,10 @@ class EngineAdapter(Protocol[Admin]):
     @property
     def roles(self) -> RoleChanger[Admin] | None:
         """How its role changes hands; `None` where there are none."""
+
+    @property
+    def pinger(self) -> Pinger[Admin] | None:
+        """How it is asked whether it still answers; `None` where that changes nothing."""
 
     def files(self, launch: Launch) -> dict[str, bytes]:
         """Return the files that the engine needs to start, held, by name.

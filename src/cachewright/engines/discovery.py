@@ -105,6 +105,8 @@ class DiscoveryAdapter:
     snapshot_name = "discovery.snapshot"
     items = None
     roles = None
+    #: Nobody takes over from it, so it is only looked at.
+    pinger = None
 
     def files(self, launch: Launch) -> dict[str, bytes]:
         """Return the one file that says where to listen and what to tell clients."""

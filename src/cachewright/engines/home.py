@@ -2,13 +2,15 @@
 
 `Home` is what an agent gives a process. `ItemKeeper` is for engines that can hand the items in
 their memory to the process that comes after them, through a file in memory; `RoleChanger` for
-those that replicate. An engine that cannot do it has none.
+those that replicate, `Pinger` for those whose silence means something. An engine that cannot do it
+has none.
 """
 
 from __future__ import annotations
 
+import enum
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -102,3 +104,27 @@ class RoleChanger(Protocol[Admin_contra]):
 
     async def close_clients(self, admin: Admin_contra) -> None:
         """Close the connections of clients that send commands; subscribers stay."""
+
+
+class PingAnswer(enum.Enum):
+    """What became of a ping."""
+
+    #: The engine comes round to answering, whatever it says.
+    ALIVE = "alive"
+    #: It runs a script or a function, and answers that.
+    BUSY = "busy"
+    #: It does not let us in any more.
+    REFUSED = "refused"
+    #: The connection has ended.
+    LOST = "lost"
+
+
+class Pinger(Protocol[Admin_contra]):
+    """How an engine is asked whether it still comes round to answering."""
+
+    def ping(self, admin: Admin_contra, answered: Callable[[PingAnswer], None]) -> None:
+        """Ask, and have `answered` called once, whenever that is; there is no deadline.
+
+        Raises:
+            EngineUnreachable: the connection is closed; `answered` is not called.
+        """

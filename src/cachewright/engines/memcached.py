@@ -32,6 +32,8 @@ class MemcachedAdapter:
     snapshot_name = "engine.snapshot"
     items = MemcachedItems()
     roles = None
+    #: Nobody takes over from it, so it is only looked at.
+    pinger = None
 
     def files(self, launch: Launch) -> dict[str, bytes]:
         """Return no file: the command line has everything. It is checked here all the same."""

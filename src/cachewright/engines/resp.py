@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias, cast
 
@@ -31,6 +32,10 @@ Argument: TypeAlias = "str | bytes | int"
 
 class EngineUnreachable(errors.Retryable):
     """The engine did not answer: refused, closed or too late. Says nothing about its life."""
+
+
+class EngineSilent(EngineUnreachable):
+    """Nothing came within the time that somebody waited; it may still come."""
 
 
 class EngineClosed(EngineUnreachable):
@@ -54,7 +59,7 @@ class _Call:
     """Commands sent together, and the replies that have come so far."""
 
     count: int
-    done: asyncio.Future[list[Reply]]
+    answered: Callable[[list[Reply] | EngineUnreachable], None]
     replies: list[Reply] = field(default_factory=list)
 
 
@@ -87,21 +92,35 @@ class AdminConnection(asyncio.Protocol):
         A call that passes its deadline closes the connection, for its reply may come at any
         time. A call that is cancelled leaves the connection usable.
         """
+        deadline_s = self.timeout_s if timeout_s is None else timeout_s
+        done: asyncio.Future[list[Reply]] = asyncio.get_running_loop().create_future()
+        self.send(commands, functools.partial(_settle, done))
+        try:
+            async with asyncio.timeout(deadline_s):
+                return await done
+        except TimeoutError:
+            unanswered = EngineSilent(f"no answer within {round(deadline_s, 2):g} s")
+            self._end(unanswered)
+            raise unanswered from None
+
+    def send(
+        self,
+        commands: Sequence[Sequence[Argument]],
+        answered: Callable[[list[Reply] | EngineUnreachable], None],
+    ) -> None:
+        """Send commands in one write, and have `answered` called once, whenever that is.
+
+        It gets all replies, or why there are none.
+
+        Raises:
+            EngineUnreachable: nothing can be sent; `answered` is not called.
+        """
         if self._transport is None:
             raise self._farewell or EngineUnreachable("the connection is closed")
         if len(self._calls) >= CALLS_MAX:
             raise EngineUnreachable(f"{CALLS_MAX} calls wait for an answer already")
-        deadline_s = self.timeout_s if timeout_s is None else timeout_s
-        call = _Call(count=len(commands), done=asyncio.get_running_loop().create_future())
-        self._calls.append(call)
+        self._calls.append(_Call(count=len(commands), answered=answered))
         self._transport.write(b"".join(_packed(command) for command in commands))
-        try:
-            async with asyncio.timeout(deadline_s):
-                return await call.done
-        except TimeoutError:
-            unanswered = EngineUnreachable(f"no answer within {round(deadline_s, 2):g} s")
-            self._end(unanswered)
-            raise unanswered from None
 
     def close(self) -> None:
         """Close the connection; calls that wait fail with `EngineUnreachable`."""
@@ -139,8 +158,7 @@ class AdminConnection(asyncio.Protocol):
         call.replies.append(reply)
         if len(call.replies) == call.count:
             self._calls.popleft()
-            if not call.done.done():
-                call.done.set_result(call.replies)
+            call.answered(call.replies)
 
     def _end(self, reason: EngineUnreachable) -> None:
         """Close, once; the first reason is the one that the waiting calls see."""
@@ -148,9 +166,16 @@ class AdminConnection(asyncio.Protocol):
         if transport is not None:
             transport.abort()
         while self._calls:
-            done = self._calls.popleft().done
-            if not done.done():
-                done.set_exception(reason)
+            self._calls.popleft().answered(reason)
+
+
+def _settle(done: asyncio.Future[list[Reply]], said: list[Reply] | EngineUnreachable) -> None:
+    if done.done():  # nobody waits any more
+        return
+    if isinstance(said, EngineUnreachable):
+        done.set_exception(said)
+    else:
+        done.set_result(said)
 
 
 def _packed(command: Sequence[Argument]) -> bytes:
@@ -184,7 +209,7 @@ async def open_connection(
             await loop.create_connection(lambda: connection, address, port)
     except TimeoutError:
         connection.close()
-        raise EngineUnreachable(f"no connection within {timeout_s:g} s") from None
+        raise EngineSilent(f"no connection within {timeout_s:g} s") from None
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)
         raise EngineUnreachable(f"cannot connect: {reason}") from error

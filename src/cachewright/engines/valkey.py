@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from cachewright.engines import acl, nodes_conf, render, replica_writes, resp
 from cachewright.engines.home import Home
 from cachewright.engines.text import check_address, check_port
+from cachewright.engines.valkey_pulse import ValkeyPinger
 from cachewright.engines.valkey_roles import ValkeyRoles
 from cachewright.model import errors
 from cachewright.model.builds import Build
@@ -33,6 +34,7 @@ class ValkeyAdapter:
     snapshot_name = render.SNAPSHOT_NAME
     items = None
     roles = ValkeyRoles()
+    pinger = ValkeyPinger()
 
     def files(self, launch: Launch) -> dict[str, bytes]:
         """Return configuration, users and (in cluster mode) the cluster's nodes."""

@@ -132,6 +132,29 @@ def test_a_cancelled_call_leaves_the_others_their_replies() -> None:
     talk(conversation)
 
 
+def test_who_does_not_wait_is_called_once_with_the_replies_or_the_end() -> None:
+    async def conversation(admin: AdminConnection, wire: Wire) -> None:
+        said: list[object] = []
+        admin.send([("PING",), ("GET", "a")], said.append)
+        later = await sent(admin, "GET", "b")
+        admin.send([("PING",)], said.append)
+        assert len(wire.written) == 3
+        admin.data_received(b"+PONG\r\n")
+        assert said == []
+        admin.data_received(b"$1\r\n1\r\n+2\r\n")
+        assert said == [[b"PONG", b"1"]]
+        assert await later == b"2"
+        admin.close()
+        admin.close()
+        assert len(said) == 2
+        assert isinstance(said[1], EngineUnreachable)
+        with pytest.raises(EngineUnreachable, match="closed"):
+            admin.send([("PING",)], said.append)
+        assert len(said) == 2
+
+    talk(conversation)
+
+
 def test_an_end_by_the_engine_is_told_from_ours() -> None:
     async def conversation(admin: AdminConnection, _: Wire) -> None:
         task = await sent(admin, "SHUTDOWN")
