@@ -10,10 +10,12 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from valkey.exceptions import ValkeyError
 
 from cachewright import testing
 from cachewright.cli import app
@@ -74,6 +76,7 @@ def test_a_program_learns_what_the_clients_of_each_shard_saw(service: testing.Se
     quiet, struck = report["shards"]
     assert [shard["shard_id"] for shard in report["shards"]] == ["0001", "0002"]
     assert [shard["is_struck"] for shard in report["shards"]] == [False, True]
+    assert quiet["pace_ms"] > struck["pace_ms"]
     assert (quiet["writes"]["failed"], quiet["reads"]["failed"]) == (0, 0)
     for shard in (quiet, struck):
         assert (shard["lost"], shard["wrong_reads"]) == (0, 0)
@@ -213,3 +216,34 @@ def test_an_interrupt_leaves_no_keys(service: testing.Service, number: signal.Si
         assert "Traceback" not in stderr
     kit.wait_status(service.client(), PAIR, "available")
     assert_no_keys(service, PAIR)
+
+
+def test_a_service_that_dies_meanwhile_is_said_and_leaves_no_keys(tmp_path: Path) -> None:
+    with kit.up(tmp_path) as up:
+        group = kit.create_available(up.api, PAIR, replicas=1)
+        argv = [sys.executable, "-m", "cachewright", "drill", PAIR, "--yes"]
+        environment = os.environ | {"CACHEWRIGHT_STATE_DIR": str(up.state_dir)}
+        before = up.engines()
+        with subprocess.Popen(argv, stderr=subprocess.PIPE, text=True, env=environment) as program:
+            kit.wait_until(
+                "the end of the primary",
+                lambda: all(engine.is_alive() for engine in before.values()),
+                is_it=lambda are_alive: not are_alive,
+                every_s=0.01,
+            )
+            kit.wait_until("a primary", lambda: _is_served(group), every_s=0.01)
+            up.kill()
+            _, stderr = program.communicate(timeout=kit.PATIENCE_S)
+        assert program.returncode == 1
+        assert "cannot be reached" in stderr
+        assert "Traceback" not in stderr
+        with contextlib.closing(kit.connect(kit.primary_endpoint(group))) as client:
+            assert list(client.scan_iter("*")) == []
+
+
+def _is_served(group: dict[str, Any]) -> bool:
+    try:
+        with contextlib.closing(kit.connect(kit.primary_endpoint(group))) as client:
+            return bool(client.info("replication")["role"] == "master")
+    except (ValkeyError, OSError):
+        return False

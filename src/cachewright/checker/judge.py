@@ -40,6 +40,8 @@ class LaneVerdict:
     """What the clients of one lane saw since a moment."""
 
     name: str
+    #: Between two requests of one kind: no gap is known more precisely.
+    pace_s: float
     writes: RequestsVerdict
     reads: RequestsVerdict
     #: Acknowledged numbers that are not there, whenever they were written; `None` where a key
@@ -164,6 +166,7 @@ def lacks(acknowledged: int, found: Iterable[int]) -> bool:
 def _judge_lane(seen: LaneHistory, since_s: float, until_s: float) -> LaneVerdict:
     return LaneVerdict(
         name=seen.lane.name,
+        pace_s=seen.lane.pace_s,
         writes=_judge_requests(seen.lane, seen.writes, since_s, until_s),
         reads=_judge_requests(seen.lane, seen.reads, since_s, until_s),
         lost=lost(seen.lane, seen.acknowledged, seen.held),

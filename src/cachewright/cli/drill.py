@@ -90,7 +90,10 @@ def drill(
     else:
         console.print(tables.drill_view(report))
     if report.left_keys:
-        click.echo(f"These keys could not be removed: {' '.join(report.left_keys)}", err=True)
+        click.echo(
+            f"{len(report.left_keys)} keys could not be removed, such as {report.left_keys[0]}.",
+            err=True,
+        )
     if not report.ok:
         raise Failed(_blame(report), hint="docs/failover.md says what may be lost, and why")
 

@@ -126,6 +126,12 @@ def drill_view(report: DrillReport) -> RenderableType:
         f"  Its clients had no acknowledged write for {gap_text(gap_ms)}; {failed} of their "
         "requests failed.",
     ]
+    slowest_ms = max(shard.pace_ms for shard in report.shards)
+    if slowest_ms > report.struck.pace_ms:
+        lines.append(
+            f"  The clients of the other shards asked every {slowest_ms:.0f} ms, so no gap of "
+            "theirs is shorter."
+        )
     if report.own_pause_ms > gap_ms / 2:
         lines.append(
             f"  This program itself did not get to run for {report.own_pause_ms:.0f} ms: the "

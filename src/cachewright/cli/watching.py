@@ -49,6 +49,8 @@ class ShardSeen:
     shard_id: str
     #: Its primary was ended.
     is_struck: bool
+    #: Between two requests of one kind: no gap is known more precisely.
+    pace_ms: float
     writes: RequestsSeen
     reads: RequestsSeen
     #: Acknowledged writes that are gone; `None` where nobody could look.
@@ -173,6 +175,7 @@ def _shard_seen(lane: LaneVerdict, *, is_struck: bool) -> ShardSeen:
     return ShardSeen(
         shard_id=lane.name,
         is_struck=is_struck,
+        pace_ms=milliseconds(lane.pace_s),
         writes=_requests_seen(lane.writes),
         reads=_requests_seen(lane.reads),
         lost=None if lane.lost is None else len(lane.lost),

@@ -136,6 +136,7 @@ def verdict(
     )
     lane = LaneVerdict(
         name="0001",
+        pace_s=0.004,
         writes=requests,
         reads=requests,
         lost=lost,

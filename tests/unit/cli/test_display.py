@@ -24,6 +24,7 @@ def seen(shard_id: str, *, is_struck: bool, lost: int | None = None) -> ShardSee
     return ShardSeen(
         shard_id=shard_id,
         is_struck=is_struck,
+        pace_ms=4.0,
         writes=requests,
         reads=requests,
         lost=lost,

@@ -136,6 +136,7 @@ def seen(shard_id: str, *, lost: int | None, failed: int = 0, gap_ms: float = 4.
     return ShardSeen(
         shard_id=shard_id,
         is_struck=failed > 0,
+        pace_ms=4.0,
         writes=requests,
         reads=requests,
         lost=lost,
@@ -178,6 +179,13 @@ def test_a_drill_tells_what_clients_of_the_struck_shard_saw() -> None:
     ):
         assert expected in text
     assert "busy" not in text
+    assert "asked every" not in text
+
+
+def test_a_drill_says_how_often_other_shards_were_asked() -> None:
+    quiet = replace(seen("0001", lost=0), pace_ms=60.0)
+    text = printed(tables.drill_view(report(shards=(quiet, seen("0002", lost=0, failed=1)))))
+    assert "The clients of the other shards asked every 60 ms" in text
 
 
 @pytest.mark.parametrize(
