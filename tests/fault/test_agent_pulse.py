@@ -18,9 +18,10 @@ import hiredis
 import pytest
 import uvloop
 
-from cachewright.agent import pulse
+from cachewright.agent import node, pulse
 from cachewright.agent.supervisor import LocalAgent
 from cachewright.engines import acl
+from cachewright.engines.adapter import Connection
 from cachewright.engines.discovery import DiscoveryAdapter
 from cachewright.engines.memcached import MemcachedAdapter
 from cachewright.engines.resp import AdminConnection, EngineRefused
@@ -203,8 +204,6 @@ def test_one_that_sleeps_for_a_moment_is_told_of_and_has_no_cause(tmp_path: Path
 def test_what_the_agent_slept_through_is_nobodys_silence(
     tmp_path: Path, loop: Callable[[], asyncio.AbstractEventLoop]
 ) -> None:
-    """One of the loops looks at its timers before its sockets, the other one after them."""
-
     async def work(agent: LocalAgent) -> None:
         launch = launch_of("g.well")
         await start_serving(agent, launch)
@@ -226,6 +225,74 @@ def test_what_the_agent_slept_through_is_nobodys_silence(
         assert set(told) == {KEY}
 
     run(tmp_path, work, loop)
+
+
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_answers_that_lie_in_a_socket_are_read_before_anybody_is_called_silent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loop: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
+    """The agent asks and falls asleep: when it wakes up, its next beat is due at once."""
+    naps: list[float] = []
+    ask = pulse.Pulse._ask
+
+    def ask_and_sleep(self: pulse.Pulse) -> None:
+        ask(self)
+        if naps:
+            time.sleep(naps.pop())
+
+    monkeypatch.setattr(pulse.Pulse, "_ask", ask_and_sleep)
+
+    async def work(agent: LocalAgent) -> None:
+        await start_serving(agent, launch_of())
+        await beats(3)
+        told = Told(agent)
+        for nap_s in (0.7, 1.4):
+            naps.append(nap_s)
+            await beats(3)
+            assert not naps
+        assert not told
+
+    run(tmp_path, work, loop)
+
+
+def test_a_mistake_of_ours_looks_like_no_silence_and_stays_with_one_node(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = launch_of("g.other")
+    connect, beat = node.Node.connect, pulse.Pulse.beat
+    beaten: Counter[str] = Counter()
+
+    async def cannot(self: node.Node, **rest: Any) -> Connection:
+        if self.key == KEY and "timeout_s" in rest:
+            raise ZeroDivisionError
+        return await connect(self, **rest)
+
+    def beats_badly(self: pulse.Pulse, *rest: Any, **more: Any) -> None:
+        beaten[self._node.key] += 1
+        if beaten[KEY] > PROBES + 2 and self._node.key == KEY:
+            raise ZeroDivisionError
+        beat(self, *rest, **more)
+
+    monkeypatch.setattr(node.Node, "connect", cannot)
+    monkeypatch.setattr(pulse.Pulse, "beat", beats_badly)
+
+    async def work(agent: LocalAgent) -> None:
+        await start_serving(agent, launch_of())
+        pid = await start_serving(agent, other)
+        assert (await silence_of(agent)).cause is SilenceCause.REFUSING
+
+        async def is_badly_beaten() -> bool:
+            return beaten[KEY] > PROBES + 4
+
+        await until(is_badly_beaten, "beats")
+        os.kill(pid, signal.SIGSTOP)
+
+        async def is_silent() -> bool:
+            return (await glance(agent, other.key)).silence is not None
+
+        await until(is_silent, "a silence")
+
+    run(tmp_path, work)
 
 
 def test_after_its_end_nobody_is_silent_and_the_next_process_is_another(tmp_path: Path) -> None:

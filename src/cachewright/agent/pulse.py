@@ -1,10 +1,10 @@
 """Does every engine still answer? A ping each half second, on a connection of its own.
 
 There is one ping at a time: while one has no answer no other is sent, so that an engine that is
-busy has no heap of them to work off. What cannot be taken for silence of the engine is not: time in
-which the agent itself did not run counts no more than one interval and makes the cause `STARVED`,
-and answers that lie in a socket are read first. `BUSY` and refused connections are answers that
-go on like silence, with causes of their own.
+busy has no heap of them to work off. Time in which the agent itself did not run counts no more than
+one interval, and makes the cause `STARVED`; answers that lie in a socket by then are read before,
+for event loops look at their timers last. `BUSY` and refused connections are answers that go on
+like silence, with causes of their own.
 
 Pinged is who has answered after its start and was not told to end. Memcached and configuration
 endpoints are not: nobody takes over from them, so no silence would ever be acted upon. Writes
@@ -38,8 +38,6 @@ _log = logging.getLogger(__name__)
 
 #: Healthy engines answer in well under a millisecond; four intervals are the shortest patience.
 BEAT_S = 0.5
-#: A beat that comes later than this first lets be read what lies in sockets, and waits as long.
-_LATE_S = 0.02
 #: A connection is waited for like an answer. After so long another one is begun, in case it was
 #: the network's fault.
 _CONNECT_TIMEOUT_S = 10.0
@@ -181,18 +179,10 @@ class Pulses:
             pulse.end()
         self._pulses.clear()
 
-    def _look(self) -> None:
-        """Beat now, or soon if this comes late: answers that have arrived are read before."""
-        loop = asyncio.get_running_loop()
-        if loop.time() - self._last_s > BEAT_S + _LATE_S:
-            self._timer = loop.call_later(_LATE_S, self._beat)
-        else:
-            self._beat()
-
     def _beat(self) -> None:
         loop = asyncio.get_running_loop()
         # First of all: whatever goes wrong below, the next one comes.
-        self._timer = loop.call_later(BEAT_S, self._look)
+        self._timer = loop.call_later(BEAT_S, self._beat)
         elapsed_s = loop.time() - self._last_s
         self._last_s = loop.time()
         is_late = elapsed_s > 2 * BEAT_S
