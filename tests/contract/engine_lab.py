@@ -205,10 +205,8 @@ class Engine:
     def administer(self, *arguments: str | int) -> Reply:
         return self.call(lambda admin: admin.command(*arguments))
 
-    def shutdown(self, *, saves: bool, drains: bool = False) -> None:
-        self.call(
-            lambda admin: self.adapter.shutdown(admin, saves=saves, drains=drains, timeout_s=10.0)
-        )
+    def shutdown(self, *, saves: bool) -> None:
+        self.call(lambda admin: self.adapter.shutdown(admin, saves=saves, timeout_s=10.0))
         self.wait()
 
     def wait(self) -> None:

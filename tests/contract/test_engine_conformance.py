@@ -8,7 +8,6 @@ import itertools
 import resource
 import signal
 import socket
-import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -362,26 +361,6 @@ def test_only_a_saving_stop_writes_a_snapshot(lab: Lab) -> None:
     assert snapshot.read_bytes() == saved
 
 
-def test_a_draining_stop_waits_until_the_replica_has_everything(lab: Lab) -> None:
-    primary, replica = lab.started(), lab.started()
-    primary.admit()
-    place = primary.launch.address, primary.launch.port
-    replica.call(lambda admin: replica.adapter.follow(admin, *place))
-    wait_until(replica.observe, lambda fact: fact.is_in_sync)
-    assert replica.process is not None
-    replica.process.send_signal(signal.SIGSTOP)
-    for number in range(100):
-        primary.client()("SET", f"k{number}", "v" * 100_000)
-    stopping = threading.Thread(target=primary.shutdown, kwargs={"saves": False, "drains": True})
-    stopping.start()
-    stopping.join(0.3)
-    assert stopping.is_alive(), "it ended before its replica had everything"
-    replica.process.send_signal(signal.SIGCONT)
-    stopping.join(10.0)
-    assert not stopping.is_alive()
-    assert replica.administer("DBSIZE") == 100
-
-
 def test_settings_are_taken_at_run_time_and_refusals_are_told(lab: Lab) -> None:
     """One bad value does not keep the good ones from being taken."""
     engine = lab.started()
@@ -546,7 +525,7 @@ def test_a_stop_of_a_frozen_engine_is_not_taken_for_done(lab: Lab) -> None:
         await asyncio.get_running_loop().create_connection(
             lambda: admin, engine.launch.address, PORT
         )
-        await engine.adapter.shutdown(admin, saves=False, drains=False, timeout_s=0.2)
+        await engine.adapter.shutdown(admin, saves=False, timeout_s=0.2)
 
     with pytest.raises(EngineUnreachable):
         asyncio.run(stop())

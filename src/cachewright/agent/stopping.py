@@ -24,11 +24,9 @@ from cachewright.rpc.agent import CommandFailed
 SAVE_TIMEOUT_S = 300.0
 #: Without a save an engine ends within milliseconds.
 END_TIMEOUT_S = 3.0
-#: Replicas in sync lag by milliseconds; the engine itself gives up after 10 s (`shutdown-timeout`).
-DRAIN_TIMEOUT_S = 12.0
 
 
-async def stop(node: Node, *, saves: bool, drains: bool, now: datetime.datetime) -> None:
+async def stop(node: Node, *, saves: bool, now: datetime.datetime) -> None:
     """End the process of the node and see its end; nothing happens if there is none."""
     keeper = node.adapter.items if node.record.launch is not None else None
     if node.process is not None:
@@ -37,7 +35,7 @@ async def stop(node: Node, *, saves: bool, drains: bool, now: datetime.datetime)
         elif saves and not _is_discovery(node):
             await _save_and_end(node, node.process, now)
         else:
-            await _end(node, node.process, DRAIN_TIMEOUT_S if drains else None)
+            await _end(node, node.process)
     await process.end_leftovers(node.folder.output)
     if not saves:
         await keeping.drop(node)
@@ -70,7 +68,7 @@ async def _save_and_end(node: Node, running: process.Process, now: datetime.date
     saved.expect(role=fact.role, now=now)
     node.advance(Event.STOP)
     try:
-        await _shut_down(node, saves=True, drains=False, timeout_s=SAVE_TIMEOUT_S)
+        await _shut_down(node, saves=True, timeout_s=SAVE_TIMEOUT_S)
     except EngineRefused as refused:
         node.advance(Event.REFUSED_TO_STOP)
         saved.abandon()
@@ -88,23 +86,22 @@ async def _save_and_end(node: Node, running: process.Process, now: datetime.date
         )
 
 
-async def _end(node: Node, running: process.Process, drain_s: float | None) -> None:
-    """End a process without its data; `drain_s`: seconds for its replicas to catch up."""
-    timeout_s = ANSWER_TIMEOUT_S if drain_s is None else drain_s
+async def _end(node: Node, running: process.Process) -> None:
+    """End a process without its data."""
     if node.saved is not None:
         with contextlib.suppress(OSError):  # the disk must not keep a process alive
             node.saved.abandon()
     node.advance(Event.STOP)
     with contextlib.suppress(EngineRefused, EngineUnreachable, CommandFailed, TimeoutError):
-        async with asyncio.timeout(timeout_s):
-            await _shut_down(node, saves=False, drains=drain_s is not None, timeout_s=timeout_s)
+        async with asyncio.timeout(ANSWER_TIMEOUT_S):
+            await _shut_down(node, saves=False, timeout_s=ANSWER_TIMEOUT_S)
         await running.ended(END_TIMEOUT_S)
     await running.kill()
 
 
-async def _shut_down(node: Node, *, saves: bool, drains: bool, timeout_s: float) -> None:
+async def _shut_down(node: Node, *, saves: bool, timeout_s: float) -> None:
     admin = await node.connect()
     try:
-        await node.adapter.shutdown(admin, saves=saves, drains=drains, timeout_s=timeout_s)
+        await node.adapter.shutdown(admin, saves=saves, timeout_s=timeout_s)
     finally:
         admin.close()

@@ -276,9 +276,7 @@ class LocalAgent:
                     timeout_s=self._start_timeout_s,
                 )
             case StopNode():
-                await stopping.stop(
-                    node, saves=command.saves, drains=command.drains, now=self._clock.now()
-                )
+                await stopping.stop(node, saves=command.saves, now=self._clock.now())
             case RemoveNode():
                 await stopping.remove(node)
             case AdmitNode():

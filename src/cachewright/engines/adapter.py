@@ -148,11 +148,8 @@ class EngineAdapter(Protocol[Admin]):
         The agent calls it for replicas whose setting `close-on-replica-write` is yes.
         """
 
-    async def shutdown(self, admin: Admin, *, saves: bool, drains: bool, timeout_s: float) -> None:
+    async def shutdown(self, admin: Admin, *, saves: bool, timeout_s: float) -> None:
         """End the engine, with a snapshot in `snapshot_name` if it `saves`.
-
-        With `drains` it stops taking writes and waits, some seconds at most, until its replicas
-        have everything.
 
         Returns when the engine has closed the connection; that its process has ended, and that it
         did so by itself, is for the agent to see. The connection must not be shared: a deadline

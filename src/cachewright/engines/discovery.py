@@ -195,7 +195,7 @@ class DiscoveryAdapter:
         _refuse()
 
     async def shutdown(
-        self, admin: DiscoveryConnection, *, saves: bool, drains: bool, timeout_s: float
+        self, admin: DiscoveryConnection, *, saves: bool, timeout_s: float
     ) -> NoReturn:
         """Refuse: clients must not be able to end it, so nobody can on a connection."""
         _refuse()

@@ -122,7 +122,7 @@ class MemcachedAdapter:
         _refuse("be a replica")
 
     async def shutdown(
-        self, admin: MemcachedConnection, *, saves: bool, drains: bool, timeout_s: float
+        self, admin: MemcachedConnection, *, saves: bool, timeout_s: float
     ) -> NoReturn:
         """Refuse: no client may end it, so nobody can on a connection. Signals end it."""
         raise EngineRefused("memcached ends by a signal")

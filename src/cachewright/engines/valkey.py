@@ -191,17 +191,13 @@ class ValkeyAdapter:
         """Close the clients that wrote to this replica since the last call."""
         return await replica_writes.close_writers(admin)
 
-    async def shutdown(
-        self, admin: resp.AdminConnection, *, saves: bool, drains: bool, timeout_s: float
-    ) -> None:
+    async def shutdown(self, admin: resp.AdminConnection, *, saves: bool, timeout_s: float) -> None:
         """End the engine; with `saves` only after the whole set is in the snapshot.
 
-        Replicas that lag are waited for only if it `drains`: a snapshot has everything. While it
-        loads a snapshot the engine saves nothing and leaves the file as it is.
+        Replicas that lag are not waited for: a snapshot has everything. While it loads a snapshot
+        the engine saves nothing and leaves the file as it is.
         """
         how: tuple[str, ...] = ("SAVE", "NOW") if saves else ("NOSAVE", "NOW", "FORCE")
-        if drains:
-            how = how[:1]
         try:
             await admin.command("SHUTDOWN", *how, timeout_s=timeout_s)
         except resp.EngineClosed:

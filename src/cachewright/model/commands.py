@@ -191,15 +191,10 @@ class TellMembers(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StopNode(msgspec.Struct, frozen=True, kw_only=True):
-    """End the process and prove it.
-
-    `saves`: keep the data for the next start. `drains`: take no more writes, and let the replicas
-    have everything first.
-    """
+    """End the process and prove it; `saves`: keep the data for the next start."""
 
     key: str
     saves: bool = False
-    drains: bool = False
 
 
 class RemoveNode(msgspec.Struct, frozen=True, kw_only=True):
