@@ -2,7 +2,8 @@
 
 Weaken last: nothing of a shard ends unless an admitted primary answers that is not leaving. If the
 node that leaves has become the primary meanwhile, a replica must have everything first; then it
-stops taking writes, and its end is a proven end of a primary like any other (`election`).
+stops taking writes, and its end is a proven end of a primary like any other (`election`). If it
+alone was started from what is left of a shard, it serves like any primary until then (`nodes`).
 """
 
 from __future__ import annotations
@@ -18,7 +19,14 @@ from cachewright.model.commands import (
 )
 from cachewright.model.facts import Absent, Observed, Stopped
 from cachewright.model.groups import Group, GroupPlacement
-from cachewright.plan.shard import Phase, ShardView, engine_of, joining_ids, leaving_ids
+from cachewright.plan.shard import (
+    Phase,
+    ShardView,
+    engine_of,
+    is_down,
+    joining_ids,
+    leaving_ids,
+)
 
 
 def step_for(
@@ -38,7 +46,16 @@ def step_for(
     if engine is not None and not engine.is_held and set(engine.bind) != set(own):
         bind = BindNode(key=key, bind=own)
         return Step(command=bind, reason="it leaves; others serve its endpoints", node_id=node_id)
+    if node_id != _next_to_end(group, view, observed):
+        return None  # one node of a shard ends at a time
     return Step(command=StopNode(key=key), reason="it leaves the group", node_id=node_id)
+
+
+def _next_to_end(group: Group, view: ShardView, observed: Observed) -> str | None:
+    """Return the first node of a shard that leaves and may still run, but for its primary."""
+    gone = leaving_ids(group) - {view.primary_id}
+    ids = (node.node_id for node in view.shard.nodes if node.node_id in gone)
+    return next((node_id for node_id in ids if not is_down(observed.of(node_id))), None)
 
 
 def place(group: Group, placement: GroupPlacement) -> tuple[Step, ...]:

@@ -399,6 +399,33 @@ def test_a_node_that_leaves_and_became_the_primary_hands_over_first() -> None:
     assert primary.data == {1}
 
 
+def test_nodes_of_a_shard_leave_one_by_one() -> None:
+    one = story(replicas=3)
+    one.remove("demo-002")
+    one.remove("demo-003")
+    ended: list[str | None] = []
+    while "demo-002" in one.world.engines or "demo-003" in one.world.engines:
+        told = [*stops(one.round())]
+        assert len(told) <= 1
+        ended += told
+    assert ended == ["demo-002", "demo-003"]
+
+
+def test_a_node_that_leaves_with_the_only_copy_serves_until_another_has_it() -> None:
+    """It became the saver of a stop: its primary died before anybody had looked."""
+    one = story(replicas=1)
+    one.world.write(1)
+    one.world.tick()
+    one.world.kill("demo-001")
+    one.remove("demo-002")
+    for stage in plan_stop(one.world.group, one.status, one.world.observe()):
+        for step in stage:
+            one.world.execute(step.command)
+    one.run(lambda status: len(status.nodes) == 1 and status.state is GroupState.AVAILABLE)
+    assert "demo-002" not in one.world.engines
+    assert one.world.engines["demo-001"].data == {1}
+
+
 def test_nothing_leaves_while_no_primary_is_known() -> None:
     one = story(replicas=2)
     one.world.engines["demo-001"].is_silent = True
