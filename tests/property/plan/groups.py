@@ -61,12 +61,12 @@ def _node_id(shard: int, index: int, cluster_enabled: bool) -> str:
 
 
 @st.composite
-def groups(draw: st.DrawFn) -> Group:
+def groups(draw: st.DrawFn, *, replicas_min: int = 0) -> Group:
     """Draw a group with at most 4 shards and 3 nodes in each."""
     cluster_enabled = draw(st.booleans())
     return make_group(
         shards=draw(st.integers(1, 4)) if cluster_enabled else 1,
-        replicas=draw(st.integers(0, 2)),
+        replicas=draw(st.integers(replicas_min, 2)),
         cluster_enabled=cluster_enabled,
         failover=cluster_enabled or draw(st.booleans()),
     )

@@ -45,6 +45,8 @@ class PlanMachine(RuleBasedStateMachine):
     """One group, one host, every fault that the model world knows."""
 
     nodes = Bundle("nodes")
+    #: The group has replicas, has settled when things begin to happen, and nobody deletes it.
+    serves = False
 
     def __init__(self) -> None:
         super().__init__()
@@ -57,8 +59,10 @@ class PlanMachine(RuleBasedStateMachine):
 
     @initialize(group=st.data())
     def begin(self, group: st.DataObject) -> None:
-        self.world = World(group=group.draw(groups()))
+        self.world = World(group=group.draw(groups(replicas_min=1 if self.serves else 0)))
         self.world.is_build_here = group.draw(st.booleans())
+        if self.serves:
+            self.settle()
 
     def plan(self) -> Plan:
         observed = self.world.observe()
@@ -125,6 +129,11 @@ class PlanMachine(RuleBasedStateMachine):
         if node_id is not None:
             self.world.kill(node_id)
 
+    @rule(numbers=st.sets(st.integers(0, 11), min_size=2, max_size=4))
+    def nodes_die_together(self, numbers: set[int]) -> None:
+        for number in numbers:
+            self.a_node_dies(number)
+
     @rule(number=st.integers(0, 11), lags=st.booleans())
     def a_replica_lags_or_catches_up(self, number: int, lags: bool) -> None:
         node_id = self.pick(number)
@@ -134,8 +143,11 @@ class PlanMachine(RuleBasedStateMachine):
     @precondition(
         lambda self: self.status is not None and self.status.state is GroupState.AVAILABLE
     )
-    @rule(number=st.integers(0, 3))
-    def a_failover_loses_nothing_that_the_best_replica_had(self, number: int) -> None:
+    @rule(number=st.integers(0, 3), laggards=st.sets(st.integers(0, 3), max_size=2))
+    def a_failover_loses_nothing_that_the_best_replica_had(
+        self, number: int, laggards: set[int]
+    ) -> None:
+        """A primary dies right after a write that some of its replicas have not applied yet."""
         self.calm()
         self.settle()
         shards = self.world.group.spec.shards
@@ -144,6 +156,10 @@ class PlanMachine(RuleBasedStateMachine):
             self.world.engines[n.node_id] for n in shard.nodes if n.node_id in self.world.engines
         ]
         primary = next((e for e in engines if e.serves_writes()), None)
+        for place, engine in enumerate(engines):
+            engine.lags = place in laggards
+        self.client_writes()
+        self.world.tick()
         synced = [e.data for e in engines if e.is_in_sync and not e.is_held]
         if primary is None or not synced:
             return
@@ -242,14 +258,15 @@ class PlanMachine(RuleBasedStateMachine):
         self.settle()
         assert self.data_of_shards() == before
 
-    @precondition(lambda self: self.world.group.spec.deletion is None)
+    @precondition(lambda self: not self.serves and self.world.group.spec.deletion is None)
     @rule()
     def a_caller_deletes(self) -> None:
         self.delete(None)
 
     @precondition(
         lambda self: (
-            self.world.group.spec.deletion is None
+            not self.serves
+            and self.world.group.spec.deletion is None
             and not self.world.group.spec.cluster_enabled
             and self.status is not None
             and self.status.state is GroupState.AVAILABLE
@@ -302,14 +319,20 @@ class PlanMachine(RuleBasedStateMachine):
             self.stays() and self.is_available() and not self.world.group.spec.cluster_enabled
         )
     )
-    @rule(number=st.integers(0, 11))
-    def a_caller_removes_a_replica(self, number: int) -> None:
+    @rule(number=st.integers(0, 11), dies=st.booleans())
+    def a_caller_removes_a_replica(self, number: int, dies: bool) -> None:
+        """The primary may die before anybody has looked: the one that leaves may take over."""
         assert self.status is not None
         (shard,) = self.world.group.spec.shards
         node = shard.nodes[number % len(shard.nodes)]
         seen = self.status.of(node.node_id)
-        if seen is not None and seen.role is Role.REPLICA and len(shard.nodes) > 1:
-            self.change_nodes(tuple(n for n in shard.nodes if n is not node))
+        if seen is None or seen.role is not Role.REPLICA or len(shard.nodes) == 1:
+            return
+        self.change_nodes(tuple(n for n in shard.nodes if n is not node))
+        if dies:
+            for engine in self.world.engines.values():
+                if engine.serves_writes():
+                    self.world.kill(engine.place.node_id)
 
     @precondition(lambda self: self.stays())
     @rule(
@@ -422,5 +445,13 @@ class PlanMachine(RuleBasedStateMachine):
         return node_ids[number % len(node_ids)] if node_ids else None
 
 
+class ServingMachine(PlanMachine):
+    """The same for groups that serve: most of what may never happen can only happen to them."""
+
+    serves = True
+
+
 TestPlanMachine = PlanMachine.TestCase
 TestPlanMachine.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestServingMachine = ServingMachine.TestCase
+TestServingMachine.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
