@@ -7,7 +7,7 @@ ANSIBLE := .venv-ansible
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-ansible demo up test chaos check fix bench lock
+.PHONY: help setup setup-ansible demo up test chaos mutants check fix bench lock
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ test: $(STAMP) ## run every test against real engines (ARGS="-k name" for some)
 
 chaos: $(STAMP) ## break a real service at random for an hour (ARGS="--minutes 5 --seed 7")
 	$(BIN)/python -m tests.fault.scenarios $(ARGS)
+
+mutants: $(STAMP) ## plant mistakes in a copy of the sources: each must be caught (ARGS="--match fence")
+	$(BIN)/python -m tests.mutants $(ARGS)
 
 check: $(STAMP) ## lint, types and import contracts
 	$(BIN)/ruff format --check .
