@@ -76,8 +76,8 @@ def drill(
         raise Failed(f"a drill needs {_NEEDED}", hint="pip install 'cachewright[testing]'")
     service = calls.find_service(state_dir)
     group = service.group(name)
-    struck = _shard_to_strike(group, shard)
-    text = _announcement(group, struck, accepts_loss=accept_loss)
+    struck = shard_to_strike(group, shard)
+    text = announcement(group, struck, accepts_loss=accept_loss)
     if not yes:
         _ask(text)
     is_json = output == options.JSON
@@ -98,7 +98,7 @@ def drill(
         raise Failed(_blame(report), hint="docs/failover.md says what may be lost, and why")
 
 
-def _shard_to_strike(group: answers.Group, shard_id: str | None) -> answers.Shard:
+def shard_to_strike(group: answers.Group, shard_id: str | None) -> answers.Shard:
     """Return the shard that is meant, or raise what is wrong with the wish."""
     if group.kind != "replication-group":
         raise Failed(
@@ -108,11 +108,13 @@ def _shard_to_strike(group: answers.Group, shard_id: str | None) -> answers.Shar
     known = {shard.shard_id: shard for shard in group.shards}
     wanted = min(known) if shard_id is None else shard_id
     if wanted not in known:
-        raise Failed(f"{group.name} has no shard {wanted}", hint=f"it has {', '.join(known)}")
+        raise Failed(
+            f"{group.name} has no shard {wanted}", hint=f"it has {', '.join(sorted(known))}"
+        )
     return known[wanted]
 
 
-def _announcement(group: answers.Group, struck: answers.Shard, *, accepts_loss: bool) -> str:
+def announcement(group: answers.Group, struck: answers.Shard, *, accepts_loss: bool) -> str:
     """Return what is going to happen, or raise why it cannot."""
     from cachewright.cli import watching
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from cachewright.checker import judge, traffic
+from cachewright.checker.judge import Verdict
 from cachewright.checker.traffic import Traffic
 from cachewright.cli import answers, calls, watching
 from cachewright.cli.failures import Failed
@@ -84,6 +85,11 @@ def run(service: calls.Service, group: answers.Group, wish: Wish, show: Show) ->
         raise Failed(f"the clients of the drill cannot go on ({error})") from error
 
 
+def is_good(verdict: Verdict, *, accepts_loss: bool) -> bool:
+    """Tell whether clients are served again, and nothing is lost that was not given up."""
+    return verdict.is_served and (accepts_loss or verdict.keeps_everything)
+
+
 def _strike(service: calls.Service, name: str, wish: Wish, running: Traffic, show: Show) -> Report:
     struck_s = time.monotonic()
     done = service.drill(name, wish.shard_id, accepts_loss=wish.accepts_loss)
@@ -105,7 +111,7 @@ def _strike(service: calls.Service, name: str, wish: Wish, running: Traffic, sho
     watched_s = time.monotonic() - ended_s
     verdict = judge.judge(running.finish(), struck_s)
     return Report(
-        ok=verdict.is_served and (wish.accepts_loss or verdict.keeps_everything),
+        ok=is_good(verdict, accepts_loss=wish.accepts_loss),
         name=done.name,
         shard_id=done.shard_id,
         node_id=done.node_id,

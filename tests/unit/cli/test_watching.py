@@ -11,65 +11,47 @@ from valkey.crc import key_slot
 from cachewright.cli import answers, watching
 from cachewright.cli.failures import Failed
 from cachewright.model.slots import render_ranges, split_evenly
+from tests.unit.cli.cli_values import group, node, shard
 
 
-def node(node_id: str, role: str | None, status: str = "available") -> answers.Node:
-    return answers.Node(
-        node_id=node_id,
-        role=role,
-        status=status,
-        address="127.64.0.2",
-        port=6379,
-        zone="us-east-1a",
-        engine_version="9.1.2",
-    )
-
-
-def group(shards: int, **changed: object) -> answers.Group:
-    made = answers.Group(
-        name="scores",
-        status="available",
-        reason="",
-        description="",
-        engine="valkey",
-        engine_version="9.1",
-        node_type="cache.t4g.small",
-        cluster_enabled=shards > 1,
-        endpoints=answers.Endpoints(primary="127.64.0.3:6379", configuration="[::1]:6380"),
-        shards=tuple(
-            answers.Shard(
+def sharded(shards: int, **changed: object) -> answers.Group:
+    """Return a group with cluster mode where there is more than one shard."""
+    made = tuple(
+        dataclasses.replace(
+            shard(
+                node(f"a-{number}", "primary"),
+                node(f"b-{number}", "replica"),
                 shard_id=f"{number:04}",
-                slots=render_ranges(part) if shards > 1 else "",
-                nodes=(node(f"a-{number}", "primary"), node(f"b-{number}", "replica")),
-            )
-            for number, part in enumerate(split_evenly(shards), start=1)
-        ),
-        events=(),
-        created_at="2026-01-01T00:00:00Z",
+            ),
+            slots=render_ranges(part) if shards > 1 else "",
+        )
+        for number, part in enumerate(split_evenly(shards), start=1)
     )
-    return dataclasses.replace(made, **changed)  # type: ignore[arg-type]
+    ends = answers.Endpoints(primary="127.64.0.3:6379", configuration="[::1]:6380")
+    wanted = {"cluster_enabled": shards > 1, "endpoints": ends} | changed
+    return group(*made, **wanted)
 
 
 def test_clients_connect_where_everybody_does() -> None:
-    target = watching.target_of(group(1))
+    target = watching.target_of(sharded(1))
     assert (target.host, target.port, target.is_cluster) == ("127.64.0.3", 6379, False)
-    target = watching.target_of(group(2))
+    target = watching.target_of(sharded(2))
     assert (target.host, target.port, target.is_cluster) == ("::1", 6380, True)
     with pytest.raises(Failed, match="`cachewright explain scores`"):
-        watching.target_of(group(1, endpoints=answers.Endpoints()))
+        watching.target_of(sharded(1, endpoints=answers.Endpoints()))
 
 
 def test_a_lane_has_keys_of_its_shard() -> None:
-    for lane, part in zip(watching.lanes_of(group(3)), split_evenly(3), strict=True):
+    for lane, part in zip(watching.lanes_of(sharded(3)), split_evenly(3), strict=True):
         slots = [key_slot(key.encode()) for key in lane.keys]
         assert all(part[0].first <= slot <= part[0].last for slot in slots)
         assert lane.pace_s == watching.PACE_S
-    (only,) = watching.lanes_of(group(1))
+    (only,) = watching.lanes_of(sharded(1))
     assert len(only.keys) == len(set(only.keys)) > 1
 
 
 def test_the_shard_that_matters_is_among_them_and_gets_most_requests() -> None:
-    lanes = watching.lanes_of(group(90), focus="0080")
+    lanes = watching.lanes_of(sharded(90), focus="0080")
     assert len(lanes) == watching.SHARDS_MAX
     assert [lane.name for lane in lanes] == sorted(lane.name for lane in lanes)
     paces = {lane.name: lane.pace_s for lane in lanes}
@@ -79,7 +61,7 @@ def test_the_shard_that_matters_is_among_them_and_gets_most_requests() -> None:
 
 
 def test_two_watchers_use_different_keys() -> None:
-    (one,), (other,) = watching.lanes_of(group(1)), watching.lanes_of(group(1))
+    (one,), (other,) = watching.lanes_of(sharded(1)), watching.lanes_of(sharded(1))
     assert set(one.keys).isdisjoint(other.keys)
 
 
@@ -95,9 +77,7 @@ def test_two_watchers_use_different_keys() -> None:
 def test_a_group_is_whole_when_everybody_serves(
     nodes: tuple[answers.Node, ...], status: str, is_whole: bool
 ) -> None:
-    shard = answers.Shard(shard_id="0001", slots="", nodes=nodes)
-    found = dataclasses.replace(group(1), shards=(shard,), status=status)
-    assert watching.is_whole(found) is is_whole
+    assert watching.is_whole(group(shard(*nodes), status=status)) is is_whole
 
 
 def looks(*primaries: str | None) -> Callable[[], answers.Group]:
@@ -107,12 +87,9 @@ def looks(*primaries: str | None) -> Callable[[], answers.Group]:
     def look() -> answers.Group:
         primary = left.pop(0) if len(left) > 1 else left[0]
         if primary is None:
-            return group(1, status="modifying")
+            return sharded(1, status="modifying")
         other = "b-1" if primary == "a-1" else "a-1"
-        shard = answers.Shard(
-            shard_id="0001", slots="", nodes=(node(primary, "primary"), node(other, "replica"))
-        )
-        return dataclasses.replace(group(1), shards=(shard,))
+        return group(shard(node(primary, "primary"), node(other, "replica")))
 
     return look
 
