@@ -282,6 +282,25 @@ def test_a_cluster_forms_from_what_is_written_down(lab: Lab) -> None:
     _lose_primaries(engines)
 
 
+def test_clients_hear_of_a_replica_before_anything_was_written(lab: Lab) -> None:
+    """Who knows a primary alone has nobody to ask when it dies.
+
+    Engines leave a replica out until it has applied something: by default a ping each ten seconds.
+    """
+    primary, replica = lab.cluster(1, 1)
+    began_s = time.monotonic()
+    for engine in (primary, replica):
+        engine.start()
+        engine.admit()
+    client = primary.client()
+
+    def known() -> str:
+        return repr(client("CLUSTER", "SLOTS"))
+
+    wait_until(known, lambda said: replica.launch.address in said)
+    assert time.monotonic() - began_s < 7.0
+
+
 def _lose_primaries(engines: list[Engine]) -> None:
     """A majority votes for the first successor; the second one has none and takes over."""
     engines[0].administer("SET", "b", "kept")

@@ -79,6 +79,9 @@ _FIXED: tuple[_Row, ...] = (
     _Row("repl-diskless-sync-delay", "0"),
     _Row("repl-diskless-load", "on-empty-db"),
     _Row("rdb-del-sync-files", "yes"),
+    # `CLUSTER SLOTS` leaves a replica out that has applied nothing yet, not even a ping; and a
+    # client that has not heard of it knows nobody when the only primary dies.
+    _Row("repl-ping-replica-period", "1"),
     _Row("dual-channel-replication-enabled", "yes", redis_since=_NEVER),
 )
 
