@@ -190,6 +190,8 @@ class Up:
         self.state_dir = state_dir
         self.arguments = arguments
         self.environment = dict(environment or {})
+        #: What Python runs: the program, or a test's that wraps it.
+        self.program: tuple[str, ...] = ("-m", "cachewright")
         self.url = ""
         self._api: Any = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -211,7 +213,7 @@ class Up:
         assert self._process is None or self._process.poll() is not None
         self._runs += 1
         known = {name: v for name, v in os.environ.items() if name not in _PRIVATE}
-        command = [sys.executable, "-P", "-m", "cachewright", "up", "--listen", "127.0.0.1:0"]
+        command = [sys.executable, "-P", *self.program, "up", "--listen", "127.0.0.1:0"]
         command += ["--state-dir", str(self.state_dir), *self.arguments, *arguments]
         with self._output_file().open("wb") as output:
             self._process = subprocess.Popen(
@@ -319,6 +321,8 @@ def prepared(folder: Path, *arguments: str, **environment: str) -> Iterator[Up]:
 def clean_up(service: Up) -> None:
     """End everything that lives from the folder of a service, whatever the test did."""
     service.close_api()
+    if service._process is not None:
+        service._process.kill()  # a test's program is found by nothing else
     left = leftovers.kill_processes_of(service.state_dir)
     if service._process is not None:
         service.process.wait()
