@@ -111,6 +111,7 @@ def test_engines_elect_while_nobody_looks_and_are_left_in_peace_afterwards(
         service.start()
     else:
         service.process.send_signal(signal.SIGCONT)
+        service.close_api()  # what was open has been idle for too long
     kit.wait_event(service.api, victim, "Finished recovery for cache nodes 0001")
     kit.wait_status(service.api, GROUP, "available")
     assert writers(places) == survivors
