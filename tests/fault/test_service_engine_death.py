@@ -288,7 +288,8 @@ def test_the_loss_of_the_last_copy_is_told_whatever_the_status_was(
     with kit.connect(kit.primary_endpoint(group)) as client:
         client.set("greeting", "hello")
     found = service.engines()
-    found["unlucky-001"].kill(signal.SIGSTOP)
+    for node_id in ("unlucky-001", "unlucky-002"):  # with a successor, one would be ended
+        found[node_id].kill(signal.SIGSTOP)
     kit.wait_status(api, "unlucky", "modifying")
     for node_id in ("unlucky-002", "unlucky-001"):
         found[node_id].kill()
