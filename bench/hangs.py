@@ -50,7 +50,7 @@ def measure_hangs(within: World) -> Iterator[Figure | Skipped]:
             ),
             watching(found) as watch,
         ):
-            theirs_split += _freeze(group.engines, watch, found.shards[0], theirs)
+            theirs_split += _freeze(found, watch, found.shards[0], theirs)
             theirs.lost += watch.lost()
         say(f"  SIGSTOP alone {number + 1}: {theirs.gaps_ms[-1]:.0f} ms")
     broken = (f"{split} split-brain writes.",) if split else ()

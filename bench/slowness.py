@@ -171,7 +171,7 @@ def _stalls(within: World, disk: Path) -> list[int]:
         subprocess.run(["sh", "-c", script], check=True, timeout=60)
 
     with world.running_server(within) as server, contextlib.closing(server.client()) as api:
-        parameters = groups.parameter_group(api, {"appendonly": "yes"})
+        parameters = groups.parameter_group(api, {"appendonly": "yes", "cluster-enabled": "yes"})
         further = {"CacheParameterGroupName": parameters}
         with (
             groups.running(api, shards=3, further=further) as group,
