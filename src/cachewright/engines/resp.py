@@ -99,7 +99,7 @@ class AdminConnection(asyncio.Protocol):
             async with asyncio.timeout(deadline_s):
                 return await done
         except TimeoutError:
-            unanswered = EngineSilent(f"no answer within {round(deadline_s, 2):g} s")
+            unanswered = EngineSilent(f"no answer within {deadline_s:g} s")
             self._end(unanswered)
             raise unanswered from None
 
@@ -216,6 +216,8 @@ async def open_connection(
     try:
         left_s = max(0.0, timeout_s - (loop.time() - started_s))
         await connection.command("AUTH", user, password, timeout_s=left_s)
+    except EngineSilent:
+        raise EngineSilent(f"no answer within {timeout_s:g} s") from None
     except BaseException:
         connection.close()
         raise
