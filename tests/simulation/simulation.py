@@ -152,6 +152,7 @@ class Simulation:
     def stretch(self, plan: Plan) -> Plan:
         """Let a group rest for longer, unless something is wrong that only a look can show."""
         is_calm = all(engine.hang is None for engine in self.fabric.living.values())
+        is_calm &= all(node.is_running for node in plan.status.nodes)  # nobody is held back
         if plan.look_again_s < LOOK_AGAIN_REST_S or not is_calm or self.host.is_silent:
             return plan
         return dataclasses.replace(plan, look_again_s=_REST_S)

@@ -65,6 +65,10 @@ class NodeStatus:
     has_append_only_file: bool = False
     #: When it ended although nobody had asked for it, oldest first; only the recent ones.
     ends: tuple[datetime.datetime, ...] = ()
+    #: How many of them came in a row soon after a start, the newest included.
+    quick_ends: int = 0
+    #: Its process lived when it was last seen.
+    is_running: bool = False
     #: Settings that the engine is about to be told, with their values.
     applying: tuple[tuple[str, str], ...] = ()
     #: Names of settings that take effect at its next planned restart.

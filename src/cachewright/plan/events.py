@@ -20,6 +20,7 @@ from cachewright.model.status import (
     Role,
     SourceType,
 )
+from cachewright.plan import flapping
 from cachewright.plan.shard import shards_to_run
 
 #: ElastiCache's id of the only node in a cluster of one node.
@@ -177,6 +178,7 @@ def _node_texts(
         cluster_id = group.spec.name if is_memcached else node.node_id
         texts = [
             *_life_texts(before, node, number, observed),
+            *_flapping_text(before, node, number),
             *_parameter_texts(before, node, number),
         ]
         for text in texts:
@@ -197,6 +199,14 @@ def _life_texts(
             reason = observed.of(now.node_id).cold_start_reason
             if reason:
                 yield f"Cache node {number} restarted without its items: {reason}"
+
+
+def _flapping_text(before: NodeStatus, now: NodeStatus, number: str) -> Iterator[str]:
+    if flapping.begins(before, now):
+        yield (
+            f"Cache node {number} has ended {now.quick_ends} times, each soon after its start: "
+            "it is started again after a growing delay"
+        )
 
 
 def _joined_texts(

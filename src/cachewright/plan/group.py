@@ -24,7 +24,7 @@ from cachewright.model.facts import Absent, Observed, Running, Stopped
 from cachewright.model.groups import DISCOVERY_ID, Group, GroupKind, GroupPlacement
 from cachewright.model.settings import Limits
 from cachewright.model.status import GroupState, GroupStatus, NodeState, NodeStatus
-from cachewright.plan import events, joining, settings, status
+from cachewright.plan import events, flapping, joining, settings, status
 from cachewright.plan.memcached import plan_memcached
 from cachewright.plan.nodes import World, steps_for_nodes
 from cachewright.plan.plan import (
@@ -68,7 +68,7 @@ def _plan_nodes(
     observed: Observed,
     now: datetime.datetime,
 ) -> Plan:
-    world, current = _look(group, placement, previous, observed)
+    world, current = _look(group, placement, previous, observed, now)
     if group.spec.deletion is None:
         steps = (
             *joining.place(group, placement),
@@ -77,18 +77,37 @@ def _plan_nodes(
         )
     else:
         steps, current = _plan_release(world, current)
-    rests = not steps and all(node.state is NodeState.AVAILABLE for node in current.nodes)
-    rests = rests and current.state is GroupState.AVAILABLE
     return Plan(
         steps=steps,
         status=current,
         events=events.of_change(group, previous, current, observed, now),
-        look_again_s=LOOK_AGAIN_REST_S if rests else busy_look_again_s(len(placement.nodes)),
+        look_again_s=_look_again_s(current, steps, now),
     )
 
 
+def _look_again_s(current: GroupStatus, steps: tuple[Step, ...], now: datetime.datetime) -> float:
+    """Return when something may be new: soon, unless all rest or are held back for a while."""
+    holds: list[datetime.datetime] = []
+    is_restless = bool(steps)
+    for node in current.nodes:
+        until = None if node.is_running else flapping.held_back_until(node, now)
+        if until is not None:
+            holds.append(until)
+        else:
+            is_restless |= node.state is not NodeState.AVAILABLE
+    busy_s = busy_look_again_s(len(current.nodes))
+    if is_restless or (current.state is not GroupState.AVAILABLE and not holds):
+        return busy_s
+    pauses_s = [LOOK_AGAIN_REST_S, *((until - now).total_seconds() for until in holds)]
+    return max(busy_s, min(pauses_s))
+
+
 def _look(
-    group: Group, placement: GroupPlacement, previous: GroupStatus | None, observed: Observed
+    group: Group,
+    placement: GroupPlacement,
+    previous: GroupStatus | None,
+    observed: Observed,
+    now: datetime.datetime,
 ) -> tuple[World, GroupStatus]:
     """Return what decisions look at, and the status that follows from it."""
     views = tuple(view_shard(shard, observed, previous) for shard in shards_to_run(group))
@@ -100,6 +119,7 @@ def _look(
         observed=observed,
         asked=asked,
         previous=previous,
+        now=now,
     )
     current = status.group_status(seen)
     world = World(
@@ -109,6 +129,7 @@ def _look(
         observed=observed,
         asked=asked,
         status=current,
+        now=now,
     )
     return world, current
 

@@ -6,6 +6,7 @@ replicas are started once it is admitted, follow it, and are admitted when they 
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -22,7 +23,7 @@ from cachewright.model.commands import (
 from cachewright.model.facts import EngineFact, Observed
 from cachewright.model.groups import Group, GroupPlacement
 from cachewright.model.status import GroupStatus, Role
-from cachewright.plan import endpoints, joining, restarts, settings, suspicion
+from cachewright.plan import endpoints, flapping, joining, restarts, settings, suspicion
 from cachewright.plan.election import elections
 from cachewright.plan.handover import handovers
 from cachewright.plan.launch import launch_of
@@ -40,6 +41,7 @@ class World:
     asked: settings.Asked
     #: How the group is doing by what was seen, and what it remembers.
     status: GroupStatus
+    now: datetime.datetime
 
 
 def steps_for_nodes(world: World) -> tuple[Step, ...]:
@@ -83,7 +85,9 @@ def _steps_for_shard(
     match view.phase:
         case Phase.DOWN:
             assert view.primary_id is not None
-            yield _start(world, view.primary_id, "the shard has no running node")
+            step = _start(world, view.primary_id, "the shard has no running node")
+            if step is not None:
+                yield step
         case Phase.HELD | Phase.SERVING:
             for node in view.shard.nodes:
                 step = _step_for_node(world, view, node.node_id, wanted)
@@ -146,7 +150,9 @@ def _follow(world: World, view: ShardView, node_id: str) -> Step | None:
     return Step(command=command, reason=f"replicate from {view.primary_id}", node_id=node_id)
 
 
-def _start(world: World, node_id: str, reason: str) -> Step:
+def _start(world: World, node_id: str, reason: str) -> Step | None:
+    if flapping.held_back_until(world.status.of(node_id), world.now) is not None:
+        return None
     wanted = settings.for_start(world.asked, world.observed.of(node_id))
     launch = launch_of(
         world.group, world.placement, node_id, world.views, world.observed, wanted=wanted

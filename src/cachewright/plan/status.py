@@ -9,14 +9,15 @@ beyond it shows.
 from __future__ import annotations
 
 import dataclasses
+import datetime
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cachewright.model.facts import EngineFact, Observed
+from cachewright.model.facts import EngineFact, NodeFact, Observed, Running, Unknown
 from cachewright.model.groups import Group, GroupPlacement, RestartCause
 from cachewright.model.slots import SlotRange, covers_all
 from cachewright.model.status import GroupState, GroupStatus, NodeState, NodeStatus, Role
-from cachewright.plan import endpoints, restarts, settings, suspicion
+from cachewright.plan import endpoints, flapping, restarts, settings, suspicion
 from cachewright.plan.shard import (
     Phase,
     ShardView,
@@ -42,6 +43,7 @@ class Seen:
     observed: Observed
     asked: settings.Asked
     previous: GroupStatus | None
+    now: datetime.datetime
 
 
 def node_status(seen: Seen, view: ShardView, node_id: str) -> NodeStatus:
@@ -49,6 +51,10 @@ def node_status(seen: Seen, view: ShardView, node_id: str) -> NodeStatus:
     fact = seen.observed.of(node_id)
     status = _life_of(seen, view, node_id)
     drift = settings.drift(seen.asked, fact)
+    before = seen.previous.of(node_id) if seen.previous else None
+    is_asked = _is_asked_to_end(seen, view, node_id)
+    has_ended = flapping.has_ended_unasked(before, fact, is_asked=is_asked)
+    status = flapping.remember(before, seen.now, status, has_ended=has_ended)
     return dataclasses.replace(
         status,
         state=_asked_state(seen, node_id, status.state),
@@ -56,7 +62,24 @@ def node_status(seen: Seen, view: ShardView, node_id: str) -> NodeStatus:
         awaiting_reboot=drift.awaiting_reboot,
         refused=tuple((r.name, r.value, r.reason) for r in drift.refused),
         restarts=_restarts(seen, node_id),
+        is_running=_is_running(before, fact),
     )
+
+
+def _is_running(before: NodeStatus | None, fact: NodeFact) -> bool:
+    if isinstance(fact.process, Unknown):
+        return before is not None and before.is_running
+    return isinstance(fact.process, Running)
+
+
+def _is_asked_to_end(seen: Seen, view: ShardView, node_id: str) -> bool:
+    """Tell whether a node was to end, or all of its shard were: one of them has saved the data."""
+    observed = seen.observed
+    if node_id in leaving_ids(seen.group):
+        return True
+    if restarts.is_due(seen.group.spec.node(node_id), observed.of(node_id)):
+        return True
+    return any(observed.of(node.node_id).has_saved_data for node in view.shard.nodes)
 
 
 def _restarts(seen: Seen, node_id: str) -> int:
@@ -147,7 +170,7 @@ def is_replaced(before: NodeStatus, view: ShardView) -> bool:
     )
 
 
-def shard_problem(view: ShardView, nodes: Sequence[NodeStatus], observed: Observed) -> str:
+def shard_problem(view: ShardView, nodes: Sequence[NodeStatus], seen: Seen) -> str:
     """Return why a shard does not serve, empty when it does."""
     if view.phase is Phase.SPLIT:
         return view.reason
@@ -159,7 +182,8 @@ def shard_problem(view: ShardView, nodes: Sequence[NodeStatus], observed: Observ
     if is_about_to_end and view.phase is Phase.SERVING:
         return ""
     if primary.state is not NodeState.AVAILABLE:
-        return observed.of(primary.node_id).failure or f"{primary.node_id} does not serve yet"
+        failure = seen.observed.of(primary.node_id).failure
+        return failure or _hold(seen, primary) or f"{primary.node_id} does not serve yet"
     return ""
 
 
@@ -223,7 +247,7 @@ def group_status(seen: Seen) -> GroupStatus:
         node_status(seen, view, node.node_id) for view in seen.views for node in view.shard.nodes
     )
     problem = _first_problem(seen, nodes)
-    waiting = [n.node_id for n in nodes if n.state in _WAITING]
+    waiting = [node for node in nodes if node.state in _WAITING]
     if not problem and waiting and not was_available:
         problem = _replica_problem(seen, waiting[0])
     if problem and observed.obstacle:
@@ -273,7 +297,7 @@ def _first_problem(seen: Seen, nodes: Sequence[NodeStatus]) -> str:
     for view in seen.views:
         ids = {node.node_id for node in view.shard.nodes}
         shard_nodes = [n for n in nodes if n.node_id in ids]
-        problem = shard_problem(view, shard_nodes, seen.observed)
+        problem = shard_problem(view, shard_nodes, seen)
         if problem:
             return (view.primary_id is None and _silence_in(seen, view)) or problem
     problem = endpoint_problem(seen)
@@ -286,13 +310,21 @@ def _silence_in(seen: Seen, view: ShardView) -> str:
     return suspicion.reason_of(seen.group, view, seen.observed, seen.previous)
 
 
-def _replica_problem(seen: Seen, node_id: str) -> str:
-    observed = seen.observed
+def _hold(seen: Seen, node: NodeStatus) -> str:
+    """Return why a node that is down is not started yet, empty where it is."""
+    until = flapping.held_back_until(node, seen.now)
+    if until is None or not is_down(seen.observed.of(node.node_id)):
+        return ""
+    return flapping.reason_of(node, until)
+
+
+def _replica_problem(seen: Seen, node: NodeStatus) -> str:
+    observed, node_id = seen.observed, node.node_id
     fact = observed.of(node_id)
     if fact.failure:
         return fact.failure
     if is_down(fact):
-        return f"replica {node_id} is not running"
+        return _hold(seen, node) or f"replica {node_id} is not running"
     if endpoints.is_ready_replica(observed, node_id):
         return f"replica {node_id} is about to be admitted"
     if engine_of(fact) is None:

@@ -21,7 +21,7 @@ from cachewright.model.commands import FenceNode, PromoteNode
 from cachewright.model.facts import SilenceCause
 from cachewright.model.groups import Deletion, NodeSpec
 from cachewright.model.settings import Limits
-from cachewright.model.status import Event, GroupState, GroupStatus, Role
+from cachewright.model.status import Event, GroupState, GroupStatus, NodeState, Role
 from cachewright.plan.failover import plan_failover
 from cachewright.plan.group import plan_group
 from cachewright.plan.invariants import violations
@@ -33,8 +33,12 @@ from tests.property.plan.world import REFUSED_SETTING, Life, Refused, World
 #: Rounds within which a group of at most 12 nodes settles once faults stop: install, place, start,
 #: admit, start replicas, follow, sync, admit, move endpoints, and as many again after a failure.
 SETTLE_ROUNDS = 60
+#: Whoever is held back is started again after this time.
+HOLD_MAX = datetime.timedelta(seconds=300)
 #: Longer than any silence is waited for, seconds.
 PATIENCE_MAX_S = 60.0
+#: Time passes quickly here; that a create has a deadline is tested elsewhere.
+LIMITS = Limits(create_deadline_s=1e6)
 #: A rescue says nothing of a group.
 NOT_SAID = GroupStatus(state=GroupState.MODIFYING, observed_generation=0, nodes=())
 #: Nodes that a run adds in all: enough to come and go several times.
@@ -67,7 +71,7 @@ class PlanMachine(RuleBasedStateMachine):
     def plan(self) -> Plan:
         observed = self.world.observe()
         group = self.world.group
-        plan = plan_group(group, self.status, observed, now=self.now, limits=Limits())
+        plan = plan_group(group, self.status, observed, now=self.now, limits=LIMITS)
         assert violations(group, observed, plan) == ()
         return plan
 
@@ -191,9 +195,7 @@ class PlanMachine(RuleBasedStateMachine):
         kept = max(synced, key=len, default=victim.data)
         victim.falls_silent(cause)
         self.world.pass_time(PATIENCE_MAX_S)
-        for _ in range(SETTLE_ROUNDS):
-            self.world.tick()
-            self.one_round()
+        self.settle()
         is_primary_alone = victim.role is Role.PRIMARY and not synced
         if cause in {SilenceCause.STARVED, SilenceCause.REFUSING} or is_primary_alone:
             assert victim.generation == generation
@@ -374,8 +376,12 @@ class PlanMachine(RuleBasedStateMachine):
         for _ in range(SETTLE_ROUNDS):
             self.world.tick()
             plan = self.one_round()
-            if plan is None or (plan.look_again_s == LOOK_AGAIN_REST_S and not plan.steps):
+            if plan is None:
                 break
+            if not plan.steps:
+                if plan.look_again_s == LOOK_AGAIN_REST_S and self.is_whole():
+                    break
+                self.now += HOLD_MAX
 
     def data_of_shards(self) -> dict[str, frozenset[int]]:
         return {
@@ -400,6 +406,11 @@ class PlanMachine(RuleBasedStateMachine):
         assert self.status.state is GroupState.AVAILABLE, self.status.reason
         assert all(node.state.value == "available" for node in self.status.nodes)
         assert self.world.is_released == (deletion is not None)
+
+    def is_whole(self) -> bool:
+        return self.status is not None and all(
+            node.state is NodeState.AVAILABLE for node in self.status.nodes
+        )
 
     def stays(self) -> bool:
         return hasattr(self, "world") and self.world.group.spec.deletion is None

@@ -71,7 +71,7 @@ class Life(enum.Enum):
     STOPPED = "stopped"
 
 
-def process_fact(life: Life, generation: int) -> ProcessFact:
+def process_fact(life: Life, generation: int, exit_code: int | None = -9) -> ProcessFact:
     """Return what a host says of a process in its `generation`-th life."""
     identity = ProcessIdentity(pid=100, start_ticks=generation, boot_id="boot")
     match life:
@@ -80,7 +80,7 @@ def process_fact(life: Life, generation: int) -> ProcessFact:
         case Life.RUNNING:
             return Running(identity=identity)
         case Life.STOPPED:
-            proof = TerminationProof(identity=identity, exit_code=-9, evidence="pidfd")
+            proof = TerminationProof(identity=identity, exit_code=exit_code, evidence="pidfd")
             return Stopped(proof=proof)
 
 
@@ -99,6 +99,8 @@ class Engine:
 
     place: NodePlacement
     life: Life = Life.ABSENT
+    #: Of the last process that ended; `None`: its host was not its parent.
+    exit_code: int | None = -9
     is_held: bool = True
     is_silent: bool = False
     cause: SilenceCause = SilenceCause.UNTOLD
@@ -247,7 +249,7 @@ class World:
 
     def _end(self, engine: Engine) -> None:
         engine.file = engine.data if _keeps_file(engine) else None
-        engine.life, engine.data = Life.STOPPED, frozenset()
+        engine.life, engine.data, engine.exit_code = Life.STOPPED, frozenset(), -9
         engine.answers()
         for other in self.engines.values():
             if other.follows == engine.place.node_id:
@@ -260,7 +262,7 @@ class World:
             seconds=engine.silent_s, probes=int(engine.silent_s / _PULSE_S), cause=engine.cause
         )
         return NodeFact(
-            process=process_fact(engine.life, engine.generation),
+            process=process_fact(engine.life, engine.generation, engine.exit_code),
             engine=self._engine_fact(engine) if is_known else silence,
             has_saved_data=engine.saved is not None,
             has_append_only_file=_keeps_file(engine)
@@ -482,7 +484,9 @@ class World:
         if saves and engine.is_silent:
             raise Refused("it does not answer, so it cannot save")
         engine.saved = engine.data if saves else None
+        code = -9 if engine.is_silent else 0
         self._end(engine)
+        engine.exit_code = code
 
     def _answering(self, key: str) -> Engine:
         engine = self._by_key(key)

@@ -25,14 +25,17 @@ class Story:
 
     def __init__(self, group: Group) -> None:
         self.world = World(group=group)
+        self.now = CREATED_AT + datetime.timedelta(seconds=1)
         self.status: GroupStatus | None = None
         self.said: list[str] = []
         self.run(lambda status: status.state is GroupState.AVAILABLE)
 
     def look(self) -> Plan:
-        now = CREATED_AT + datetime.timedelta(seconds=1)
         observed = self.world.observe()
-        return plan_group(self.world.group, self.status, observed, now=now, limits=Limits())
+        return plan_group(self.world.group, self.status, observed, now=self.now, limits=Limits())
+
+    def wait(self, seconds: float) -> None:
+        self.now += datetime.timedelta(seconds=seconds)
 
     def round(self, *, may_fail: bool = False) -> Plan:
         """Look, write down, and carry out."""
