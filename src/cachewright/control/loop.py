@@ -49,6 +49,8 @@ _TRIES_UNTIL_HOPELESS = 8
 _TRIES_BEFORE_START = 3
 #: A rescue takes milliseconds and asks for a round itself; if it hangs, one begins all the same.
 _ROUND_AFTER_RESCUE_S = 1.0
+#: A look that straddles a rescue may show two primaries; the next one follows, seconds.
+_LOOK_AFTER_RESCUE_S = 0.01
 #: How often events past their retention are swept out, seconds.
 _SWEEP_EVERY_S = 3600.0
 
@@ -134,11 +136,13 @@ class Controller:
         `None`: there is no such group any more.
         """
         passing("control.before_observe")
-        known_at_s = self._clock.monotonic_s()
+        known_at_s, moment = self._clock.monotonic_s(), self._rescue.moment(uid)
         planned = await self._plan(uid)
         if planned is None:
             self._forget(uid)
             return None
+        if not self._rescue.was_quiet_since(uid, moment):
+            return _LOOK_AFTER_RESCUE_S
         group, written, plan = planned
         passing("control.before_record")
         try:
@@ -225,8 +229,11 @@ class Controller:
         self, group: Group, steps: tuple[Step, ...], known_at_s: float
     ) -> tuple[Failure, ...]:
         """Carry out the steps of a round; what changes roles is left to the rescue."""
-        if any(isinstance(step.command, rescue.URGENT) for step in steps):
-            self._rescue.call(group.spec.uid)
+        urgent = {s.node_id for s in steps if isinstance(s.command, rescue.URGENT)}
+        if urgent:
+            places = group.placement.nodes if group.placement else ()
+            named = [place.shard_id for place in places if place.node_id in urgent]
+            self._rescue.call(group.spec.uid, named)
         planned = tuple(s for s in steps if isinstance(s.command, HandOver))
         others = tuple(s for s in steps if not isinstance(s.command, HandOver | rescue.URGENT))
         outcomes = await asyncio.gather(

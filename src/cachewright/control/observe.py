@@ -9,7 +9,7 @@ Reads; changes nothing. A host that does not answer in time makes its nodes unkn
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 
 from cachewright.kit.clock import Clock
 from cachewright.model.commands import node_key
@@ -71,9 +71,12 @@ class Observer:
             is_hopeless=is_hopeless,
         )
 
-    async def glance(self, group: Group) -> tuple[Observed, frozenset[str]]:
+    async def glance(
+        self, group: Group, named: Set[str] = frozenset()
+    ) -> tuple[Observed, frozenset[str]]:
         """Return what matters to shards that may have lost a node, and the ids of those shards.
 
+        The shards `named` are among them, whatever became of their nodes.
         A process that is known to be silent is not asked: it would only keep others waiting.
         """
         uid, placement = group.spec.uid, group.placement
@@ -82,7 +85,8 @@ class Observer:
         keys = {node_key(uid, node.node_id): node.node_id for node in placement.nodes}
         glanced = await self._agent.glance(tuple(keys))
         nodes = {keys[key]: fact for key, fact in glanced.items()}
-        struck = frozenset(n.shard_id for n in placement.nodes if not _is_well(nodes[n.node_id]))
+        lost = {n.shard_id for n in placement.nodes if not _is_well(nodes[n.node_id])}
+        struck = frozenset(lost | named)
         asked = {
             node.node_id
             for node in placement.nodes

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from cachewright.control.execute import Executor, Failure
 from cachewright.control.observe import Observer
@@ -59,16 +59,35 @@ class Rescue:
         self._tell = tell
         self._queue = KeyedQueue(clock.monotonic_s)
         self._failures: dict[str, int] = {}
+        #: Shards that a call has named.
+        self._named: defaultdict[str, set[str]] = defaultdict(set)
+        #: Grows by one when steps for a group begin, and when they end: odd while they go on.
+        self._moments: dict[str, int] = {}
         #: Held while roles of a group change, or somebody looks whether they must.
         self._roles: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
-    def call(self, uid: str) -> None:
-        """Look at a group at once."""
+    def call(self, uid: str, shard_ids: Iterable[str] = ()) -> None:
+        """Look at a group at once, and at these shards even if everybody answers there.
+
+        After a handover that was cut, or an election of the engines, all of a shard may be well
+        and nobody its primary.
+        """
+        self._named[uid] |= set(shard_ids)
         self._queue.add(uid)
+
+    def moment(self, uid: str) -> int:
+        """Return a mark of this moment, for `was_quiet_since`."""
+        return self._moments.get(uid, 0)
+
+    def was_quiet_since(self, uid: str, moment: int) -> bool:
+        """Tell whether nobody was promoted or fenced since: a look is of one world only then."""
+        return self.moment(uid) == moment and moment % 2 == 0
 
     def forget(self, uid: str) -> None:
         """A group is gone."""
         self._failures.pop(uid, None)
+        self._moments.pop(uid, None)
+        self._named.pop(uid, None)
         self._roles.pop(uid, None)
 
     async def hand_over(
@@ -100,20 +119,26 @@ class Rescue:
 
     async def _rescue(self, uid: str) -> float | None:
         """Do what is urgent for a group; return when to look again, seconds, `None` for never."""
+        named = self._named.pop(uid, set())
         for _ in range(_STEPS_AT_ONCE):
             group = self._records.group(uid)
             if group is None:
                 break
             passing("rescue.before_look")
             known_at_s = self._clock.monotonic_s()
-            observed, struck = await self._observer.glance(group)
+            observed, struck = await self._observer.glance(group, named)
             written = self._records.status(uid)
             status = written.value if written else None
             steps = plan_failover(group, observed, status, struck=struck)
             if not steps:
                 break
             passing("rescue.before_steps")
-            failures = await self._executor.execute(group, steps, known_at_s=known_at_s)
+            self._moments[uid] = self.moment(uid) + 1
+            try:
+                failures = await self._executor.execute(group, steps, known_at_s=known_at_s)
+            finally:
+                if uid in self._moments:  # else the group is gone meanwhile
+                    self._moments[uid] += 1
             passing("rescue.after_steps")
             if failures:
                 count = self._failures[uid] = self._failures.get(uid, 0) + 1
