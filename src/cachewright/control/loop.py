@@ -22,6 +22,7 @@ from cachewright.kit.failpoints import passing
 from cachewright.kit.queue import KeyedQueue
 from cachewright.kit.tasks import Supervised
 from cachewright.model.commands import HandOver, InstallBuild, PlaceGroup, Step
+from cachewright.model.facts import Observed
 from cachewright.model.groups import Group
 from cachewright.model.settings import Limits
 from cachewright.model.status import GroupStatus
@@ -49,7 +50,7 @@ _TRIES_UNTIL_HOPELESS = 8
 _TRIES_BEFORE_START = 3
 #: A rescue takes milliseconds and asks for a round itself; if it hangs, one begins all the same.
 _ROUND_AFTER_RESCUE_S = 1.0
-#: A look that straddles a rescue may show two primaries; the next one follows, seconds.
+#: A look that straddles a rescue is followed by another one after this time, seconds.
 _LOOK_AFTER_RESCUE_S = 0.01
 #: How often events past their retention are swept out, seconds.
 _SWEEP_EVERY_S = 3600.0
@@ -136,13 +137,11 @@ class Controller:
         `None`: there is no such group any more.
         """
         passing("control.before_observe")
-        known_at_s, moment = self._clock.monotonic_s(), self._rescue.moment(uid)
+        known_at_s = self._clock.monotonic_s()
         planned = await self._plan(uid)
         if planned is None:
             self._forget(uid)
             return None
-        if not self._rescue.was_quiet_since(uid, moment):
-            return _LOOK_AFTER_RESCUE_S
         group, written, plan = planned
         passing("control.before_record")
         try:
@@ -196,7 +195,7 @@ class Controller:
         group = self._records.group(uid)
         if group is None:
             return None
-        observed = await self._observer.observe(group)
+        observed = await self._look(group)
         written = self._records.status(uid)
         plan = plan_group(
             group,
@@ -206,6 +205,18 @@ class Controller:
             limits=self._limits,
         )
         return group, written, plan
+
+    async def _look(self, group: Group) -> Observed:
+        """Look at a group; again, if a rescue came between: there may seem to be two primaries.
+
+        It ends: a rescue that fails pauses for longer than a look takes.
+        """
+        while True:
+            moment = self._rescue.moment(group.spec.uid)
+            observed = await self._observer.observe(group)
+            if self._rescue.was_quiet_since(group.spec.uid, moment):
+                return observed
+            await asyncio.sleep(_LOOK_AFTER_RESCUE_S)
 
     async def _record(
         self, group: Group, written: records.Versioned[GroupStatus] | None, plan: Plan

@@ -61,7 +61,8 @@ class Observer:
             ),
             None,
         )
-        nodes = await self._ask(spec.uid, placement.node_ids()) if placement else {}
+        node_ids = [node.node_id for node in placement.nodes] if placement else []
+        nodes = await self._ask(spec.uid, node_ids) if node_ids else {}
         obstacle, is_hopeless = self._obstacles.get(spec.uid, ("", False))
         return Observed(
             nodes=nodes,
@@ -87,11 +88,11 @@ class Observer:
         nodes = {keys[key]: fact for key, fact in glanced.items()}
         lost = {n.shard_id for n in placement.nodes if not _is_well(nodes[n.node_id])}
         struck = frozenset(lost | named)
-        asked = {
+        asked = [
             node.node_id
             for node in placement.nodes
             if node.shard_id in struck and nodes[node.node_id].silence is None
-        }
+        ]
         return Observed(nodes=nodes | await self._ask(uid, asked)), struck
 
     async def _ask(self, uid: str, node_ids: Iterable[str]) -> dict[str, NodeFact]:

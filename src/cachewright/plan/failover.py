@@ -26,10 +26,12 @@ def plan_failover(
     They are of the shards that are `struck`, of which `observed` must be fresh; of the others it
     may say what their engines last answered.
     """
-    is_given_up = previous is not None and previous.state is GroupState.CREATE_FAILED
-    if group.placement is None or group.spec.deletion is not None or is_given_up:
+    if group.placement is None or group.spec.kind is GroupKind.MEMCACHED:
         return ()
-    if group.spec.kind is GroupKind.MEMCACHED:
+    deletion = group.spec.deletion
+    if deletion is not None and group.placement.node_ids() != {deletion.retained_node_id}:
+        return ()  # a node that is retained is the only one left first
+    if previous is not None and previous.state is GroupState.CREATE_FAILED:
         return ()
     views = tuple(view_shard(shard, observed, previous) for shard in shards_to_run(group))
     fresh = tuple(view for view in views if view.shard.shard_id in struck)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
+from collections.abc import Set
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -17,7 +18,7 @@ from hypothesis.stateful import (
     rule,
 )
 
-from cachewright.model.commands import FenceNode, PromoteNode
+from cachewright.model.commands import FenceNode, PromoteNode, Step
 from cachewright.model.facts import SilenceCause
 from cachewright.model.groups import Deletion, NodeSpec
 from cachewright.model.settings import Limits
@@ -26,6 +27,7 @@ from cachewright.plan.failover import plan_failover
 from cachewright.plan.group import plan_group
 from cachewright.plan.invariants import violations
 from cachewright.plan.plan import LOOK_AGAIN_REST_S, Plan
+from cachewright.plan.shard import engine_of
 from cachewright.plan.shutdown import plan_stop
 from tests.property.plan.groups import CREATED_AT, groups
 from tests.property.plan.world import REFUSED_SETTING, Life, Refused, World
@@ -39,6 +41,8 @@ HOLD_MAX = datetime.timedelta(seconds=300)
 PATIENCE_MAX_S = 60.0
 #: Time passes quickly here; that a create has a deadline is tested elsewhere.
 LIMITS = Limits(create_deadline_s=1e6)
+#: What rounds leave to the rescue.
+URGENT = PromoteNode | FenceNode
 #: A rescue says nothing of a group.
 NOT_SAID = GroupStatus(state=GroupState.MODIFYING, observed_generation=0, nodes=())
 #: Nodes that a run adds in all: enough to come and go several times.
@@ -84,11 +88,37 @@ class PlanMachine(RuleBasedStateMachine):
             self.events.extend(plan.events)
         self.status = plan.status
         for step in plan.steps[:dies_after]:
-            try:
-                self.world.execute(step.command)
-            except Refused:
-                continue
+            if not isinstance(step.command, URGENT):
+                self.carry_out(step)
+        urgent = [s for s in plan.steps[:dies_after] if isinstance(s.command, URGENT)]
+        if urgent:
+            places = {e.place.node_id: e.place.shard_id for e in self.world.engines.values()}
+            self.rescue({places[step.node_id or ""] for step in urgent})
         return plan
+
+    def rescue(self, named: Set[str], calls: int = 10) -> None:
+        """Do what cannot wait, in the shards that are named or have lost somebody."""
+        for _ in range(calls):
+            if self.world.is_forgotten:
+                return
+            group, observed = self.world.group, self.world.observe()
+            lost = {
+                engine.place.shard_id
+                for node_id, engine in self.world.engines.items()
+                if engine_of(observed.of(node_id)) is None
+            }
+            steps = plan_failover(group, observed, self.status, struck=lost | named)
+            assert all(isinstance(step.command, URGENT) for step in steps)
+            plan = Plan(steps=steps, status=NOT_SAID, events=(), look_again_s=0.0)
+            assert violations(group, observed, plan) == ()
+            if not steps:
+                return
+            for step in steps:
+                self.carry_out(step)
+
+    def carry_out(self, step: Step) -> None:
+        with contextlib.suppress(Refused):
+            self.world.execute(step.command)
 
     @rule(dies_after=st.none() | st.integers(0, 3))
     def look(self, dies_after: int | None) -> None:
@@ -109,18 +139,8 @@ class PlanMachine(RuleBasedStateMachine):
     @rule(calls=st.integers(1, 4))
     def the_rescue_is_called(self, calls: int) -> None:
         """Promote and fence between two rounds, with nothing written down."""
-        if self.world.is_forgotten or self.status is None:
-            return
-        for _ in range(calls):
-            observed = self.world.observe()
-            shards = {shard.shard_id for shard in self.world.group.spec.shards}
-            steps = plan_failover(self.world.group, observed, self.status, struck=shards)
-            assert all(isinstance(step.command, PromoteNode | FenceNode) for step in steps)
-            rescue = Plan(steps=steps, status=NOT_SAID, events=(), look_again_s=0.0)
-            assert violations(self.world.group, observed, rescue) == ()
-            for step in steps:
-                with contextlib.suppress(Refused):
-                    self.world.execute(step.command)
+        if self.status is not None:
+            self.rescue(frozenset(), calls)
 
     @rule()
     def client_writes(self) -> None:

@@ -268,6 +268,26 @@ def test_a_short_round_leaves_groups_alone_that_go_away(state: GroupState) -> No
     assert urgent(world, dataclasses.replace(status, state=state)) == ()
 
 
+def test_a_node_that_is_retained_as_a_replica_becomes_the_primary_of_itself() -> None:
+    world, status = settled(make_group(shards=1, replicas=1, cluster_enabled=False))
+    deletion = Deletion(requested_at=NOW, retained_node_id="demo-002")
+    spec = dataclasses.replace(world.group.spec, deletion=deletion)
+    world.group = dataclasses.replace(world.group, spec=spec)
+    world.write(1)
+    world.tick()
+    for _ in range(10):
+        plan = look(world, status)
+        status = plan.status
+        assert not urgent(world, status) or list(world.engines) == ["demo-002"]
+        for step in urgent(world, status) or plan.steps:
+            world.execute(step.command)
+        world.tick()
+    assert list(world.engines) == ["demo-002"]
+    assert world.engines["demo-002"].serves_writes()
+    assert world.engines["demo-002"].data == {1}
+    assert urgent(world, status) == ()
+
+
 def test_a_replica_that_missed_a_failover_is_not_promoted_however_far_it_is() -> None:
     world, status = settled(make_group(shards=1, replicas=2, cluster_enabled=False))
     world.write(1)
