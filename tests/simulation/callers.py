@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 from collections.abc import Callable
+from dataclasses import dataclass
 from random import Random
 
 from cachewright.model.engines import EngineName
@@ -28,6 +29,15 @@ _REPLICAS = (0, 1, 1, 2, 2, 3)
 _NODES_MAX = 4
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Shape:
+    """What a group looks like; `shards` is 0 where cluster mode is disabled."""
+
+    shards: int
+    replicas: int
+    automatic_failover: bool = True
+
+
 class Callers:
     """Everybody who calls the API, as one."""
 
@@ -43,10 +53,10 @@ class Callers:
         """Return every group that is there."""
         return self._records.uids()
 
-    async def create(self) -> str | None:
-        """Create a group of any shape; return its uid."""
+    async def create(self, shape: Shape | None = None) -> str | None:
+        """Create a group of a shape, or of any; return its uid."""
         self._made += 1
-        spec = self._new_spec(f"g{self._made:07d}")
+        spec = self._new_spec(f"g{self._made:07d}", shape or self._any_shape())
         changes = records.ChangeSet()
         changes.create(records.SPEC + spec.uid, spec)
         secret = GroupSecret(admin_password="a" * 64, replication_password="b" * 64)
@@ -127,10 +137,15 @@ class Callers:
             return False
         return await self._change_nodes(spec, tuple(n for n in shard.nodes if n is not gone))
 
-    def _new_spec(self, uid: str) -> GroupSpec:
+    def _any_shape(self) -> Shape:
         is_cluster = self._random.random() < 0.5
-        shards = self._random.choice(_SHARDS) if is_cluster else 1
+        shards = self._random.choice(_SHARDS) if is_cluster else 0
         replicas = self._random.choice(_REPLICAS)
+        is_automatic = is_cluster or (replicas > 0 and self._random.random() < 0.6)
+        return Shape(shards=shards, replicas=replicas, automatic_failover=is_automatic)
+
+    def _new_spec(self, uid: str, shape: Shape) -> GroupSpec:
+        is_cluster, shards, replicas = shape.shards > 0, max(1, shape.shards), shape.replicas
         slots = split_evenly(shards) if is_cluster else ((),)
         name = f"n{uid}"
         return GroupSpec(
@@ -154,7 +169,7 @@ class Callers:
                 for number in range(1, shards + 1)
             ),
             parameter_group="default.valkey9",
-            automatic_failover=is_cluster or (replicas > 0 and self._random.random() < 0.6),
+            automatic_failover=shape.automatic_failover,
             multi_az=False,
             subnet_group="default",
             security_group_ids=(),

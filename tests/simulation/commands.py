@@ -50,6 +50,8 @@ _VOTE_TIMEOUT_S = 0.3
 #: The longest that a handover may keep clients waiting, seconds.
 _HAND_OVER_S = 5.0
 _STEP_S = (0.0005, 0.01)
+#: How far a replica is behind, each for itself: enough to tell those apart that were elected.
+_LAG_S = (0.001, 0.001, 0.15, 0.4)
 _POLL_S = 0.002
 #: A value that the catalogue allows and the engines of this world do not know.
 REFUSED_SETTING = ("activedefrag", "yes")
@@ -74,7 +76,7 @@ async def carry_out(  # noqa: C901 one case a command
         case HandOver():
             await _hand_over(host, folder, command)
         case FenceNode():
-            await _fence(host, folder, command)
+            await _fence(host, folder, command, asked_s)
         case ApplySettings():
             _apply(_answering(host, folder), folder, command)
         case StopNode():
@@ -82,7 +84,7 @@ async def carry_out(  # noqa: C901 one case a command
         case RemoveNode():
             if folder.engine is not None:
                 raise CommandFailed("it runs")
-            del host.folders[folder.key]
+            host.folders.pop(folder.key, None)
         case _:
             raise CommandFailed("not known here")
 
@@ -113,7 +115,7 @@ async def _start(host: Host, folder: Folder, launch: Launch) -> None:
     engine = folder.engine = _new_engine(host, folder, launch)
     folder.launched = _launch_fact(folder, launch)
     folder.shard = engine.shard
-    host.fabric.begin(engine)
+    host.begin(engine)
     await asyncio.sleep(engine.answers_from_s - host.fabric.now_s)
     if not engine.is_alive:
         folder.failed_starts += 1
@@ -158,6 +160,7 @@ def _new_engine(host: Host, folder: Folder, launch: Launch) -> Engine:
         follows=(primary.address, primary.port) if role is Role.REPLICA and primary else None,
         all_shards=frozenset(shard_of(uid, peer.slots) for peer in launch.peers if peer.slots),
         epoch=me.epoch if me is not None else 0,
+        lag_s=host.random.choice(_LAG_S),
     )
 
 
@@ -238,13 +241,29 @@ async def _require_lost(host: Host, folder: Folder, command: PromoteNode) -> Non
     until_s = host.fabric.now_s + _LINK_RETRY_S
     while True:
         engine = _answering(host, folder)
-        if engine.role is Role.REPLICA and engine.follows != command.over:
+        if engine.role is Role.PRIMARY:
+            return
+        if engine.follows != command.over:
             raise CommandFailed(f"it follows {engine.follows}, not {command.over}")
-        if engine.tie is not Tie.UP:
+        primary = next((e for e in host.fabric.living.values() if e.own == command.over), None)
+        if _gave_way(primary, host.fabric.now_s, until_s) and engine.tie is not Tie.UP:
             return
         if host.fabric.now_s >= until_s:
             raise CommandFailed("its link to its primary is up")
         await asyncio.sleep(0.05)
+
+
+def _gave_way(primary: Engine | None, now_s: float, until_s: float) -> bool:
+    """Tell whether the primary of a replica has ended, is held, or is a replica itself."""
+    if primary is None:
+        return True
+    if not primary.answers(now_s):
+        if now_s >= until_s:
+            raise CommandFailed(f"the primary {primary.key} lives and is silent")
+        return False
+    if primary.role is Role.PRIMARY and not primary.is_held:
+        raise CommandFailed(f"the primary {primary.key} lives and serves")
+    return True
 
 
 async def _hand_over(host: Host, folder: Folder, command: HandOver) -> None:
@@ -300,11 +319,11 @@ async def _swap(host: Host, old: Engine, new: Engine, command: HandOver) -> None
     host.fabric.claim(new)
 
 
-async def _fence(host: Host, folder: Folder, command: FenceNode) -> None:
+async def _fence(host: Host, folder: Folder, command: FenceNode, asked_s: float) -> None:
     engine = folder.engine
     if engine is None or engine.identity != command.identity:
         return
-    host.judge.fenced(engine, host.fabric.now_s)
+    host.judge.fenced(engine, host.fabric.now_s, asked_s)
     await _pause(host, _FENCE_S)
     host.kill(engine, "fenced")
 

@@ -81,6 +81,9 @@ class Engine:
     #: Lost a vote: the engine asks for no other one before.
     asks_no_vote_until_s: float = 0.0
     hang: Hang | None = None
+    #: The hang before, and when it was over.
+    last_hang: Hang | None = None
+    woke_s: float = 0.0
     second_replication_id: str = ""
     second_offset: int = -1
     recent: collections.deque[tuple[float, Link]] = field(

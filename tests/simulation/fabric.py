@@ -13,7 +13,7 @@ from random import Random
 from cachewright.model.facts import ClusterFact, SilenceCause
 from cachewright.model.status import Role
 from tests.simulation.engine import Engine, Hang, Tie
-from tests.simulation.history import are_strangers, has_all_of
+from tests.simulation.history import are_strangers, depth_of, has_all_of
 from tests.simulation.judge import Judge
 
 #: `CLUSTER_WRITABLE_DELAY` of the engines, seconds.
@@ -119,7 +119,8 @@ class Fabric:
 
     def wake(self, engine: Engine) -> None:
         """Let a process go on; in cluster mode it learns at once who owns its slots now."""
-        engine.hang = None
+        engine.hang, engine.last_hang = None, engine.hang
+        engine.woke_s = self.now_s
         if engine.superseded_by is not None:
             self.follow(engine, engine.superseded_by)
             engine.superseded_by = None
@@ -164,7 +165,7 @@ class Fabric:
             source.second_replication_id,
         }
         took_s = self._random.uniform(*(_PARTIAL_SYNC_S if is_partial else _FULL_SYNC_S))
-        self._loop.call_later(took_s, self._finish_sync, engine, attempt)
+        self._loop.call_later(took_s, self._finish_sync, engine, attempt, is_partial)
 
     def _reachable(self, engine: Engine) -> Engine | None:
         """Return who takes a replica at the address that `engine` follows."""
@@ -177,16 +178,22 @@ class Fabric:
                 return other if is_open and is_fed else None
         return None
 
-    def _finish_sync(self, engine: Engine, attempt: int) -> None:
+    def _finish_sync(self, engine: Engine, attempt: int, is_partial: bool) -> None:
         source = engine.source
         if not engine.is_alive or engine.attempt != attempt or source is None:
             return
         if engine.hang is not None or source.hang is not None:
-            self._loop.call_later(_RECONNECT_S[1], self._finish_sync, engine, attempt)
+            delay_s = _RECONNECT_S[1]
+            self._loop.call_later(delay_s, self._finish_sync, engine, attempt, is_partial)
             return
         source.settle(self.now_s)
         if are_strangers(source.copy, engine.copy) and not engine.is_held:
             self._judge.blame(f"law 2: {source.key} overwrites {engine.key}, which still had data")
+        if not is_partial:
+            engine.second_replication_id, engine.second_offset = "", -1
+        elif engine.replication_id != source.replication_id:
+            engine.second_replication_id = engine.replication_id
+            engine.second_offset = depth_of(engine.copy)
         engine.copy, engine.replication_id = source.copy, source.replication_id
         engine.tie = Tie.UP
 

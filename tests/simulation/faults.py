@@ -19,7 +19,11 @@ _SILENCE_S = (0.2, 3.0, 8.0, 40.0)
 _LAG_S = (0.05, 0.5, 3.0)
 #: Absences of the controller, seconds: mostly a restart, sometimes ten minutes.
 _ABSENCE_S = (0.01, 0.5, 5.0, 60.0, 600.0)
-_FROZEN_S = (0.5, 2.0, 6.0, 60.0)
+_FROZEN_S = (0.5, 2.0, 6.0, 14.0, 60.0)
+#: Somebody is struck so long after a call, or after another end: decimal logarithm of seconds.
+_SOON_LOG = (-3.3, 0.3)
+#: So often ends a node that flaps.
+_FLAPS = (2, 6)
 #: Processes that a signal has stopped stay so when faults cease, with this probability.
 STAY_STOPPED = 0.0
 _STEPS_S = (-86_400.0, -60.0, 60.0, 3_600.0, 86_400.0)
@@ -36,6 +40,7 @@ class Faults:
             (8, self._kill_a_node),
             (6, self._kill_several),
             (3, self._kill_a_shard),
+            (3, self._let_flap),
             (1, self._lose_power),
             (8, self._hang_a_primary),
             (5, self._hang_a_node),
@@ -47,6 +52,7 @@ class Faults:
             (3, self._make_starts_fail),
             (6, self._kill_the_controller),
             (3, self._freeze_the_controller),
+            (6, self._freeze_the_controller_in_the_act),
             (3, self._replace_a_frozen_controller),
             (2, self._fill_the_disk),
             (1, self._step_the_clock),
@@ -72,7 +78,7 @@ class Faults:
         host.troubles.failing = host.troubles.slow = 0
         simulation.disk.is_full = False
         for folder in host.folders.values():
-            folder.starts_to_fail = 0
+            folder.starts_to_fail = folder.ends_to_come = 0
         for engine in [*simulation.fabric.living.values()]:
             engine.lag_s = 0.001
             is_stopped = engine.hang is not None and engine.hang.cause is SilenceCause.STOPPED
@@ -126,6 +132,27 @@ class Faults:
 
     async def _lose_power(self) -> None:
         self._kill(self._engines(), "power is lost")
+
+    async def _let_flap(self) -> None:
+        """A node ends soon after each of its next starts."""
+        engines = self._engines()
+        if engines:
+            engine = self._random.choice(engines)
+            self._simulation.host.folders[engine.key].ends_to_come = self._random.randint(*_FLAPS)
+            self._kill([engine], "it flaps")
+
+    def _strike_soon(self, uid: str) -> None:
+        """End a node of a group that is about to be busy, perhaps, and perhaps another one."""
+        for _ in range(self._random.choice((0, 0, 1, 2))):
+            self._later(10 ** self._random.uniform(*_SOON_LOG), self._strike, uid)
+
+    def _strike(self, uid: str) -> None:
+        engines = [engine for engine in self._engines() if engine.uid == uid]
+        primaries = [engine for engine in engines if engine.role is Role.PRIMARY]
+        if engines:
+            self._simulation.stir()
+            victims = primaries if primaries and self._random.random() < 0.6 else engines
+            self._kill([self._random.choice(victims)], "killed in the act")
 
     async def _hang_a_primary(self) -> None:
         primaries = [engine for engine in self._primaries() if engine.hang is None]
@@ -206,6 +233,19 @@ class Faults:
         reign.freeze()
         self._later(self._random.choice(_FROZEN_S), reign.thaw)
 
+    async def _freeze_the_controller_in_the_act(self) -> None:
+        """It looks at a group, and when it acts the world is another one."""
+        uids = self._simulation.callers.uids()
+        if not uids:
+            return
+        uid = self._random.choice(uids)
+        self._strike(uid)
+        if self._random.random() < 0.5:
+            await self._call("reboot", uid)()
+        await self._simulation.pause(10 ** self._random.uniform(-3.3, -1.3))
+        await self._freeze_the_controller()
+        self._strike_soon(uid)
+
     async def _replace_a_frozen_controller(self) -> None:
         simulation = self._simulation
         reign = simulation.reign
@@ -220,16 +260,17 @@ class Faults:
 
     # Callers
 
-    def _call(self, name: str) -> Callable[[], Awaitable[None]]:
+    def _call(self, name: str, chosen: str | None = None) -> Callable[[], Awaitable[None]]:
         async def call() -> None:
             uids = self._simulation.callers.uids()
             if not uids:
                 return
-            uid = self._random.choice(uids)
+            uid = chosen or self._random.choice(uids)
             if await getattr(self._simulation.callers, name)(uid):
                 self._simulation.judge.count(name)
                 self._simulation.judge.note(f"{name} {uid}")
                 self._simulation.wake(uid)
+                self._strike_soon(uid)
 
         return call
 

@@ -9,13 +9,14 @@ that fail.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
 
 import msgspec
 
-from cachewright.model.commands import HostCommand, StartNode
+from cachewright.model.commands import FenceNode, HandOver, HostCommand, StartNode
 from cachewright.model.engines import EngineName
 from cachewright.model.facts import (
     Absent,
@@ -43,6 +44,8 @@ _ANSWER_S = (0.0002, 0.003)
 ANSWER_TIMEOUT_S = 1.0
 #: The end of a process is seen after, seconds.
 _EXIT_SEEN_S = (0.001, 0.005)
+#: A node that flaps lives for so long, seconds.
+_FLAP_S = (0.1, 4.0)
 BUILD = EngineOffer(
     engine=EngineName.VALKEY,
     api_version="9.1",
@@ -73,6 +76,8 @@ class Folder:
     failure: str = ""
     #: Trouble: so many starts will fail.
     starts_to_fail: int = 0
+    #: Trouble: so many processes will end soon after their start.
+    ends_to_come: int = 0
     commands: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
@@ -94,6 +99,8 @@ class Host:
         self.judge = judge
         self.folders: dict[str, Folder] = {}
         self.troubles = Troubles()
+        #: Until when a command may still take its time.
+        self.slow_until_s = 0.0
         self.epoch = 0
         self._speaks = asyncio.Event()
         self._speaks.set()
@@ -126,7 +133,8 @@ class Host:
         await self._speaks.wait()
         facts: dict[str, NodeFact] = {}
         half = self.random.randrange(len(keys) + 1)
-        for part in (keys[:half], keys[half:]):
+        in_order = sorted(keys)  # whoever asks may have a set
+        for part in (in_order[:half], in_order[half:]):
             await asyncio.sleep(self.random.uniform(*_ANSWER_S))
             if any(self._keeps_waiting(key) for key in part):
                 await asyncio.sleep(ANSWER_TIMEOUT_S)
@@ -141,7 +149,9 @@ class Host:
             known = folder.answered if folder is not None else None
             if isinstance(fact.process, Running):
                 engine: EngineFact | Unknown = Unknown(reason="not asked yet")
-                if known is not None and known[0] == fact.process.identity:
+                if fact.silence is not None:
+                    engine = Unknown(reason="it does not answer")
+                elif known is not None and known[0] == fact.process.identity:
                     engine = known[1]
                 fact = msgspec.structs.replace(fact, engine=engine)
             facts[key] = fact
@@ -152,15 +162,23 @@ class Host:
         key = command.launch.key if isinstance(command, StartNode) else command.key
         asked_s = self.fabric.now_s
         await self._speaks.wait()
+        keys = {key, command.to_key} if isinstance(command, HandOver) else {key}
         folder = self.folders.setdefault(key, Folder(key))
-        async with folder.commands:
+        async with contextlib.AsyncExitStack() as stack:
+            # A fence waits for nobody: others may wait for the process that it ends.
+            for one in sorted(keys) if not isinstance(command, FenceNode) else ():
+                locked = self.folders.get(one)
+                if locked is not None:
+                    await stack.enter_async_context(locked.commands)
             if epoch < self.epoch:
                 self.judge.count("stale epochs")
                 raise StaleEpoch(f"epoch {epoch} is over")
             self.epoch = epoch
             trouble = self.random.randrange(100)
             if trouble < self.troubles.slow:
-                await asyncio.sleep(self.random.uniform(0.5, 15.0))
+                took_s = self.random.uniform(0.5, 15.0)
+                self.slow_until_s = max(self.slow_until_s, self.fabric.now_s + took_s)
+                await asyncio.sleep(took_s)
             else:
                 await asyncio.sleep(self.random.uniform(*_ANSWER_S))
             fails = self.random.randrange(100) < self.troubles.failing
@@ -251,6 +269,16 @@ class Host:
         asyncio.get_running_loop().call_later(
             self.random.uniform(*_EXIT_SEEN_S), self._tell, self._on_exit, engine.key
         )
+
+    def begin(self, engine: Engine) -> None:
+        """Let a process begin, and end soon if its node flaps."""
+        self.fabric.begin(engine)
+        folder = self.folders[engine.key]
+        if folder.ends_to_come:
+            folder.ends_to_come -= 1
+            lives_s = self.random.uniform(*_FLAP_S)
+            loop = asyncio.get_running_loop()
+            loop.call_later(lives_s, self.kill, engine, "it flaps")
 
     def hang(self, engine: Engine, cause: SilenceCause) -> None:
         """Let a process hang; the host notices a ping without an answer."""

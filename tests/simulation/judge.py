@@ -31,8 +31,11 @@ PATIENCE_S = {
 PATIENCE_WITH_THE_LAST_S = 58.0
 #: Engines tell each other of a new epoch within, seconds.
 EPOCH_SPREADS_S = 0.0005
-#: Whoever acts may know nothing of the last moments, seconds: knowledge of 3 s may be acted upon.
-KNOWLEDGE_S = 3.5
+#: Whoever acts may know nothing of the last moments, seconds: a little more than the age of
+#: knowledge (control/execute.py) after which nobody may act upon it.
+KNOWLEDGE_S = 10.5
+#: Whoever looks at a shard with a silent node may hear so late that it answers again, seconds.
+WAKES_UNSEEN_S = 1.1
 #: Happenings kept for the report of a violation.
 TRACE_MAX = 400
 
@@ -115,16 +118,19 @@ class Judge:
         since_s = asyncio.get_running_loop().time()
         self._vacant[primary.shard] = _Vacancy(primary, primary.copy, holders, since_s)
 
-    def fenced(self, engine: Engine, now_s: float) -> None:
-        """A command ends a process because it does not answer."""
+    def fenced(self, engine: Engine, now_s: float, asked_s: float) -> None:
+        """A command ends a process because it does not answer; it may wake on the way."""
         self.note(f"{engine.key} is fenced")
-        if engine.hang is None:
+        hang, until_s = engine.hang, now_s
+        if hang is None and asked_s < engine.woke_s + WAKES_UNSEEN_S:
+            hang, until_s = engine.last_hang, engine.woke_s
+        if hang is None:
             self.blame(f"{engine.key} is fenced, although it does not hang")
             return
-        hung_s = now_s - engine.hang.since_s
-        if hung_s < PATIENCE_S[engine.hang.cause]:
-            self.blame(f"{engine.key} is fenced after {hung_s:.1f} s ({engine.hang.cause.value})")
-        self.ended_by_command(engine, now_s, now_s)
+        hung_s = until_s - hang.since_s
+        if hung_s < PATIENCE_S[hang.cause]:
+            self.blame(f"{engine.key} is fenced after {hung_s:.1f} s ({hang.cause.value})")
+        self.ended_by_command(engine, now_s, asked_s)
 
     def ended_by_command(self, engine: Engine, now_s: float, asked_s: float) -> None:
         """Law 5: no command ends a node that alone has what a lost primary had acknowledged.
@@ -142,6 +148,11 @@ class Judge:
         hung_s = 0.0 if engine.hang is None else now_s - engine.hang.since_s
         if mine > max(others, default=0) and hung_s < PATIENCE_WITH_THE_LAST_S:
             self.blame(f"law 5: {engine.key} is ended, which alone has {mine} writes")
+
+    def acts(self, what: str, age_s: float) -> None:
+        """A controller gives a command, `age_s` after the host has last told it of the group."""
+        if age_s > KNOWLEDGE_S:
+            self.blame(f"law 6: {what} rests on what was true {age_s:.0f} s ago")
 
     def reigns(self, engine: Engine) -> None:
         """A node takes the writes of a shard from now on: it must have what must not be lost."""

@@ -19,7 +19,7 @@ from cachewright.control.loop import Controller
 from cachewright.control.observe import Observer
 from cachewright.kit.tasks import Supervised
 from cachewright.model.arns import Arns
-from cachewright.model.commands import HostCommand
+from cachewright.model.commands import HostCommand, StartNode
 from cachewright.model.engines import EngineName
 from cachewright.model.facts import NodeFact
 from cachewright.model.settings import Limits
@@ -63,6 +63,8 @@ class _Agent:
         self.is_killed = False
         #: Commands that a controller gave.
         self._running: set[asyncio.Task[None]] = set()
+        #: When the host last told something of a group, by uid.
+        self._told_s: dict[str, float] = {}
 
     @property
     def host(self) -> str:
@@ -71,14 +73,24 @@ class _Agent:
     async def observe(self, keys: Sequence[str]) -> Mapping[str, NodeFact]:
         await self._door.pass_through()
         facts = await self._host.observe(keys)
+        self._note_telling(keys)
         await self._door.pass_through()
         return facts
 
     async def glance(self, keys: Sequence[str]) -> Mapping[str, NodeFact]:
         await self._door.pass_through()
+        self._note_telling(keys)
         return await self._host.glance(keys)
 
+    def _note_telling(self, keys: Sequence[str]) -> None:
+        for uid in {key.partition(".")[0] for key in keys}:
+            self._told_s[uid] = self._host.fabric.now_s
+
     async def execute(self, command: HostCommand, *, epoch: int) -> None:
+        key = command.launch.key if isinstance(command, StartNode) else command.key
+        told_s = self._told_s.get(key.partition(".")[0], 0.0)
+        age_s = self._host.fabric.now_s - told_s
+        self._host.judge.acts(f"{type(command).__name__} {key}", age_s)
         await self._door.pass_through()
         task = asyncio.create_task(self._host.execute(command, epoch=epoch))
         self._running.add(task)
@@ -141,6 +153,8 @@ class Reign:
         self._end = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self.is_frozen = False
+        #: It has looked at everything once, and acts from then on.
+        self.is_at_work = False
 
     def start(self) -> None:
         """Begin to look after every group."""
@@ -170,6 +184,7 @@ class Reign:
             while not await self._look_once():  # noqa: ASYNC110 started again and again
                 await asyncio.sleep(_START_AGAIN_S)
             self.controller.start(tasks)
+            self.is_at_work = True
             await self._end.wait()
 
     async def _look_once(self) -> bool:

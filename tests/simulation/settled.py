@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sized
+from collections.abc import Iterator, Sequence, Sized
 
 from cachewright.model.commands import node_key
 from cachewright.model.groups import Group
@@ -85,6 +85,15 @@ def _structure(group: Group, running: list[Engine]) -> Iterator[str]:
     for engine in running:
         if primary_endpoint in engine.bind and engine.role is not Role.PRIMARY:
             yield f"{engine.key} listens on the primary endpoint and is none"
+
+
+def is_orphaned(engines: Sequence[Engine], now_s: float) -> bool:
+    """Tell whether a shard has no primary and an admitted replica, and all that live answer."""
+    if not all(engine.answers(now_s) for engine in engines):
+        return False
+    if any(engine.role is Role.PRIMARY for engine in engines):
+        return False
+    return any(not e.is_held and now_s >= e.loads_until_s for e in engines)
 
 
 def leftovers(uid: str, host: Host, store: records.Records) -> Iterator[str]:

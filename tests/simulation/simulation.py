@@ -14,17 +14,23 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from random import Random
+from typing import Any
 from unittest import mock
 
+import msgspec
+
+from cachewright.model.commands import Step
 from cachewright.model.facts import Observed
 from cachewright.model.groups import Group
 from cachewright.model.status import GroupState, GroupStatus
+from cachewright.plan.failover import plan_failover as rescued
 from cachewright.plan.group import plan_group as planned
-from cachewright.plan.invariants import violations
+from cachewright.plan.invariants import one_writer, violations
 from cachewright.plan.plan import LOOK_AGAIN_REST_S, Plan
 from cachewright.store.records import Records
 from tests.simulation import settled, virtual_loop
 from tests.simulation.callers import Callers
+from tests.simulation.engine import Engine
 from tests.simulation.fabric import Fabric
 from tests.simulation.faults import Faults
 from tests.simulation.host import Host
@@ -46,11 +52,16 @@ SETTLE_S = 400.0
 #: A group that does not serve may be called available for so long while its controller lives,
 #: seconds: 3 of grace, and what it takes to notice.
 _TRUTH_S = 12.0
+#: A shard whose primary has ended has another one within, seconds, if a replica could be it: a link
+#: that is not yet known to be down costs one, a vote that is lost a third.
+_TAKE_OVER_S = 5.0
 #: Between two bad hours nothing happens for so long in the mean, seconds.
 _QUIET_S = 3 * 3600.0
 #: Faults and calls of one bad hour.
 _EVENTS_MAX = 8
 _GROUPS_MAX = 3
+#: A rescue says nothing of a group.
+_NOT_SAID = GroupStatus(state=GroupState.MODIFYING, observed_generation=0, nodes=())
 
 
 @dataclass(kw_only=True, slots=True)
@@ -81,7 +92,10 @@ class Simulation:
         self._busy_until_s = 0.0
         self._stirred = asyncio.Event()
         self._unserved_since_s: dict[str, float] = {}
+        self._orphaned_since_s: dict[str, float] = {}
         self._disturbed_s = 0.0
+        #: Since when nobody can be expected to find a primary.
+        self._stunned_s = 0.0
         self.known_uids: set[str] = set()
         self.faults = Faults(self)
 
@@ -171,13 +185,13 @@ class Simulation:
             await self.pause(self._gap_s())
         await self.faults.cease()
         self.stir()
-        await self._settle()
+        await self.settle()
 
     def _gap_s(self) -> float:
         mean_s = self.random.choice((0.002, 0.02, 0.3, 3.0, 20.0))
         return self.random.expovariate(1 / mean_s)
 
-    async def _settle(self) -> None:
+    async def settle(self) -> None:
         """Wait until every group is as its callers want it."""
         until_s = self.now_s + SETTLE_S
         while problems := [*self._problems()]:
@@ -210,7 +224,7 @@ class Simulation:
             if await self.callers.delete(uid):
                 self.judge.deleted.add(uid)
             self.wake(uid)
-        await self._settle()
+        await self.settle()
         await self.kill_reign()
 
     # Clients
@@ -218,7 +232,8 @@ class Simulation:
     async def _write(self) -> None:
         while True:
             self._write_all()
-            busy = self.now_s < self._busy_until_s or bool(self._unserved_since_s)
+            waits = bool(self._unserved_since_s or self._orphaned_since_s)
+            busy = self.now_s < self._busy_until_s or waits
             self._stirred.clear()
             try:
                 async with asyncio.timeout(_WRITE_BUSY_S if busy else _WRITE_REST_S):
@@ -248,6 +263,34 @@ class Simulation:
                     if now_s - max(since_s, self._disturbed_s) > _TRUTH_S:
                         self.judge.blame(f"{uid} is called available, and {shard} does not serve")
         self._unserved_since_s = unserved
+        self._check_orphans()
+
+    def _check_orphans(self) -> None:
+        """A replica that could take over does so soon, whether anything can be written down or not.
+
+        Where a node of its shard hangs, others decide when it is given up; see the judge.
+        """
+        now_s, reign, troubles = self.now_s, self.reign, self.host.troubles
+        is_at_work = reign is not None and reign.is_at_work and not reign.is_frozen
+        if not is_at_work or self.host.is_silent or troubles.failing or troubles.slow:
+            self._stunned_s = now_s
+        self._stunned_s = max(self._stunned_s, self.host.slow_until_s)
+        by_shard: dict[str, list[Engine]] = {}
+        for engine in self.fabric.living.values():
+            by_shard.setdefault(engine.shard, []).append(engine)
+        orphaned: dict[str, float] = {}
+        for shard, engines in by_shard.items():
+            if settled.is_orphaned(engines, now_s) and self._stays(engines[0].uid):
+                since_s = orphaned[shard] = self._orphaned_since_s.get(shard, now_s)
+                if now_s - max(since_s, self._stunned_s) > _TAKE_OVER_S:
+                    self.judge.blame(f"nobody takes over in {shard}, and somebody could")
+        self._orphaned_since_s = orphaned
+
+    def _stays(self, uid: str) -> bool:
+        group, status = self.records.group(uid), self.records.status(uid)
+        if group is None or group.spec.deletion is not None or status is None:
+            return False
+        return status.value.state is not GroupState.CREATE_FAILED
 
 
 class _Blame(logging.Handler):
@@ -277,6 +320,24 @@ def _blaming(judge: Judge) -> Iterator[None]:
         logger.propagate = propagates
 
 
+def _broken(group: Group, observed: Observed, plan: Plan) -> list[str]:
+    """Return what a plan breaks.
+
+    A look is not of one moment: two that write in it may have done so one after the other. The
+    judge knows who can write.
+    """
+    seen = set(one_writer(group, observed))
+    return [broken for broken in violations(group, observed, plan) if broken not in seen]
+
+
+def _fresh(group: Group, observed: Observed, struck: frozenset[str]) -> Observed:
+    """Return what was just asked; of the others it is known what they once answered."""
+    placed = group.placement.nodes if group.placement is not None else ()
+    fresh = {node.node_id for node in placed if node.shard_id in struck}
+    nodes = {node_id: fact for node_id, fact in observed.nodes.items() if node_id in fresh}
+    return msgspec.structs.replace(observed, nodes=nodes)
+
+
 def run(seed: int, hours: float) -> Figures:
     """Run a simulation to its end; raise `Violation` if a law is broken."""
 
@@ -284,15 +345,29 @@ def run(seed: int, hours: float) -> Figures:
         simulation = Simulation(seed)
 
         def plan_group(
-            group: Group, previous: GroupStatus | None, observed: Observed, **rest: object
+            group: Group, previous: GroupStatus | None, observed: Observed, **rest: Any
         ) -> Plan:
-            plan = planned(group, previous, observed, **rest)  # type: ignore[arg-type]
-            for broken in violations(group, observed, plan):
+            plan = planned(group, previous, observed, **rest)
+            for broken in _broken(group, observed, plan):
                 simulation.judge.blame(broken)
             return simulation.stretch(plan)
 
+        def plan_failover(
+            group: Group,
+            observed: Observed,
+            previous: GroupStatus | None,
+            *,
+            struck: frozenset[str],
+        ) -> tuple[Step, ...]:
+            steps = rescued(group, observed, previous, struck=struck)
+            plan = Plan(steps=steps, status=_NOT_SAID, events=(), look_again_s=0.0)
+            for broken in _broken(group, _fresh(group, observed, struck), plan):
+                simulation.judge.blame(f"a rescue breaks {broken}")
+            return steps
+
         with (
             mock.patch("cachewright.control.loop.plan_group", plan_group),
+            mock.patch("cachewright.control.rescue.plan_failover", plan_failover),
             _blaming(simulation.judge),
         ):
             return await simulation.run(hours)
