@@ -56,8 +56,7 @@ class Agent(Protocol):
         """Return each node's process as the kernel says it now, its engine as it last answered.
 
         No engine is asked, so it costs microseconds a node; an engine that was silent at the last
-        look, or is now (`NodeFact.silence`), is `Unknown`. Ends that nobody has told of yet are
-        told first (`on_exit`).
+        look is `Unknown`. Ends that nobody has told of yet are told first (`on_exit`).
         """
 
     async def execute(self, command: HostCommand, *, epoch: int) -> None:
@@ -72,8 +71,7 @@ class Agent(Protocol):
     def on_silence(self, callback: Callable[[str], None]) -> None:
         """Call `callback(key)` in the event loop when a living node stops answering its host.
 
-        It is called again at each probe in vain, twice a second, and once when the node answers
-        again; never for nodes that nobody could succeed (Memcached).
+        It is called again at each probe in vain, and once when the node answers again.
         """
 
     def offers(self) -> tuple[EngineOffer, ...]:

@@ -101,6 +101,15 @@ def test_a_replica_follows_before_it_is_admitted() -> None:
     ]
 
 
+def test_a_replica_waits_outside_until_it_is_in_sync() -> None:
+    world, status = settled(make_group(shards=1, replicas=1, cluster_enabled=False))
+    replica = world.engines["demo-002"]
+    replica.is_held, replica.is_in_sync = True, False
+    assert commands(look(world, status)).get("demo-002") is not AdmitNode
+    replica.is_in_sync = True
+    assert commands(look(world, status))["demo-002"] is AdmitNode
+
+
 def test_the_first_available_comes_with_one_event_for_each_node_and_one_for_the_group() -> None:
     world, status = settled(make_group(shards=1, replicas=1, cluster_enabled=False))
     again = look(world, status)
