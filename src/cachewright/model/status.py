@@ -101,6 +101,8 @@ class GroupStatus:
     was_available: bool = False
     #: While nodes come, go or restart because somebody asked for it: how many there were before.
     changing_from: int | None = None
+    #: It does not serve fully, and not because of what somebody asked for: people were told.
+    is_broken: bool = False
 
     @property
     def is_changing(self) -> bool:

@@ -94,12 +94,22 @@ def _without(view: ShardView, leaving: frozenset[str]) -> ShardView:
 
 
 def _reader(address: str, view: ShardView, observed: Observed, was_available: bool) -> str | None:
-    """Return who serves reads: nobody while the replicas of a fresh group are on their way."""
+    """Return who serves reads: nobody while the replicas of a fresh group are on their way.
+
+    In a group that serves, whoever serves reads goes on until another one is admitted.
+    """
     replicas = [n.node_id for n in view.shard.nodes if n.node_id != view.primary_id]
     ready = [node_id for node_id in replicas if is_ready_replica(observed, node_id)]
+    if was_available:
+        ready = [node_id for node_id in ready if not _is_held(observed, node_id)]
     if ready:
         return _current_holder(address, ready, observed) or ready[0]
     return view.primary_id if was_available or not replicas else None
+
+
+def _is_held(observed: Observed, node_id: str) -> bool:
+    engine = engine_of(observed.of(node_id))
+    return engine is None or engine.is_held
 
 
 def _current_holder(address: str, node_ids: Sequence[str], observed: Observed) -> str | None:

@@ -124,14 +124,12 @@ def _group_texts(
     source, subject = _subject(group)
     if current.state is GroupState.CREATING and current.reason != _reason(previous):
         yield from _install_text(group, current)
-    if current.state is before:
-        return
-    if current.state is GroupState.CREATE_FAILED:
+    if current.state is GroupState.CREATE_FAILED and current.state is not before:
         yield source, name, f"Failed to create {subject}: {current.reason}"
-    if current.state is GroupState.MODIFYING and not current.is_changing:
+    was_broken = previous is not None and previous.is_broken
+    if current.is_broken and not was_broken:
         yield source, name, f"{_capital(subject)} does not serve fully: {current.reason}"
-    was_broken = before is GroupState.MODIFYING and not (previous and previous.is_changing)
-    if current.state is GroupState.AVAILABLE and was_broken:
+    if was_broken and not current.is_broken:
         yield source, name, f"{_capital(subject)} serves fully again"
 
 

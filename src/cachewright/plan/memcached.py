@@ -283,6 +283,7 @@ def _status(cluster: Cluster, previous: GroupStatus | None) -> GroupStatus:
         reason=problem or change,
         was_available=was_available or is_available,
         changing_from=status.changing_from(previous) if change and was_available else None,
+        is_broken=status.is_broken(previous, problem, change),
     )
 
 

@@ -211,7 +211,7 @@ def _moving(seen: Seen) -> set[str]:
     previous = seen.previous
     if previous is None or not previous.was_available or seen.observed.obstacle:
         return set()
-    if previous.state is not GroupState.AVAILABLE and not previous.is_changing:
+    if previous.is_broken:
         return set()  # it does not serve fully, and does again once somebody listens
     wanted = endpoints.wanted_binds(
         seen.placement,
@@ -265,7 +265,18 @@ def group_status(seen: Seen) -> GroupStatus:
         reason=problem or change or (_replica_problem(seen, waiting[0]) if waiting else ""),
         was_available=was_available or state is GroupState.AVAILABLE,
         changing_from=changing_from(seen.previous) if change and was_available else None,
+        is_broken=is_broken(seen.previous, problem, change),
     )
+
+
+def is_broken(previous: GroupStatus | None, problem: str, change: str) -> bool:
+    """Tell whether a group that was available has a problem that nobody has asked for.
+
+    While something changes as asked, a problem is part of it, unless it was there before.
+    """
+    if previous is None or not previous.was_available or not problem:
+        return False
+    return previous.is_broken or not change
 
 
 def changing_from(previous: GroupStatus | None) -> int | None:

@@ -56,7 +56,8 @@ class Agent(Protocol):
         """Return each node's process as the kernel says it now, its engine as it last answered.
 
         No engine is asked, so it costs microseconds a node; an engine that was silent at the last
-        look is `Unknown`. Ends that nobody has told of yet are told first (`on_exit`).
+        look, or is now (`NodeFact.silence`), is `Unknown`. Ends that nobody has told of yet are
+        told first (`on_exit`).
         """
 
     async def execute(self, command: HostCommand, *, epoch: int) -> None:
@@ -71,7 +72,8 @@ class Agent(Protocol):
     def on_silence(self, callback: Callable[[str], None]) -> None:
         """Call `callback(key)` in the event loop when a living node stops answering its host.
 
-        It is called again at each probe in vain, and once when the node answers again.
+        It is called again at each probe in vain, twice a second, and once when the node answers
+        again; never for nodes that nobody could succeed (Memcached).
         """
 
     def offers(self) -> tuple[EngineOffer, ...]:

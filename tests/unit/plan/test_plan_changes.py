@@ -7,8 +7,10 @@ import dataclasses
 from typing import Any
 
 import msgspec
+import pytest
 
 from cachewright.model.commands import (
+    AdmitNode,
     ApplySettings,
     BindNode,
     HandOver,
@@ -21,10 +23,12 @@ from cachewright.model.commands import (
 )
 from cachewright.model.groups import NodeSpec, RestartCause
 from cachewright.model.settings import Limits
-from cachewright.model.status import GroupState, NodeState, Role
+from cachewright.model.status import Event, GroupState, NodeState, Role
+from cachewright.plan.events import of_change
 from cachewright.plan.group import plan_group
 from cachewright.plan.plan import Plan
 from cachewright.plan.shutdown import plan_stop
+from cachewright.plan.status import is_broken
 from tests.property.plan.groups import CREATED_AT, make_group
 from tests.property.plan.world import REFUSED_SETTING, Life, Refused
 from tests.unit.plan.plan_story import Story
@@ -300,7 +304,7 @@ def test_a_group_that_does_not_serve_fully_waits_for_its_endpoint() -> None:
     holder = next(e for e in one.world.engines.values() if "127.64.1.2" in e.bind)
     holder.bind = (holder.place.address,)
     assert one.status is not None
-    broken = dataclasses.replace(one.status, state=GroupState.MODIFYING)
+    broken = dataclasses.replace(one.status, state=GroupState.MODIFYING, is_broken=True)
     arguments: Any = {"now": CREATED_AT, "limits": Limits()}
     seen = plan_group(one.world.group, broken, one.world.observe(), **arguments).status
     assert (seen.state, seen.reason) == (
@@ -608,3 +612,88 @@ def test_an_engine_that_does_not_take_a_value_at_its_start_starts_with_defaults(
     assert engine.launched is not None
     assert dict(engine.launched.settings)["timeout"] == "30"
     assert [r.name for r in engine.launched.refused] == ["activedefrag"]
+
+
+# Whether a group serves, as it is told
+
+BEGINNING = "Replication group demo does not serve fully"
+END = "Replication group demo serves fully again"
+
+
+def told_of_service(one: Story) -> list[str]:
+    return [text.split(":")[0] for text in one.said if "serve" in text]
+
+
+def test_a_problem_that_goes_over_into_a_restart_is_told_with_beginning_and_end() -> None:
+    one = story(replicas=0)
+    one.world.engines["demo-001"].starts_to_fail = 1
+    one.world.kill("demo-001")
+    one.round(may_fail=True)
+    assert told_of_service(one) == [BEGINNING]
+    one.restart("demo-001")
+    one.round()
+    assert one.status is not None
+    assert one.status.is_changing
+    assert told_of_service(one) == [BEGINNING]
+    one.settle()
+    assert told_of_service(one) == [BEGINNING, END]
+
+
+@pytest.mark.parametrize(
+    ("was_broken", "problem", "change", "broken"),
+    [
+        (False, "", "", False),
+        (False, "x", "", True),
+        (False, "x", "restarting", False),
+        (False, "", "restarting", False),
+        (True, "x", "", True),
+        (True, "x", "restarting", True),
+        (True, "", "restarting", False),
+        (True, "", "", False),
+    ],
+)
+def test_a_problem_within_a_change_is_part_of_it_unless_it_was_there_before(
+    was_broken: bool, problem: str, change: str, broken: bool
+) -> None:
+    one = story(replicas=0)
+    assert one.status is not None
+    before = dataclasses.replace(one.status, is_broken=was_broken)
+    assert is_broken(before, problem, change) is broken
+    assert not is_broken(dataclasses.replace(before, was_available=False), problem, change)
+    assert not is_broken(None, problem, change)
+
+
+def test_what_a_change_leaves_broken_is_told_with_its_beginning() -> None:
+    """Nobody hears of an end alone."""
+    one = story(replicas=0)
+    assert one.status is not None
+    changing = dataclasses.replace(one.status, state=GroupState.MODIFYING, changing_from=1)
+    broken = dataclasses.replace(changing, changing_from=None, is_broken=True, reason="x")
+    seen = one.world.observe()
+    said: list[Event] = []
+    for before, now in ((changing, broken), (broken, broken), (broken, one.status)):
+        said += of_change(one.world.group, before, now, seen, CREATED_AT)
+    assert [event.message for event in said] == [f"{BEGINNING}: x", END]
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+@pytest.mark.parametrize("victim", [1, 2, 3])
+def test_an_endpoint_that_the_living_take_is_no_news(replicas: int, victim: int) -> None:
+    one = story(replicas=replicas)
+    one.world.kill(f"demo-00{min(victim, replicas + 1)}")
+    one.settle()
+    assert not [text for text in one.said if "endpoint" in text]
+
+
+def test_readers_keep_their_node_until_another_one_is_admitted() -> None:
+    reader = "127.64.1.2"
+    one = story(replicas=1)
+    one.world.kill("demo-002")
+    for _ in range(4):
+        plan = one.round()
+        if not one.world.engines["demo-002"].is_held:
+            break
+        assert reader in one.world.engines["demo-001"].bind
+    assert [type(s.command) for s in plan.steps] == [AdmitNode]
+    one.settle()
+    assert reader in one.world.engines["demo-002"].bind
