@@ -79,5 +79,6 @@ class Record:
     written: dict[str, Written] = field(default_factory=dict)
     #: Sentences about what was wrong in the end: not whole, different copies, things left over.
     findings: tuple[str, ...] = ()
-    #: The longest time in which the observer itself did not get round to looking, seconds.
+    #: The longest time in which the observer itself did not get round to looking, and how much
+    #: longer the fault took than it was to, seconds.
     late_s: float = 0.0

@@ -43,6 +43,8 @@ class Scene:
         self.struck_s = time.monotonic()
         self.lifted_s = self.struck_s
         self.struck_shards: set[str] = set()
+        #: How much longer the fault took than it was to, on a machine that is busy, seconds.
+        self.overrun_s = 0.0
         #: Nothing is going on: there has to be somebody to strike.
         self.is_at_rest = False
         #: The group is to be gone in the end.
@@ -224,7 +226,7 @@ class Scene:
             events=events,
             written=written,
             findings=tuple(findings),
-            late_s=self._prober.late_s,
+            late_s=self._prober.late_s + self.overrun_s,
         )
 
     def _events(self) -> tuple[Told, ...]:
