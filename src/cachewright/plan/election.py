@@ -114,20 +114,29 @@ def _promotion(
 
 
 def _bind(group: Group, winner: str, observed: Observed) -> tuple[str, ...]:
-    """Return what the winner listens on with the primary endpoint, whose holder has ended.
+    """Return what the winner listens on with the endpoints that their holder has left.
 
-    Empty where there is no such endpoint, or where somebody still listens on it.
+    Empty where there is none: nothing changes then.
     """
     placement, engine = group.placement, engine_of(observed.of(winner))
-    if placement is None or placement.endpoints.primary is None or engine is None:
+    if placement is None or engine is None:
         return ()
-    endpoint = placement.endpoints.primary
-    others = (engine_of(fact) for node_id, fact in observed.nodes.items() if node_id != winner)
-    if any(other is not None and endpoint in other.bind for other in others):
+    found = (placement.endpoints.primary, placement.endpoints.configuration)
+    left = [e for e in found if e is not None and _is_left(e, winner, observed)]
+    if not left:
         return ()
     own = placement.of(winner).address
-    kept = tuple(a for a in engine.bind if a not in {own, endpoint})
-    return (own, endpoint, *kept)
+    return (own, *left, *(a for a in engine.bind if a not in {own, *left}))
+
+
+def _is_left(endpoint: str, winner: str, observed: Observed) -> bool:
+    """Tell whether nobody but `winner` can listen on an address."""
+    for node_id, fact in observed.nodes.items():
+        engine = engine_of(fact)
+        is_silent = engine is None and not is_down(fact)
+        if node_id != winner and (is_silent or (engine is not None and endpoint in engine.bind)):
+            return False
+    return True
 
 
 def _how(group: Group, views: Sequence[ShardView]) -> Promotion:

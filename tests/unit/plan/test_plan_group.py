@@ -197,6 +197,23 @@ def test_an_endpoint_that_somebody_still_listens_on_is_not_bound_twice() -> None
     assert step.command.bind == ()
 
 
+def test_the_configuration_endpoint_goes_along_with_the_role() -> None:
+    """Clients that knew only who has ended ask there who is left."""
+    world, status = settled(make_group(shards=2, replicas=1, cluster_enabled=True))
+    endpoint = "127.64.1.1"
+    (holder,) = (n for n, engine in world.engines.items() if endpoint in engine.bind)
+    assert holder == "demo-0001-001"
+    world.kill("demo-0001-001")
+    (step,) = urgent(world, status)
+    assert isinstance(step.command, PromoteNode)
+    assert step.command.bind == (world.engines["demo-0001-002"].place.address, endpoint)
+    # Nobody can tell what somebody listens on who is silent.
+    world.engines["demo-0002-002"].is_silent = True
+    (step,) = urgent(world, status)
+    assert isinstance(step.command, PromoteNode)
+    assert step.command.bind == ()
+
+
 def test_nobody_is_promoted_while_one_node_of_the_shard_is_silent() -> None:
     group = make_group(shards=1, replicas=2, cluster_enabled=False, failover=True)
     world, status = settled(group)
