@@ -165,10 +165,17 @@ def sentinel_client(watchers: Sequence[str]) -> Callable[[], Any]:
 
 
 def _client(found: Deployment) -> Any:
+    """Return a stock client; one that was given a configuration endpoint never forgets it."""
     import valkey  # noqa: PLC0415 imports much
 
-    kind: Any = valkey.ValkeyCluster if found.cluster_enabled else valkey.Valkey
-    return kind(host=found.host, port=found.port, socket_timeout=SOCKET_TIMEOUT_S)
+    more: dict[str, Any] = {"socket_timeout": SOCKET_TIMEOUT_S}
+    if not found.cluster_enabled:
+        return valkey.Valkey(host=found.host, port=found.port, **more)
+    nodes = {address for shard in found.shards for address in shard.addresses}
+    kind: Any = valkey.ValkeyCluster
+    return kind(
+        host=found.host, port=found.port, dynamic_startup_nodes=found.host in nodes, **more
+    )
 
 
 def _client_errors() -> tuple[type[Exception], ...]:
