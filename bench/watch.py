@@ -173,9 +173,7 @@ def _client(found: Deployment) -> Any:
         return valkey.Valkey(host=found.host, port=found.port, **more)
     nodes = {address for shard in found.shards for address in shard.addresses}
     kind: Any = valkey.ValkeyCluster
-    return kind(
-        host=found.host, port=found.port, dynamic_startup_nodes=found.host in nodes, **more
-    )
+    return kind(host=found.host, port=found.port, dynamic_startup_nodes=found.host in nodes, **more)
 
 
 def _client_errors() -> tuple[type[Exception], ...]:
