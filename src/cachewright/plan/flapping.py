@@ -82,9 +82,14 @@ def reason_of(node: NodeStatus, until: datetime.datetime) -> str:
     )
 
 
+def ends_soon(node: NodeStatus | None) -> bool:
+    """Tell whether a node ended soon after its start so often that it is held back."""
+    return node is not None and node.quick_ends >= FLAPPING_ENDS
+
+
 def begins(before: NodeStatus, node: NodeStatus) -> bool:
     """Tell whether a node is held back now for the first time in a row."""
-    return before.quick_ends < FLAPPING_ENDS <= node.quick_ends
+    return ends_soon(node) and not ends_soon(before)
 
 
 def _may_start_at(end: datetime.datetime, quick_ends: int) -> datetime.datetime:

@@ -23,6 +23,7 @@ from cachewright.model.facts import (
 )
 from cachewright.model.groups import DISCOVERY_ID, Group, NodeSpec, ShardSpec
 from cachewright.model.status import GroupStatus, Role
+from cachewright.plan import flapping
 
 #: Starts in a row that may fail before another copy is tried: as many as give a create up.
 _STARTS_OF_A_FILE = 3
@@ -140,9 +141,9 @@ def choose_primary(
     """Choose who starts as primary of a shard without a living node.
 
     Who has the snapshot of a graceful stop; else the last primary, if it has an append-only file;
-    else another one that has such a file, of which there may be less; else the first. A file that
-    an engine could not load again and again is left for another one, but nobody starts empty while
-    there is a file.
+    else another one that has such a file, of which there may be less; else the first that is not
+    held back. A file that an engine could not load again and again is left for another one, but
+    nobody starts empty while there is a file.
     """
     saved = [node_id for node_id in node_ids if observed.of(node_id).has_saved_data]
     if saved:
@@ -154,7 +155,10 @@ def choose_primary(
         was_primary = before is not None and before.role is Role.PRIMARY
         return observed.of(node_id).failed_starts // _STARTS_OF_A_FILE, not was_primary
 
-    return min(kept, key=rank) if kept else node_ids[0]
+    if kept:
+        return min(kept, key=rank)
+    ends_soon = [n for n in node_ids if previous and flapping.ends_soon(previous.of(n))]
+    return next((n for n in node_ids if n not in ends_soon), node_ids[0])
 
 
 def _view_without_primary(

@@ -301,3 +301,38 @@ def test_the_wait_of_one_node_keeps_nobody_else() -> None:
     one.world.kill("demo-003")
     assert starts(one) == ["demo-003"]
     assert status_of(one).state is NodeState.MODIFYING
+
+
+def test_where_nobody_has_data_another_one_than_who_is_held_back_is_the_primary() -> None:
+    one = story(replicas=1)
+    for _ in range(2):
+        end_and_return(one, "demo-001")
+    end(one, "demo-001")
+    one.world.kill(VICTIM)
+    one.round()
+    assert starts(one) == []
+    one.settle()
+    assert one.world.engines[VICTIM].serves_writes()
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+def test_who_has_the_data_is_waited_for(keeps: bool) -> None:
+    one = story(replicas=1)
+    one.set_parameters(appendonly="yes" if keeps else "no")
+    one.settle()
+    for _ in range(3):
+        end_and_return(one, "demo-001")
+    # It is a replica by now, and the last one to serve.
+    one.world.write(1)
+    one.world.tick()
+    one.world.kill(VICTIM)
+    one.settle()
+    assert one.world.engines["demo-001"].serves_writes()
+    one.world.kill(VICTIM)
+    one.world.kill("demo-001")
+    one.round()
+    if keeps:
+        assert starts(one) == []
+        assert one.world.engines[VICTIM].life is Life.STOPPED
+    else:
+        assert one.world.engines[VICTIM].life is Life.RUNNING
