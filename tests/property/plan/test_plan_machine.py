@@ -225,6 +225,37 @@ class PlanMachine(RuleBasedStateMachine):
             assert self.is_available()
             assert kept <= self.data_of_shards()[shard_id]
 
+    @precondition(
+        lambda self: self.status is not None and self.status.state is GroupState.AVAILABLE
+    )
+    @rule(number=st.none() | st.integers(0, 3))
+    def shards_that_end_as_a_whole_come_back_with_what_was_kept(self, number: int | None) -> None:
+        """One of them, or all: from disk where it was kept, else empty, and that is said."""
+        self.calm()
+        self.settle()
+        if not self.is_available() or not self.stays():
+            return
+        self.client_writes()
+        self.world.tick()
+        before, told = self.data_of_shards(), len(self.events)
+        shards = [shard.shard_id for shard in self.world.group.spec.shards]
+        struck = shards if number is None else [shards[number % len(shards)]]
+        kept: set[str] = set()
+        for engine in self.world.engines.values():
+            if engine.place.shard_id in struck:
+                primary = engine.serves_writes()
+                self.world.kill(engine.place.node_id)
+                if primary and engine.file is not None:
+                    kept.add(engine.place.shard_id)
+        self.settle()
+        after = self.data_of_shards()
+        for shard_id in shards:
+            is_lost = shard_id in struck and shard_id not in kept
+            assert after[shard_id] == (frozenset() if is_lost else before[shard_id])
+        said = [event.message for event in self.events[told:]]
+        assert sum("back empty" in text for text in said) == (set(struck) != kept)
+        assert sum("back from the append-only file" in text for text in said) == bool(kept)
+
     @rule(number=st.integers(0, 11), cause=st.sampled_from(SilenceCause))
     def a_node_falls_silent(self, number: int, cause: SilenceCause) -> None:
         node_id = self.pick(number)

@@ -223,6 +223,9 @@ class World:
                 continue  # its link stays up, and nothing comes
             reachable = primary is not None and primary.serves_writes()
             if reachable and primary is not None and not engine.hangs():
+                if not engine.is_held:
+                    gone = engine.data - primary.data
+                    assert not gone, f"{primary.place.node_id} overwrites a copy that has {gone}"
                 lags = engine.lags and engine.is_in_sync
                 engine.data = engine.data if lags else primary.data
                 engine.lineage, engine.second = primary.lineage, primary.second
