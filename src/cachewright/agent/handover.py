@@ -17,7 +17,7 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator
 
-from cachewright.agent import process
+from cachewright.agent import bus, process
 from cachewright.agent.node import ANSWER_TIMEOUT_S, Node
 from cachewright.agent.promoting import is_primary_within
 from cachewright.engines.adapter import Connection, EngineRefused, EngineUnreachable
@@ -123,6 +123,8 @@ async def _hand_over_cluster(node: Node, old: Connection, successor: Node, new: 
 
     Until they give up there is no way to call it off, so it is waited for all that time.
     """
+    if successor.process is not None:
+        bus.quicken(successor.process, successor.launch)
     await successor.roles.begin_hand_over(new)
     if not await is_primary_within(successor, _CLUSTER_TIMEOUT_S):
         raise CommandFailed(f"node {successor.name} did not take over within 5 s")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 
-from cachewright.agent import process
+from cachewright.agent import bus, process
 from cachewright.agent.node import Node
 from cachewright.kit.failpoints import passing
 from cachewright.model.commands import PromoteNode, Promotion
@@ -85,6 +85,8 @@ async def _gave_way(over: Node, deadline_s: float) -> bool:
 
 async def _promote(node: Node, how: Promotion) -> None:
     admin = await node.admin()
+    if how is Promotion.FORCE and node.process is not None:
+        bus.quicken(node.process, node.launch)
     await node.adapter.promote(admin, how)
     timeout_s = VOTE_TIMEOUT_S if how is Promotion.FORCE else _TAKEOVER_TIMEOUT_S
     if await is_primary_within(node, timeout_s):
