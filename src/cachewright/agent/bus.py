@@ -1,4 +1,4 @@
-"""How do the words of an election reach the other engines at once? By turning off Nagle's algorithm.
+"""How do the words of an election reach other engines at once? By turning Nagle's algorithm off.
 
 Engines speak on their cluster bus in small messages, and leave the sockets as they are: the second
 of two messages waits for the acknowledgement of the first, which the other kernel puts off by 40 ms
