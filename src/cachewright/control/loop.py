@@ -143,6 +143,7 @@ class Controller:
             self._forget(uid)
             return None
         group, written, plan = planned
+        self._call_rescue(group, plan.steps)  # it waits for no disk
         passing("control.before_record")
         try:
             await self._record(group, written, plan)
@@ -236,15 +237,18 @@ class Controller:
             _log.info("event=recorded group=%s message=%r", group.spec.name, event.message)
         await self._records.commit(changes)
 
+    def _call_rescue(self, group: Group, steps: tuple[Step, ...]) -> None:
+        """Name the shards that need a promotion or a fence."""
+        urgent = {s.node_id for s in steps if isinstance(s.command, rescue.URGENT)}
+        places = group.placement.nodes if group.placement and urgent else ()
+        named = [place.shard_id for place in places if place.node_id in urgent]
+        if named:
+            self._rescue.call(group.spec.uid, named)
+
     async def _execute(
         self, group: Group, steps: tuple[Step, ...], known_at_s: float
     ) -> tuple[Failure, ...]:
-        """Carry out the steps of a round; what changes roles is left to the rescue."""
-        urgent = {s.node_id for s in steps if isinstance(s.command, rescue.URGENT)}
-        if urgent:
-            places = group.placement.nodes if group.placement else ()
-            named = [place.shard_id for place in places if place.node_id in urgent]
-            self._rescue.call(group.spec.uid, named)
+        """Carry out the steps of a round but what is left to the rescue."""
         planned = tuple(s for s in steps if isinstance(s.command, HandOver))
         others = tuple(s for s in steps if not isinstance(s.command, HandOver | rescue.URGENT))
         outcomes = await asyncio.gather(
