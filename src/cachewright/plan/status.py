@@ -191,7 +191,8 @@ def endpoint_problem(seen: Seen) -> str:
     """Return which endpoint nobody listens on, empty when all are listened on or none can say.
 
     An endpoint that is on its way from one living node to another is no problem of a group that
-    serves, as long as nothing stands in its way.
+    serves, as long as nothing stands in its way. The primary endpoint moves with the role in one
+    command: if nobody listens on it, that was cut, and nobody can write.
     """
     placement, observed = seen.placement, seen.observed
     if any(engine_of(fact) is None and not is_down(fact) for fact in observed.nodes.values()):
@@ -202,7 +203,7 @@ def endpoint_problem(seen: Seen) -> str:
         if (engine := engine_of(fact)) is not None and not engine.is_held
         for address in engine.bind
     }
-    moving = _moving(seen)
+    moving = _moving(seen) - {placement.endpoints.primary}
     missing = [a for a in placement.endpoints.addresses() if a not in listened | moving]
     return f"endpoint {missing[0]} is not listened on yet" if missing else ""
 

@@ -685,6 +685,20 @@ def test_an_endpoint_that_the_living_take_is_no_news(replicas: int, victim: int)
     assert not [text for text in one.said if "endpoint" in text]
 
 
+def test_a_group_whose_primary_nobody_can_reach_is_not_called_available() -> None:
+    """Its promotion was cut after the role and before the address."""
+    one = story(replicas=1)
+    primary = one.world.engines["demo-001"]
+    primary.bind = (primary.place.address,)
+    plan = one.look()
+    assert (plan.status.state, plan.status.reason) == (
+        GroupState.MODIFYING,
+        "endpoint 127.64.1.1 is not listened on yet",
+    )
+    one.settle()
+    assert told_of_service(one) == [BEGINNING, END]
+
+
 def test_readers_keep_their_node_until_another_one_is_admitted() -> None:
     reader = "127.64.1.2"
     one = story(replicas=1)
