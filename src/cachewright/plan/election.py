@@ -81,10 +81,11 @@ def elect(
 
 
 def _lineage(candidates: Mapping[str, EngineFact]) -> str:
-    """Return the newest replication id; of several the one that most have, then the furthest.
+    """Return the newest replication id; of several the furthest, then the one that most have.
 
     A replica that was promoted, and those that followed it since, remember the lineage before as
-    their second: whoever still has that one as its first has missed what came after.
+    their second: whoever still has that one as its first has missed what came after. Who had to
+    copy everything remembers nothing, though; but what came after counts on from what was before.
     """
     engines = candidates.values()
     left = {e.second_replication_id for e in engines if e.second_offset >= 0}
@@ -94,7 +95,7 @@ def _lineage(candidates: Mapping[str, EngineFact]) -> str:
     for engine in newest:
         known = furthest.get(engine.replication_id, -1)
         furthest[engine.replication_id] = max(known, engine.offset)
-    return max(counts, key=lambda lineage: (counts[lineage], furthest[lineage], lineage))
+    return max(counts, key=lambda lineage: (furthest[lineage], counts[lineage], lineage))
 
 
 def _promotion(

@@ -342,6 +342,16 @@ def test_a_replica_that_missed_a_failover_is_not_promoted_however_far_it_is() ->
     assert [s.node_id for s in urgent(world, status)] == ["demo-004"]
 
 
+def test_a_replica_that_copied_everything_is_no_stranger_beside_many_that_missed_a_change() -> None:
+    """It restarted after a handover, and the others had not yet reached the new primary."""
+    world, status = settled(make_group(shards=1, replicas=3, cluster_enabled=False))
+    copied = world.engines["demo-004"]
+    copied.lineage, copied.second = "f" * 40, ("", -1)
+    copied.data = frozenset({1, 2})
+    world.kill("demo-001")
+    assert commands(look(world, status)) == {"demo-004": PromoteNode}
+
+
 def test_of_equals_one_that_does_not_end_again_and_again_takes_over() -> None:
     world, status = settled(make_group(shards=1, replicas=2, cluster_enabled=False))
     world.kill("demo-001")
