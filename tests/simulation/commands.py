@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from cachewright.agent import append_only
 from cachewright.model.commands import (
     AdmitNode,
     ApplySettings,
@@ -101,6 +102,7 @@ async def _pause(host: Host, bounds_s: tuple[float, float]) -> None:
 
 
 async def _start(host: Host, folder: Folder, launch: Launch) -> None:
+    launch = append_only.loading(launch)
     if folder.engine is not None:
         if folder.engine.launch != launch:
             raise CommandFailed("it runs with other settings")
@@ -171,6 +173,7 @@ def _launch_fact(folder: Folder, launch: Launch) -> LaunchFact:
         settings=launch.settings,
         maxmemory_bytes=launch.maxmemory_bytes,
         restarts=launch.restarts,
+        has_loaded=launch.loads_saved_data or launch.loads_append_only_file,
         refused=before.refused if before is not None else (),
     )
 
@@ -200,7 +203,7 @@ def _admit(host: Host, folder: Folder, bind: tuple[str, ...]) -> None:
     folder.has_saved, folder.saved = False, None
     was_held, engine.is_held = engine.is_held, False
     if was_held and engine.role is Role.PRIMARY:
-        host.judge.reigns(engine)
+        host.judge.reigns(engine, is_promoted=False)
         host.judge.look(host.fabric.of_shard(engine.shard))
     _listen(host, engine, bind)
 

@@ -45,7 +45,7 @@ ANSWER_TIMEOUT_S = 1.0
 #: The end of a process is seen after, seconds.
 _EXIT_SEEN_S = (0.001, 0.005)
 #: A node that flaps lives for so long, seconds.
-_FLAP_S = (0.1, 4.0)
+_FLAP_S = (0.1, 2.0)
 BUILD = EngineOffer(
     engine=EngineName.VALKEY,
     api_version="9.1",
@@ -257,7 +257,10 @@ class Host:
         self.judge.note(f"{engine.key} ends: {why}")
         folder = self.folders[engine.key]
         engine.settle(self.fabric.now_s)
-        has_file = dict(engine.launch.settings).get("appendonly") == "yes"
+        launch = engine.launch
+        has_loaded = launch.loads_saved_data or launch.loads_append_only_file
+        has_file = dict(launch.settings).get("appendonly") == "yes"
+        has_file = has_file and (has_loaded or not engine.is_held)
         folder.has_file, folder.file = has_file, engine.copy if has_file else None
         if has_file and not engine.is_held:
             self.judge.keeps_file(engine, engine.copy)
@@ -272,6 +275,7 @@ class Host:
 
     def begin(self, engine: Engine) -> None:
         """Let a process begin, and end soon if its node flaps."""
+        self.judge.begins(engine)
         self.fabric.begin(engine)
         folder = self.folders[engine.key]
         if folder.ends_to_come:

@@ -2,8 +2,9 @@
 
 The file is the engine's: a folder with a manifest, which names its parts. It counts for as long as
 the engine was told to keep it; one that was given up is removed at once, for what it says was
-overwritten since. Whether it is loaded is decided elsewhere: every start throws it away unless the
-launch wants it.
+overwritten since. One of an engine that started empty and was never admitted says nothing of its
+shard, and does not count. Whether it is loaded is decided elsewhere: every start throws it away
+unless the launch wants it.
 
 An engine that keeps such a file loads nothing else, and starts empty where there is none. So a
 snapshot that is to be loaded becomes the first part of a new file (tried with Redis 7.0 and Valkey
@@ -42,7 +43,7 @@ def keeps(launch: Launch) -> bool:
 def lies_in(folder: Path, record: Record) -> bool:
     """Tell whether the run that the record speaks of has kept a file, as far as it got."""
     launch = record.launch
-    if launch is None or not keeps(launch):
+    if launch is None or not keeps(launch) or not record.had_copy:
         return False
     return (folder / FOLDER_NAME / _MANIFEST_NAME).is_file()
 
@@ -61,6 +62,11 @@ def begin_with(folder: Path, snapshot_name: str) -> None:
     place.mkdir(mode=files.PRIVATE_FOLDER)
     os.link(folder / snapshot_name, place / _BASE_NAME)
     files.write_private(place / _MANIFEST_NAME, _MANIFEST.encode())
+
+
+def is_begun(taken: Mapping[str, str]) -> bool:
+    """Tell whether an engine has been told to keep a file from now on."""
+    return taken.get(_SETTING) == "yes"
 
 
 def is_given_up(changes: Mapping[str, str], refused: Sequence[RefusedSetting]) -> bool:

@@ -67,6 +67,8 @@ class Record:
     items: ItemsRecord | None = None
     #: See `NodeFact.cold_start_reason`.
     cold_start_reason: str = ""
+    #: What the last process held was a copy of its shard: it had loaded one, or was admitted.
+    had_copy: bool = True
 
 
 #: A folder whose record is missing or unreadable: a process of it may live or not.

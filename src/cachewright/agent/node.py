@@ -337,6 +337,7 @@ class Node:
             settings=tuple(pair for pair in launch.settings if pair not in refused),
             maxmemory_bytes=launch.maxmemory_bytes,
             restarts=launch.restarts,
+            has_loaded=launch.loads_saved_data or launch.loads_append_only_file,
             refused=self.record.refused,
         )
 

@@ -55,4 +55,10 @@ def _after(
         record.launch, settings=tuple(sorted(settings.items())), maxmemory_bytes=memory_bytes
     )
     before = [setting for setting in record.refused if setting.name not in changes]
-    return dataclasses.replace(record, launch=launch, refused=(*before, *refused))
+    return dataclasses.replace(
+        record,
+        launch=launch,
+        refused=(*before, *refused),
+        # Only who serves is told; a file that is begun now has what it holds.
+        had_copy=record.had_copy or append_only.is_begun(taken),
+    )

@@ -97,7 +97,8 @@ async def _spawn(node: Node, launch: Launch, catalogue: Catalogue, authority: Pa
     node.folder.make()
     node.advance(Event.START)
     await process.end_leftovers(node.folder.output)
-    record = dataclasses.replace(node.record, launch=launch)
+    has_copy = launch.loads_saved_data or launch.loads_append_only_file
+    record = dataclasses.replace(node.record, launch=launch, had_copy=has_copy)
     loads = launch.loads_saved_data
     if adapter.items is not None:
         loads, record = await keeping.prepare(node, record, adapter.items, build)

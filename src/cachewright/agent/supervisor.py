@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from cachewright.agent import (
+    append_only,
     disk,
     fencing,
     folder,
@@ -325,6 +327,8 @@ async def _admit(node: Node, command: AdmitNode) -> None:
     if fact.is_loading:
         raise CommandFailed(f"node {node.name} is still loading its data")
     await _use_up_saved(node)
+    if append_only.keeps(node.launch) and not node.record.had_copy:
+        node.write(dataclasses.replace(node.record, had_copy=True))  # from now on its file counts
     await node.adapter.admit(await node.admin(), command.bind)
 
 

@@ -152,6 +152,8 @@ class LaunchFact(msgspec.Struct, frozen=True, kw_only=True):
     maxmemory_bytes: int
     #: `NodeSpec.restarts` as it was when this process was started.
     restarts: int
+    #: It began with the snapshot or the append-only file that lay in its folder, not empty.
+    has_loaded: bool = False
     refused: tuple[RefusedSetting, ...] = ()
 
 

@@ -88,7 +88,7 @@ def starts_empty_only_beside_data(group: Group, plan: Plan, observed: Observed) 
         members = [step.node_id, *_siblings(group, step.node_id)]
         launch = step.command.launch
         facts = [observed.of(node_id) for node_id in members]
-        lies = any(fact.has_saved_data or fact.has_append_only_file for fact in facts)
+        lies = any(map(_has_data_on_disk, facts))
         loads = launch.loads_saved_data or launch.loads_append_only_file
         if all(map(_has_surely_ended, facts)) and lies and not loads:
             yield f"law 2: {step.node_id} is started empty beside the data of its shard"
@@ -110,6 +110,10 @@ def admits_only_the_safe(group: Group, plan: Plan, observed: Observed) -> Iterat
         alive = [node_id for node_id in others if not _has_surely_ended(observed.of(node_id))]
         if alive:
             yield f"law 2: primary {step.node_id} is admitted while {alive} live"
+        launched = observed.of(step.node_id).launched
+        left = [n for n in others if _has_data_on_disk(observed.of(n))]
+        if left and launched is not None and not launched.has_loaded:
+            yield f"law 2: primary {step.node_id} is admitted empty, and {left} have data on disk"
 
 
 def never_follows_the_empty(group: Group, plan: Plan, observed: Observed) -> Iterator[str]:
@@ -378,6 +382,10 @@ def _steps(plan: Plan, kind: type) -> Iterator[Step]:
 def _answer_of(fact: NodeFact) -> EngineFact | None:
     is_running = isinstance(fact.process, Running)
     return fact.engine if is_running and isinstance(fact.engine, EngineFact) else None
+
+
+def _has_data_on_disk(fact: NodeFact) -> bool:
+    return fact.has_saved_data or fact.has_append_only_file
 
 
 def _has_surely_ended(fact: NodeFact) -> bool:

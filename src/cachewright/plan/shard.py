@@ -168,12 +168,21 @@ def _view_without_primary(
     if silent:
         reason = f"no answer from {', '.join(silent)}"
         return ShardView(shard=shard, phase=Phase.UNDECIDED, primary_id=None, reason=reason)
-    if len(alive) == 1:
+    if len(alive) == 1 and not _is_empty_beside_data(alive[0], facts):
         engine = engine_of(facts[alive[0]])
         if engine is not None and engine.is_held and engine.role is Role.PRIMARY:
             return ShardView(shard=shard, phase=Phase.HELD, primary_id=alive[0])
     reason = f"shard {shard.shard_id} has no primary"
     return ShardView(shard=shard, phase=Phase.UNDECIDED, primary_id=None, reason=reason)
+
+
+def _is_empty_beside_data(node_id: str, facts: dict[str, NodeFact]) -> bool:
+    """Tell whether a node was started empty, to follow somebody who ended and left data on disk."""
+    launched = facts[node_id].launched
+    if launched is None or launched.has_loaded:
+        return False
+    others = (fact for other, fact in facts.items() if other != node_id)
+    return any(fact.has_saved_data or fact.has_append_only_file for fact in others)
 
 
 def _is_admitted_primary(fact: NodeFact) -> bool:

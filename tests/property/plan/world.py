@@ -86,7 +86,9 @@ def process_fact(life: Life, generation: int, exit_code: int | None = -9) -> Pro
 
 def _keeps_file(engine: Engine) -> bool:
     launched = engine.launched
-    return launched is not None and dict(launched.settings).get("appendonly") == "yes"
+    if launched is None or (engine.is_held and not launched.has_loaded):
+        return False
+    return dict(launched.settings).get("appendonly") == "yes"
 
 
 class Refused(Exception):
@@ -429,6 +431,7 @@ class World:
             settings=append_only.loading(launch).settings,
             maxmemory_bytes=launch.maxmemory_bytes,
             restarts=launch.restarts,
+            has_loaded=launch.loads_saved_data or launch.loads_append_only_file,
             refused=engine.launched.refused if engine.launched else (),
         )
         for peer in launch.peers:

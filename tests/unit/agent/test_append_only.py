@@ -25,7 +25,8 @@ def test_a_file_counts_only_for_a_run_that_kept_it(tmp_path: Path) -> None:
     (tmp_path / "dump.rdb").write_bytes(b"REDIS")
     append_only.begin_with(tmp_path, "dump.rdb")
     assert append_only.lies_in(tmp_path, kept)
-    for record in (given_up, record_of(), Record(state=State.STOPPED)):
+    never_admitted = dataclasses.replace(kept, had_copy=False)
+    for record in (given_up, never_admitted, record_of(), Record(state=State.STOPPED)):
         assert not append_only.lies_in(tmp_path, record)
     assert (tmp_path / "dump.rdb").read_bytes() == b"REDIS"
     append_only.give_up(tmp_path)

@@ -520,6 +520,19 @@ def test_nobody_starts_empty_while_there_is_a_file() -> None:
     assert not [text for text in fates(one) if "lost" in text]
 
 
+def test_who_was_started_empty_makes_room_for_a_file() -> None:
+    """It was about to follow a primary that then ended and left its file."""
+    one = keeping(replicas=1)
+    one.world.write(1)
+    one.world.kill("demo-002")
+    assert StartNode in [type(step.command) for step in one.round().steps]
+    one.world.kill("demo-001")
+    assert stops(one.look()) == {"demo-002": False}
+    one.settle()
+    assert one.world.engines["demo-001"].serves_writes()
+    assert {frozenset(e.data) for e in one.world.engines.values()} == {frozenset({1})}
+
+
 def test_a_snapshot_of_a_stop_goes_before_a_file() -> None:
     one = keeping(replicas=1)
     one.world.write(1)
