@@ -18,6 +18,7 @@ from cachewright.model.groups import (
     RestartCause,
     ShardSpec,
 )
+from cachewright.model.parameters.groups import ParameterGroup
 from cachewright.model.slots import split_evenly
 from cachewright.model.status import GroupState, GroupStatus, Role
 from cachewright.store import records
@@ -27,6 +28,9 @@ from cachewright.store.base import Conflict, StoreUnavailable
 _SHARDS = (1, 1, 2, 3, 3, 5)
 _REPLICAS = (0, 1, 1, 2, 2, 3)
 _NODES_MAX = 4
+#: The parameter group of groups that keep what is written to them, and how many do.
+_KEEPS = "keeps"
+_KEEPS_SHARE = 0.3
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,6 +40,8 @@ class Shape:
     shards: int
     replicas: int
     automatic_failover: bool = True
+    #: It has an append-only file.
+    keeps: bool = False
 
 
 class Callers:
@@ -58,6 +64,8 @@ class Callers:
         self._made += 1
         spec = self._new_spec(f"g{self._made:07d}", shape or self._any_shape())
         changes = records.ChangeSet()
+        if self._records.parameter_group(_KEEPS) is None:
+            changes.create(records.PARAMETER_GROUP + _KEEPS, self._keeping())
         changes.create(records.SPEC + spec.uid, spec)
         secret = GroupSecret(admin_password="a" * 64, replication_password="b" * 64)
         changes.create(records.SECRET + spec.uid, secret)
@@ -137,12 +145,26 @@ class Callers:
             return False
         return await self._change_nodes(spec, tuple(n for n in shard.nodes if n is not gone))
 
+    def _keeping(self) -> ParameterGroup:
+        return ParameterGroup(
+            name=_KEEPS,
+            family="valkey9",
+            description="x",
+            values={"appendonly": "yes"},
+            created_at=self._now(),
+        )
+
     def _any_shape(self) -> Shape:
         is_cluster = self._random.random() < 0.5
         shards = self._random.choice(_SHARDS) if is_cluster else 0
         replicas = self._random.choice(_REPLICAS)
         is_automatic = is_cluster or (replicas > 0 and self._random.random() < 0.6)
-        return Shape(shards=shards, replicas=replicas, automatic_failover=is_automatic)
+        return Shape(
+            shards=shards,
+            replicas=replicas,
+            automatic_failover=is_automatic,
+            keeps=self._random.random() < _KEEPS_SHARE,
+        )
 
     def _new_spec(self, uid: str, shape: Shape) -> GroupSpec:
         is_cluster, shards, replicas = shape.shards > 0, max(1, shape.shards), shape.replicas
@@ -168,7 +190,7 @@ class Callers:
                 )
                 for number in range(1, shards + 1)
             ),
-            parameter_group="default.valkey9",
+            parameter_group=_KEEPS if shape.keeps else "default.valkey9",
             automatic_failover=shape.automatic_failover,
             multi_az=False,
             subnet_group="default",

@@ -84,6 +84,9 @@ class Engine:
     #: The hang before, and when it was over.
     last_hang: Hang | None = None
     woke_s: float = 0.0
+    #: For the judge: from when until when it was the primary.
+    reigns_from_s: float = 0.0
+    ended_s: float = 0.0
     second_replication_id: str = ""
     second_offset: int = -1
     recent: collections.deque[tuple[float, Link]] = field(

@@ -273,7 +273,7 @@ class Fabric:
                 else:
                     self.follow(other, engine.own)
         if not engine.is_held:
-            self._judge.reigns(engine)
+            self._judge.reigns(engine, is_promoted=True)
         self._judge.look(self.of_shard(engine.shard))
 
     def _await_election(self, engine: Engine) -> None:

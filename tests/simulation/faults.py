@@ -23,7 +23,7 @@ _FROZEN_S = (0.5, 2.0, 6.0, 14.0, 60.0)
 #: Somebody is struck so long after a call, or after another end: decimal logarithm of seconds.
 _SOON_LOG = (-3.3, 0.3)
 #: So often ends a node that flaps.
-_FLAPS = (2, 6)
+_FLAPS = (2, 12)
 #: Processes that a signal has stopped stay so when faults cease, with this probability.
 STAY_STOPPED = 0.0
 _STEPS_S = (-86_400.0, -60.0, 60.0, 3_600.0, 86_400.0)
@@ -208,6 +208,7 @@ class Faults:
 
     async def _step_the_clock(self) -> None:
         self._simulation.clock.step_s += self._random.choice(_STEPS_S)
+        self._simulation.judge.clock_is_stepped()
 
     # The controller
 

@@ -36,6 +36,11 @@ EPOCH_SPREADS_S = 0.0005
 KNOWLEDGE_S = 10.5
 #: Whoever looks at a shard with a silent node may hear so late that it answers again, seconds.
 WAKES_UNSEEN_S = 1.1
+#: A node that ends soon after each start is started no more often within a minute: it comes back
+#: at once twice, then after 5, 10, 20 seconds. Some more, as others may have ended it as well.
+STARTS_MAX, STARTS_WITHIN_S = 9, 60.0
+#: A primary is written down as one within, seconds: the longest absence of a controller, and more.
+KNOWN_S = 1_000.0
 #: Happenings kept for the report of a violation.
 TRACE_MAX = 400
 
@@ -72,6 +77,8 @@ class Judge:
     #: Groups whose nodes may end, because somebody deletes them.
     deleted: set[str] = field(default_factory=set)
     _taken_over_s: dict[str, float] = field(default_factory=dict)
+    #: When processes of a node began of late, by key.
+    _began_s: dict[str, collections.deque[float]] = field(default_factory=dict)
 
     def note(self, text: str) -> None:
         """Remember something that happened."""
@@ -99,6 +106,18 @@ class Judge:
         if len(writers) > 1:
             self.blame(f"law 1: {' and '.join(writers)} can both be written to")
 
+    def begins(self, engine: Engine) -> None:
+        """A process begins; a node that flaps is not started for ever."""
+        recent = collections.deque[float](maxlen=STARTS_MAX)
+        began_s = self._began_s.setdefault(engine.key, recent)
+        if len(began_s) == STARTS_MAX and engine.started_s - began_s[0] < STARTS_WITHIN_S:
+            self.blame(f"{engine.key} is started {STARTS_MAX + 1} times within a minute")
+        began_s.append(engine.started_s)
+
+    def clock_is_stepped(self) -> None:
+        """Whoever remembers ends by the clock may have forgotten them."""
+        self._began_s.clear()
+
     def promoted(self, engine: Engine, others: Iterable[Engine]) -> None:
         """Laws 3 and 4: a command makes a replica the primary of a shard."""
         for other in others:
@@ -115,7 +134,7 @@ class Judge:
     def lost(self, primary: Engine, synced: Iterable[Engine]) -> None:
         """A primary has ended or was demoted; its `synced` replicas must not be forgotten."""
         holders = [(replica, replica.copy) for replica in synced if not replica.is_held]
-        since_s = asyncio.get_running_loop().time()
+        since_s = primary.ended_s = asyncio.get_running_loop().time()
         self._vacant[primary.shard] = _Vacancy(primary, primary.copy, holders, since_s)
 
     def fenced(self, engine: Engine, now_s: float, asked_s: float) -> None:
@@ -154,9 +173,13 @@ class Judge:
         if age_s > KNOWLEDGE_S:
             self.blame(f"law 6: {what} rests on what was true {age_s:.0f} s ago")
 
-    def reigns(self, engine: Engine) -> None:
-        """A node takes the writes of a shard from now on: it must have what must not be lost."""
+    def reigns(self, engine: Engine, *, is_promoted: bool) -> None:
+        """A node takes the writes of a shard from now on: it must have what must not be lost.
+
+        Whoever is promoted was a replica before, and goes before what lies on disk.
+        """
         self.count("primaries")
+        engine.reigns_from_s = asyncio.get_running_loop().time()
         self.note(f"{engine.key} is the primary, with {depth_of(engine.copy)} writes")
         vacancy = self._vacant.pop(engine.shard, None)
         files = self._files.pop(engine.shard, {})
@@ -170,12 +193,14 @@ class Judge:
                     f"law 4: {engine.key} became primary with {depth_of(engine.copy)} writes, "
                     f"while {holder.key} has {depth_of(copy)}"
                 )
-        if not alive:
+        if not alive and not is_promoted:
             self._check_files(engine, vacancy.last, files)
 
     def _check_files(self, engine: Engine, last: Engine, files: dict[str, Copy]) -> None:
         mine = files.get(last.key)
-        if mine is not None and not has_all_of(engine.copy, mine):
+        # Whoever was primary for a moment only may have ended before that was written down.
+        is_known = last.ended_s - last.reigns_from_s > KNOWN_S
+        if is_known and mine is not None and not has_all_of(engine.copy, mine):
             self.blame(
                 f"law 5: {engine.key} became primary with {depth_of(engine.copy)} writes, while "
                 f"the file of the last primary {last.key} has {depth_of(mine)}"
@@ -196,5 +221,6 @@ class Judge:
         """A group is gone."""
         self.deleted.discard(uid)
         self._taken_over_s.pop(uid, None)
+        self._began_s = {k: v for k, v in self._began_s.items() if k.partition(".")[0] != uid}
         self._vacant = {s: v for s, v in self._vacant.items() if s.partition("/")[0] != uid}
         self._files = {s: v for s, v in self._files.items() if s.partition("/")[0] != uid}

@@ -252,6 +252,7 @@ class Simulation:
         reign = self.reign
         if reign is None or reign.is_frozen or self.host.is_silent or self.disk.is_full:
             self._disturbed_s = now_s
+        self._disturbed_s = max(self._disturbed_s, self.host.slow_until_s)
         unserved: dict[str, float] = {}
         for uid in self.records.uids():
             status = self.records.status(uid)
