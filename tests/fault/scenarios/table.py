@@ -48,8 +48,10 @@ class Cell:
         # What strikes while there is no writer yet has to be an end of somebody.
         if operation.is_create and fault.patience_s:
             return False
-        # A server that may open nothing for seconds gives a create up, and says why.
-        if operation.is_create and fault.name == "server-out-of-descriptors":
+        # A server that may open nothing for seconds gives a create up, and says why; so does one
+        # whose build has vanished.
+        is_hopeless = fault.name == "server-out-of-descriptors" or fault.needs is Need.OWN_ENGINE
+        if operation.is_create and is_hopeless:
             return False
         # What is asked of events would be answered by a clock that was stepped.
         if fault.needs is Need.OWN_CLOCK and operation.checks_events:
