@@ -122,7 +122,7 @@ def test_a_stop_saves_the_last_copy_when_the_primary_is_dead(
         assert client.wait(1, 5_000) == 1
     service.engines()["plain-001"].kill()
     if not fails_over:
-        kit.wait_event(service.api, "plain", "does not serve fully")
+        kit.wait_event(service.api, "plain", "Failover from primary node")
     assert service.stop() == 0
     service.start()
     kit.wait_status(service.api, "plain", "available")
