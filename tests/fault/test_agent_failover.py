@@ -105,6 +105,8 @@ def test_only_the_process_that_is_named_is_fenced(tmp_path: Path) -> None:
         await start_serving(agent, launch)
         first = identity_of(await fact_of(agent))
         await refused(agent, FenceNode(key=launch.key, identity=stranger), "is not that of node")
+        woken = FenceNode(key=launch.key, identity=first, unless_it_answers=True)
+        await refused(agent, woken, "answers again")
         with pytest.raises(StaleEpoch):
             await agent.execute(FenceNode(key=launch.key, identity=first), epoch=0)
         assert process.identify(first.pid) == first

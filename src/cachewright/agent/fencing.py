@@ -12,21 +12,23 @@ import logging
 from cachewright.agent import process
 from cachewright.agent.node import Node
 from cachewright.kit.failpoints import passing
-from cachewright.model.facts import ProcessIdentity
+from cachewright.model.commands import FenceNode
 from cachewright.rpc.agent import CommandFailed
 
 _log = logging.getLogger(__name__)
 
 
-async def fence(node: Node, identity: ProcessIdentity) -> None:
-    """End the process `identity` of a node; nothing happens if it has ended, whoever came after.
+async def fence(node: Node, command: FenceNode) -> None:
+    """End the process that the command names; nothing happens if it has ended, whoever came after.
 
     Raises:
-        CommandFailed: that process lives and is not this node's.
+        CommandFailed: that process lives and is not this node's, or it answers again.
         StillAlive: the kernel could not end it yet.
     """
-    running = node.process
+    running, identity = node.process, command.identity
     if running is not None and running.identity == identity:
+        if command.unless_it_answers and node.silence is None:
+            raise CommandFailed(f"node {node.name} answers again")
         _log.warning("event=fenced key=%s pid=%d", node.key, identity.pid)
         passing("agent.before_fence")
         await running.kill()

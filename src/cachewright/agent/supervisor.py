@@ -226,7 +226,7 @@ class LocalAgent:
         try:
             if not node.is_settled and not node.commands.locked():
                 node.find_process()
-            await fencing.fence(node, command.identity)
+            await fencing.fence(node, command)
         except OSError as error:
             raise CommandFailed(f"node {node.name}: {disk.explain(error)}") from error
         except process.StillAlive as error:

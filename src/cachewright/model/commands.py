@@ -168,6 +168,8 @@ class FenceNode(msgspec.Struct, frozen=True, kw_only=True):
 
     key: str
     identity: ProcessIdentity
+    #: Its silence is why: it lives on if it answers by now.
+    unless_it_answers: bool = False
 
 
 class ApplySettings(msgspec.Struct, frozen=True, kw_only=True):

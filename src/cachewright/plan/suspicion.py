@@ -139,7 +139,11 @@ def _fence(group: Group, node_id: str, fact: NodeFact) -> Step | None:
     if not is_overdue(fact.silence):
         return None
     return Step(
-        command=FenceNode(key=node_key(group.spec.uid, node_id), identity=fact.process.identity),
+        command=FenceNode(
+            key=node_key(group.spec.uid, node_id),
+            identity=fact.process.identity,
+            unless_it_answers=True,
+        ),
         reason=f"it does not answer and does not get over it ({_WORDS[fact.silence.cause]})",
         node_id=node_id,
     )

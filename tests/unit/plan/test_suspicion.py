@@ -88,7 +88,9 @@ def test_the_very_process_that_hangs_is_named() -> None:
     (step,) = urgent(one)
     running = process_fact(one.world.engines["demo-001"].life, generation=1)
     assert isinstance(running, Running)
-    assert step.command == FenceNode(key="abcdefgh.demo-001", identity=running.identity)
+    assert step.command == FenceNode(
+        key="abcdefgh.demo-001", identity=running.identity, unless_it_answers=True
+    )
     assert step.reason == (
         "it does not answer and does not get over it (a signal or a debugger has stopped it)"
     )
