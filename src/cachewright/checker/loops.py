@@ -6,6 +6,7 @@ only grow, and an answer's moment is noted last.
 
 from __future__ import annotations
 
+import abc
 import itertools
 import threading
 import time
@@ -25,7 +26,7 @@ _PAUSE_S = 0.005
 _ERROR_CHARS_MAX = 200
 
 
-class Loop(threading.Thread):
+class Loop(threading.Thread, abc.ABC):
     """A thread that ends when `halt` is set; a failure of its own is kept in `failure`."""
 
     def __init__(self, name: str) -> None:
@@ -40,9 +41,9 @@ class Loop(threading.Thread):
         except BaseException as error:  # noqa: BLE001 who stops the thread raises it
             self.failure = error
 
+    @abc.abstractmethod
     def work(self) -> None:
         """Do what this thread is for."""
-        raise NotImplementedError
 
 
 class RequestLoop(Loop):
@@ -100,9 +101,9 @@ class RequestLoop(Loop):
             if client is not None:
                 client.close()
 
+    @abc.abstractmethod
     def ask(self, client: Client, number: int) -> None:
         """Send one request and note its answer."""
-        raise NotImplementedError
 
 
 class Writer(RequestLoop):

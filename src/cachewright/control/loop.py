@@ -52,6 +52,8 @@ _TRIES_BEFORE_START = 3
 _ROUND_AFTER_RESCUE_S = 1.0
 #: A look that straddles a rescue is followed by another one after this time, seconds.
 _LOOK_AFTER_RESCUE_S = 0.01
+#: Looks in a row that a rescue may spoil, one second at least: fifteen shards need half of it.
+_LOOKS_BESIDE_RESCUE_MAX = 100
 #: How often events past their retention are swept out, seconds.
 _SWEEP_EVERY_S = 3600.0
 
@@ -210,14 +212,15 @@ class Controller:
     async def _look(self, group: Group) -> Observed:
         """Look at a group; again, if a rescue came between: there may seem to be two primaries.
 
-        It ends: a rescue that fails pauses for longer than a look takes.
+        A rescue that hangs keeps nobody from being told: the last look counts then.
         """
-        while True:
+        for _ in range(_LOOKS_BESIDE_RESCUE_MAX):
             moment = self._rescue.moment(group.spec.uid)
             observed = await self._observer.observe(group)
             if self._rescue.was_quiet_since(group.spec.uid, moment):
-                return observed
+                break
             await asyncio.sleep(_LOOK_AFTER_RESCUE_S)
+        return observed
 
     async def _record(
         self, group: Group, written: records.Versioned[GroupStatus] | None, plan: Plan
