@@ -16,6 +16,7 @@ import msgspec
 
 from cachewright.model.engines import EngineName
 from cachewright.model.facts import ProcessIdentity
+from cachewright.model.moves import MoveMethod
 from cachewright.model.slots import SlotRanges
 from cachewright.model.status import Role
 
@@ -192,6 +193,63 @@ class TellMembers(msgspec.Struct, frozen=True, kw_only=True):
     members: tuple[Member, ...]
 
 
+class IntroduceNode(msgspec.Struct, frozen=True, kw_only=True):
+    """Cluster mode: make a node and others know each other (`CLUSTER MEET`); only begins it."""
+
+    key: str
+    #: Address and port of each of the others.
+    others: tuple[tuple[str, int], ...]
+
+
+class ForgetNodes(msgspec.Struct, frozen=True, kw_only=True):
+    """Cluster mode: strike nodes that have ended for good off what this node knows."""
+
+    key: str
+    engine_ids: tuple[str, ...]
+
+
+class WeighSlots(msgspec.Struct, frozen=True, kw_only=True):
+    """Find out what the slots of a primary hold, from counts and samples (`NodeFact.weights`)."""
+
+    key: str
+
+
+class MoveSlots(msgspec.Struct, frozen=True, kw_only=True):
+    """Make another primary own these slots with all they hold, while both serve.
+
+    Lasts as long as the move does. Idempotent: slots that are there already are fine, and a move
+    that was cut goes on. After a failure each slot is owned by one of the two; some may be open.
+    It does not keep other commands of the nodes waiting.
+    """
+
+    #: The primary that owns them now.
+    key: str
+    to_key: str
+    to_engine_id: str
+    #: Where the other primary listens.
+    to_address: str
+    to_port: int
+    slots: SlotRanges
+    method: MoveMethod
+    #: Where all other primaries listen: they are told at once who owns what.
+    others: tuple[tuple[str, int], ...] = ()
+    #: `GroupSpec.resharding_generation`: which resharding it is part of.
+    generation: int = 0
+
+
+class CloseSlots(msgspec.Struct, frozen=True, kw_only=True):
+    """Take back moves that were begun and cut: what others hold of these slots comes back.
+
+    Afterwards no slot of `slots` is open on the owner or on any of `others`.
+    """
+
+    #: The primary that owns them.
+    key: str
+    slots: SlotRanges
+    #: Where all other primaries listen.
+    others: tuple[tuple[str, int], ...]
+
+
 class StopNode(msgspec.Struct, frozen=True, kw_only=True):
     """End the process and prove it; `saves`: keep the data for the next start."""
 
@@ -215,6 +273,11 @@ HostCommand = (
     | FenceNode
     | ApplySettings
     | TellMembers
+    | IntroduceNode
+    | ForgetNodes
+    | WeighSlots
+    | MoveSlots
+    | CloseSlots
     | StopNode
     | RemoveNode
 )

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from cachewright.model.moves import Moves
 from cachewright.model.slots import SlotRanges
 from cachewright.model.status import Role
 
@@ -67,8 +68,18 @@ class Stopped(msgspec.Struct, frozen=True, kw_only=True):
 ProcessFact = Absent | Running | Stopped | Unknown
 
 
+class OpenSlot(msgspec.Struct, frozen=True, kw_only=True):
+    """A slot that one node says is on its way from or to another (`[slot->-id]`, `[slot-<-id]`)."""
+
+    slot: int
+    #: The engine id of the other one.
+    peer_id: str
+    #: It comes in; else it goes out.
+    is_import: bool
+
+
 class ClusterFact(msgspec.Struct, frozen=True, kw_only=True):
-    """What one node says of its cluster (`CLUSTER INFO`, its own line of `CLUSTER NODES`)."""
+    """What one node says of its cluster (`CLUSTER INFO`, `CLUSTER NODES`)."""
 
     is_ok: bool
     slots_assigned: int
@@ -76,6 +87,21 @@ class ClusterFact(msgspec.Struct, frozen=True, kw_only=True):
     current_epoch: int
     #: The slots this node itself says it owns; empty on a replica.
     own_slots: SlotRanges
+    #: Engine ids that it knows for good: its own, and all that are not in a handshake.
+    known_ids: frozenset[str] = frozenset()
+    #: Those of them that own a slot, as it sees it.
+    owner_ids: frozenset[str] = frozenset()
+    #: Moves of slots that somebody has begun with this node and not ended.
+    open_slots: tuple[OpenSlot, ...] = ()
+
+
+class SlotWeights(msgspec.Struct, frozen=True, kw_only=True):
+    """What the slots of one primary hold, from counts and samples, as its host weighed them."""
+
+    #: Slot and bytes of each slot that holds something, ascending; the others are empty.
+    by_slot: tuple[tuple[int, int], ...]
+    #: Slots with a key that is too large to be moved.
+    stuck: tuple[int, ...] = ()
 
 
 class EngineFact(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,6 +123,8 @@ class EngineFact(msgspec.Struct, frozen=True, kw_only=True):
     second_offset: int = -1
     offset: int = 0
     used_memory_bytes: int
+    #: Keys in all its databases.
+    keys: int = 0
     #: Addresses it listens on.
     bind: tuple[str, ...]
     cluster: ClusterFact | None = None
@@ -176,6 +204,10 @@ class NodeFact(msgspec.Struct, frozen=True, kw_only=True):
     launched: LaunchFact | None = None
     #: Why a planned restart could not keep what the run before held; empty when it could.
     cold_start_reason: str = ""
+    #: What its slots hold, if this process was asked to be weighed.
+    weights: SlotWeights | None = None
+    #: Cluster mode: what a process that has ended owned by its own word; `None` where it left none.
+    last_slots: SlotRanges | None = None
 
 
 NO_NODE = NodeFact(process=Absent(), engine=Unknown(reason="not started"))
@@ -195,6 +227,8 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
     obstacle: str = ""
     #: It has failed so often that a create is given up.
     is_hopeless: bool = False
+    #: Slots on their way.
+    moves: Moves = Moves()
 
     def of(self, node_id: str) -> NodeFact:
         """Return what is known of a node."""

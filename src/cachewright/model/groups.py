@@ -65,9 +65,12 @@ class ShardSpec:
     """One shard (the API says node group). The first node is the primary of a fresh shard."""
 
     shard_id: str
-    #: Empty where cluster mode is disabled.
+    #: What a fresh group begins with; who owns what since is `GroupStatus.owned`. Empty where
+    #: cluster mode is disabled, and of shards that were added later.
     slots: SlotRanges
     nodes: tuple[NodeSpec, ...]
+    #: Its slots shall move to the others; when it holds nothing any more, it goes.
+    is_leaving: bool = False
 
     def __post_init__(self) -> None:
         if not self.nodes:
@@ -100,7 +103,10 @@ class PendingChanges:
     #: Memcached: the nodes to remove.
     node_ids_to_remove: tuple[str, ...] = ()
     parameter_group: str | None = None
+    #: Both or none, of groups; of Memcached, the version alone.
+    engine: EngineName | None = None
     engine_version: str | None = None
+    node_type: str | None = None
     #: Who shall become the primary.
     primary_node_id: str | None = None
 
@@ -145,6 +151,8 @@ class GroupSpec:
     generation: int = 1
     #: The one that last turned automatic failover on or off, 0 where none did.
     failover_generation: int = 0
+    #: The one that last asked for slots to be spread anew over the shards, 0 where none did.
+    resharding_generation: int = 0
     deletion: Deletion | None = None
 
     def __post_init__(self) -> None:

@@ -9,6 +9,8 @@ import datetime
 import enum
 from dataclasses import dataclass
 
+from cachewright.model.slots import SlotRanges
+
 
 class GroupState(enum.Enum):
     """The states of a replication group, by the words of the API."""
@@ -88,6 +90,35 @@ class NodeStatus:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ShardSlots:
+    """Slots of one shard."""
+
+    shard_id: str
+    slots: SlotRanges
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Resharding:
+    """How far the slots have got that shall be spread anew.
+
+    Where they shall go is written down once it is decided: what they hold goes on changing, and
+    whoever decides anew would never be done.
+    """
+
+    #: `GroupSpec.resharding_generation` that it answers.
+    generation: int
+    #: Who shall own what; empty until that is decided.
+    target: tuple[ShardSlots, ...] = ()
+    #: Slots that had another owner when that was decided.
+    slots_to_move: int = 0
+    #: How much has been done, 0 to 100; it never falls.
+    progress_percent: float = 0.0
+    is_over: bool = False
+    #: Why it ended before everything was done; empty where it did not.
+    failure: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class GroupStatus:
     """A group as it was last seen."""
 
@@ -103,6 +134,10 @@ class GroupStatus:
     changing_from: int | None = None
     #: It does not serve fully, and not because of what somebody asked for: people were told.
     is_broken: bool = False
+    #: Cluster mode: who owned what when that was last seen.
+    owned: tuple[ShardSlots, ...] = ()
+    #: The last resharding, also when it is over; `None` where there was none.
+    resharding: Resharding | None = None
 
     @property
     def is_changing(self) -> bool:

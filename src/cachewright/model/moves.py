@@ -1,0 +1,51 @@
+"""How do slots get from one primary to another, and what is under way of it?
+
+Values only. What shall be moved is decided in `plan`, and done by the host of the node that gives.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+
+import msgspec
+
+from cachewright.model.slots import SlotRanges
+
+#: Keys that take more than this are not moved, and their slots stay (ElastiCache user guide).
+LARGEST_KEY_BYTES = 256 * 1024 * 1024
+
+
+class MoveMethod(enum.Enum):
+    """Who does the moving."""
+
+    #: The engines, whole slots at once (`CLUSTER MIGRATESLOTS`, Valkey 9.0).
+    ATOMIC = "atomic"
+    #: The host, key by key (`MIGRATE`).
+    COPY = "copy"
+
+
+class Moving(msgspec.Struct, frozen=True, kw_only=True):
+    """A move that goes on."""
+
+    #: The primaries, by node ids.
+    from_id: str
+    to_id: str
+    slots: SlotRanges
+
+
+class Moves(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of the moves of one group, as the control plane that asked for them knows it.
+
+    It forgets all of it when it ends itself, and when another resharding begins.
+    """
+
+    running: tuple[Moving, ...] = ()
+    #: Failures in a row of each method, since the last move that worked.
+    failures: Mapping[MoveMethod, int] = msgspec.field(default_factory=dict)
+    #: Why the last one failed, for people; empty while none has.
+    last_failure: str = ""
+
+    def failures_of(self, method: MoveMethod) -> int:
+        """Return how often a method has failed in a row."""
+        return self.failures.get(method, 0)
