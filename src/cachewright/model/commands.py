@@ -209,9 +209,14 @@ class ForgetNodes(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WeighSlots(msgspec.Struct, frozen=True, kw_only=True):
-    """Find out what the slots of a primary hold, from counts and samples (`NodeFact.weights`)."""
+    """Find out what the slots of a primary hold, from counts and samples (`NodeFact.weights`).
+
+    Lasts as long as it takes, and does not keep other commands of the node waiting.
+    """
 
     key: str
+    #: `GroupSpec.resharding_generation`: older weights do not count.
+    generation: int
 
 
 class MoveSlots(msgspec.Struct, frozen=True, kw_only=True):

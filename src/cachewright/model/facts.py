@@ -98,6 +98,8 @@ class ClusterFact(msgspec.Struct, frozen=True, kw_only=True):
 class SlotWeights(msgspec.Struct, frozen=True, kw_only=True):
     """What the slots of one primary hold, from counts and samples, as its host weighed them."""
 
+    #: What they were weighed for: `WeighSlots.generation`.
+    generation: int
     #: Slot and bytes of each slot that holds something, ascending; the others are empty.
     by_slot: tuple[tuple[int, int], ...]
     #: Slots with a key that is too large to be moved.
