@@ -12,6 +12,7 @@ import dataclasses
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from cachewright.control.errands import Errands
 from cachewright.control.installs import Installs
 from cachewright.kit import ids
 from cachewright.kit.clock import Clock
@@ -20,18 +21,22 @@ from cachewright.kit.tasks import Supervised
 from cachewright.model.arns import Arns
 from cachewright.model.commands import (
     ChangeMembership,
+    CloseSlots,
     Command,
     ForgetGroup,
     InstallBuild,
+    MoveSlots,
     PlaceGroup,
     ReleaseGroup,
     ReleaseNodes,
     StartNode,
     Step,
     StopNode,
+    WeighSlots,
 )
 from cachewright.model.errors import Terminal
 from cachewright.model.groups import Endpoints, Group, GroupKind, Membership
+from cachewright.model.moves import Moves
 from cachewright.plan import events, placement
 from cachewright.rpc.agent import Agent, CommandFailed
 from cachewright.store import records
@@ -82,10 +87,21 @@ class Executor:
         self._epoch = epoch
         self._starts = asyncio.Semaphore(STARTS_AT_ONCE)
         self._installs: Installs | None = None
+        self._errands: Errands | None = None
 
     def begin(self, tasks: Supervised, wake: Callable[[str], None]) -> None:
         """Allow work that outlives a step, as a task of `tasks`; its end wakes who waits."""
         self._installs = Installs(self._agent, tasks, wake)
+        self._errands = Errands(self._agent, tasks, wake, epoch=self._epoch)
+
+    def moves(self, uid: str) -> Moves:
+        """Return which slots of a group are on their way."""
+        return self._errands.moves(uid) if self._errands is not None else Moves()
+
+    def forget(self, uid: str) -> None:
+        """A group is gone."""
+        if self._errands is not None:
+            self._errands.forget(uid)
 
     async def execute(
         self, group: Group, steps: tuple[Step, ...], *, known_at_s: float
@@ -117,6 +133,28 @@ class Executor:
 
     async def _carry_out(self, group: Group, command: Command) -> None:
         match command:
+            case PlaceGroup() | ForgetGroup() | ReleaseGroup() | ReleaseNodes():
+                await self._change_places(group, command)
+            case ChangeMembership():
+                await self._change_membership(group, command)
+            case InstallBuild():
+                if self._installs is None:
+                    raise CommandFailed("nothing is installed before the loop runs")
+                self._installs.ask(command, group.spec.uid)
+            case MoveSlots() | CloseSlots() | WeighSlots():
+                if self._errands is None:
+                    raise CommandFailed("no slots are moved before the loop runs")
+                self._errands.ask(command, group.spec.uid)
+            case StartNode():
+                async with self._starts:
+                    await self._agent.execute(command, epoch=self._epoch)
+            case _:
+                await self._agent.execute(command, epoch=self._epoch)
+
+    async def _change_places(
+        self, group: Group, command: PlaceGroup | ForgetGroup | ReleaseGroup | ReleaseNodes
+    ) -> None:
+        match command:
             case PlaceGroup():
                 await self._place(group, command)
             case ForgetGroup():
@@ -125,17 +163,6 @@ class Executor:
                 await self._release(group, command)
             case ReleaseNodes():
                 await self._release_nodes(group, command)
-            case ChangeMembership():
-                await self._change_membership(group, command)
-            case InstallBuild():
-                if self._installs is None:
-                    raise CommandFailed("nothing is installed before the loop runs")
-                self._installs.ask(command, group.spec.uid)
-            case StartNode():
-                async with self._starts:
-                    await self._agent.execute(command, epoch=self._epoch)
-            case _:
-                await self._agent.execute(command, epoch=self._epoch)
 
     async def _place(self, group: Group, command: PlaceGroup) -> None:
         spec = group.spec

@@ -13,6 +13,8 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import msgspec
+
 from cachewright.control import rescue
 from cachewright.control.execute import Executor, Failure
 from cachewright.control.observe import Observer
@@ -216,7 +218,9 @@ class Controller:
         """
         for _ in range(_LOOKS_BESIDE_RESCUE_MAX):
             moment = self._rescue.moment(group.spec.uid)
-            observed = await self._observer.observe(group)
+            moves = self._executor.moves(group.spec.uid)  # before the look: what ends then is seen
+            seen = await self._observer.observe(group)
+            observed = msgspec.structs.replace(seen, moves=moves)
             if self._rescue.was_quiet_since(group.spec.uid, moment):
                 break
             await asyncio.sleep(_LOOK_AFTER_RESCUE_S)
@@ -289,6 +293,7 @@ class Controller:
 
     def _forget(self, uid: str) -> None:
         self._observer.forget(uid)
+        self._executor.forget(uid)
         self._rescue.forget(uid)
         self._failures.pop(uid, None)
         self._last_steps.pop(uid, None)

@@ -26,6 +26,11 @@ def node_key(uid: str, node_id: str) -> str:
     return f"{uid}.{node_id}"
 
 
+def node_id_of(key: str) -> str:
+    """Return the node id out of what `node_key` made."""
+    return key.partition(".")[2]
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Peer:
     """One member of the engine's cluster, as it is written into `nodes.conf`."""
