@@ -182,6 +182,7 @@ def _text(sample: Sample, share: float = 0.5, *, signed: bool = False) -> str:
     def one(value: float) -> str:
         digits = 0 if abs(value) >= 100 else 1 if abs(value) >= 20 else 2
         digits = 4 if 0 < abs(value) < 0.1 else digits
+        digits = 3 if sample.unit == "%" and 99 <= value < 100 else digits  # nines are counted
         return f"{value:{'+' if signed else ''},.{digits}f}"
 
     if share != 0.5:

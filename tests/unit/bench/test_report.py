@@ -63,6 +63,18 @@ def test_the_median_decides() -> None:
     assert not _figure("k", 1.0, 100.0, 100.0).is_met()
 
 
+def test_percents_just_below_the_whole_keep_their_nines() -> None:
+    figure = Figure(
+        key="k",
+        what="w",
+        ours=sample("%", (99.967, 99.969)),
+        baseline=None,
+        comparison=Comparison.ALONE,
+        target=Target(bound=99.9, is_minimum=True, share=0.0),
+    )
+    assert report.cells(figure)[1] == "p50 99.968, worst 99.967 %, n = 2"
+
+
 def test_rounds_that_scatter_around_the_target_are_within_noise() -> None:
     scattered = _figure("k", *([1.9] * 6 + [2.1] * 4))
     assert scattered.is_met()
