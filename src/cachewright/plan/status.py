@@ -133,7 +133,7 @@ def _life_of(seen: Seen, view: ShardView, node_id: str) -> NodeStatus:
     return NodeStatus(
         node_id=node_id,
         state=state,
-        role=_role_of(before, view, node_id, engine),
+        role=_role_of(seen, view, node_id, engine),
         engine_version=engine.version,
         has_copy=not engine.is_held,
         has_saved_data=fact.has_saved_data,
@@ -141,18 +141,25 @@ def _life_of(seen: Seen, view: ShardView, node_id: str) -> NodeStatus:
     )
 
 
-def _role_of(
-    before: NodeStatus | None, view: ShardView, node_id: str, engine: EngineFact
-) -> Role | None:
+def _role_of(seen: Seen, view: ShardView, node_id: str, engine: EngineFact) -> Role | None:
     """Return the role of an engine that answers.
 
-    Whoever starts is held and a primary in its own eyes, until it follows: beside another one
-    that serves it is not what it says.
+    Whoever starts is held and a primary in its own eyes, until it follows or is admitted: beside
+    another one that serves, or was the primary until now, it is not what it says.
     """
-    is_beside = view.phase is Phase.SERVING and view.primary_id != node_id
-    if not (engine.is_held and engine.role is Role.PRIMARY and is_beside):
+    if engine.role is not Role.PRIMARY or not engine.is_held:
+        return engine.role
+    before = seen.previous.of(node_id) if seen.previous else None
+    others = [node.node_id for node in view.shard.nodes if node.node_id != node_id]
+    is_beside = view.phase is Phase.SERVING and view.primary_id in others
+    if not is_beside and not any(_was_primary(seen.previous, other) for other in others):
         return engine.role
     return None if before is None or before.role is Role.PRIMARY else before.role
+
+
+def _was_primary(previous: GroupStatus | None, node_id: str) -> bool:
+    before = previous.of(node_id) if previous else None
+    return before is not None and before.role is Role.PRIMARY
 
 
 def _has_handed_over(before: NodeStatus, engine: EngineFact) -> bool:

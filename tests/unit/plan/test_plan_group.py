@@ -401,6 +401,26 @@ def test_who_starts_beside_a_primary_is_never_called_one(victim: str) -> None:
     assert held_beside
 
 
+def test_who_starts_in_the_place_of_a_primary_is_called_one_once_it_serves() -> None:
+    """All nodes end, and the one that comes back first has not been the primary."""
+    world, status = settled(make_group(shards=1, replicas=1, cluster_enabled=False))
+    for node_id in ("demo-001", "demo-002"):
+        world.kill(node_id)
+    world.engines["demo-002"].saved = frozenset({1})
+    told: list[str] = []
+    for _ in range(8):
+        plan = look(world, status)
+        status = plan.status
+        told += [event.message for event in plan.events if "Failover" in event.message]
+        assert sum(node.role is Role.PRIMARY for node in status.nodes) <= 1
+        for step in plan.steps:
+            world.execute(step.command)
+        world.tick()
+    assert [n.role for n in status.nodes] == [Role.REPLICA, Role.PRIMARY]
+    text = "Failover from primary node demo-001 to replica node demo-002 completed"
+    assert told == [text, text]
+
+
 def test_endpoints_move_in_two_rounds() -> None:
     world, status = settled(make_group(shards=1, replicas=1, cluster_enabled=False))
     world.kill("demo-002")
