@@ -105,6 +105,13 @@ class NodeFolder:
         files.write_private(fresh, content)
         fresh.replace(self.path / name)
 
+    def content(self, name: str) -> bytes | None:
+        """Return what is in a file; `None` where it cannot be read."""
+        try:
+            return (self.path / name).read_bytes()
+        except OSError:
+            return None
+
     def make(self) -> None:
         """Create the folder where it is missing."""
         if self.path.is_symlink():

@@ -22,6 +22,7 @@ from cachewright.agent.items import ItemsFolder
 from cachewright.agent.machine import Event, State
 from cachewright.agent.saved import SavedData
 from cachewright.engines.adapter import (
+    ClusterMember,
     Connection,
     EngineAdapter,
     EngineRefused,
@@ -40,10 +41,12 @@ from cachewright.model.facts import (
     ProcessIdentity,
     Running,
     Silence,
+    SlotWeights,
     Stopped,
     TerminationProof,
     Unknown,
 )
+from cachewright.model.slots import SlotRanges
 from cachewright.rpc.agent import CommandFailed
 
 _log = logging.getLogger(__name__)
@@ -68,6 +71,8 @@ class Node:
         self.process: process.Process | None = None
         #: Last lines of the log of a process that has ended.
         self.log_tail: tuple[str, ...] = ()
+        #: What its slots hold, since its process was asked to be weighed.
+        self.weights: SlotWeights | None = None
         #: How long its process has not answered; written by its pulse.
         self.silence: Silence | None = None
         #: Commands of one node are carried out one after the other.
@@ -76,6 +81,8 @@ class Node:
         #: What its engine said at the last look.
         self._last_engine: EngineFact | Unknown = _NOT_ASKED
         self._proof: TerminationProof | None = None
+        #: What its last process owned, once that has ended.
+        self._last_slots: SlotRanges | None = None
         self._is_invisible = False
         self._admin: Connection | None = None
         self._connecting = asyncio.Lock()
@@ -104,6 +111,14 @@ class Node:
         if roles is None:
             raise CommandFailed(f"node {self.name} has no role")
         return roles
+
+    @property
+    def cluster(self) -> ClusterMember[Any]:
+        """How it comes to know others, and forgets them."""
+        cluster = self.adapter.cluster
+        if cluster is None:
+            raise CommandFailed(f"node {self.name} is in no cluster")
+        return cluster
 
     @property
     def saved(self) -> SavedData | None:
@@ -169,6 +184,8 @@ class Node:
             failure=self.record.failure,
             launched=self._launched(),
             cold_start_reason=self.record.cold_start_reason,
+            weights=self.weights,
+            last_slots=self._last_slots,
         )
 
     async def observe_engine(self) -> EngineFact | Unknown:
@@ -257,7 +274,9 @@ class Node:
         self.process = found
         self._last_engine = _NOT_ASKED
         self._proof = None
+        self._last_slots = None
         self._is_invisible = False
+        self.weights = None
         self.log_tail = ()
         found.watch(self._take_end)
 
@@ -296,6 +315,7 @@ class Node:
         self._forget_plan()
         self.record = dataclasses.replace(self.record, state=State.STOPPED)
         self.log_tail = self._read_log()
+        self._last_slots = self._read_last_slots()
 
     def _attach_found(self, found: process.Process) -> None:
         state = self.record.state
@@ -307,11 +327,13 @@ class Node:
     def _take_end(self, proof: TerminationProof) -> None:
         self.process = None
         self.silence = None
+        self.weights = None
         self._proof = proof
         self.hang_up()
         self._forget_plan()
         self.advance(Event.EXITED)
         self.log_tail = self._read_log()
+        self._last_slots = self._read_last_slots()
         _log.info("event=engine_ended key=%s exit_code=%s", self.key, proof.exit_code)
         self._on_exit(self.key)
 
@@ -326,6 +348,12 @@ class Node:
             return ()
         secrets = (launch.admin_password, launch.replication_password)
         return self.folder.log_tail(self.adapter.log_name, secrets)
+
+    def _read_last_slots(self) -> SlotRanges | None:
+        launch = self.record.launch
+        cluster = self.adapter.cluster if launch is not None and launch.peers else None
+        content = self.folder.content(cluster.map_name) if cluster is not None else None
+        return cluster.own_slots(content) if cluster is not None and content is not None else None
 
     def _launched(self) -> LaunchFact | None:
         launch = self.record.launch

@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from cachewright.agent import (
-    append_only,
     disk,
     fencing,
     folder,
@@ -25,6 +23,7 @@ from cachewright.agent import (
     process,
     promoting,
     pulse,
+    serving,
     settings,
     starting,
     stopping,
@@ -45,8 +44,10 @@ from cachewright.model.commands import (
     BindNode,
     FenceNode,
     FollowPrimary,
+    ForgetNodes,
     HandOver,
     HostCommand,
+    IntroduceNode,
     PromoteNode,
     RemoveNode,
     StartNode,
@@ -55,8 +56,7 @@ from cachewright.model.commands import (
 )
 from cachewright.model.engines import EngineName
 from cachewright.model.errors import Terminal
-from cachewright.model.facts import NO_NODE, EngineFact, NodeFact, Unknown
-from cachewright.model.status import Role
+from cachewright.model.facts import NO_NODE, EngineFact, NodeFact
 from cachewright.rpc.agent import CommandFailed, EngineOffer, StaleEpoch
 
 _log = logging.getLogger(__name__)
@@ -281,20 +281,11 @@ class LocalAgent:
                 await stopping.stop(node, saves=command.saves, now=self._clock.now())
             case RemoveNode():
                 await stopping.remove(node)
-            case AdmitNode():
-                await _admit(node, command)
-            case BindNode():
-                _require_running(node)
-                await node.adapter.bind(await node.admin(), command.bind)
             case PromoteNode():
-                _require_running(node)
+                serving.require_running(node)
                 await promoting.promote(node, command, self._node_at(command.over))
-            case FollowPrimary():
-                await _follow(node, command)
-            case ApplySettings():
-                await settings.apply(node, command)
-            case TellMembers():
-                await telling.tell(node, command)
+            case _:
+                await _tell(node, command)
 
     # The host
 
@@ -318,43 +309,23 @@ class LocalAgent:
             return 0
 
 
-async def _admit(node: Node, command: AdmitNode) -> None:
-    """Let clients in, after the snapshot that was loaded can never be loaded again."""
-    _require_running(node)
-    fact = await node.observe_engine()
-    if isinstance(fact, Unknown):
-        raise CommandFailed(f"node {node.name} cannot be admitted: {fact.reason}")
-    if fact.is_loading:
-        raise CommandFailed(f"node {node.name} is still loading its data")
-    await _use_up_saved(node)
-    if append_only.keeps(node.launch) and not node.record.had_copy:
-        node.write(dataclasses.replace(node.record, had_copy=True))  # from now on its file counts
-    await node.adapter.admit(await node.admin(), command.bind)
-
-
-async def _follow(node: Node, command: FollowPrimary) -> None:
-    """Replicate from a primary; what this node had saved is then of the past.
-
-    Whatever the order was made on: a primary that serves never throws its data away.
-    """
-    _require_running(node)
-    fact = await node.observe_engine()
-    if isinstance(fact, Unknown):
-        raise CommandFailed(f"node {node.name} cannot be told to follow: {fact.reason}")
-    if fact.role is Role.PRIMARY and not fact.is_held:
-        raise CommandFailed(f"node {node.name} serves as a primary and follows nobody")
-    await _use_up_saved(node)
-    await node.adapter.follow(await node.admin(), command.address, command.port)
-
-
-async def _use_up_saved(node: Node) -> None:
-    if node.saved is not None:
-        await asyncio.to_thread(node.saved.discard)  # a large file takes its time
-
-
-def _require_running(node: Node) -> None:
-    if node.process is None:
-        raise CommandFailed(f"node {node.name} does not run")
+async def _tell(node: Node, command: HostCommand) -> None:
+    """Carry out what concerns one node that runs."""
+    match command:
+        case AdmitNode():
+            await serving.admit(node, command)
+        case BindNode():
+            await serving.bind(node, command)
+        case FollowPrimary():
+            await serving.follow(node, command)
+        case ApplySettings():
+            await settings.apply(node, command)
+        case TellMembers():
+            await telling.tell(node, command)
+        case IntroduceNode():
+            await serving.introduce(node, command)
+        case ForgetNodes():
+            await serving.forget(node, command)
 
 
 def _read_offers(catalogue: Catalogue) -> tuple[EngineOffer, ...]:

@@ -19,6 +19,7 @@ from typing import Any, Protocol, TypeVar
 
 from cachewright.engines.discovery import DiscoveryAdapter
 from cachewright.engines.home import (
+    ClusterMember,
     Home,
     ItemKeeper,
     PingAnswer,
@@ -44,6 +45,7 @@ from cachewright.model.facts import EngineFact, RefusedSetting
 
 __all__ = [
     "AdminConnection",
+    "ClusterMember",
     "Connection",
     "EngineAdapter",
     "EngineClosed",
@@ -90,6 +92,10 @@ class EngineAdapter(Protocol[Admin]):
     @property
     def roles(self) -> RoleChanger[Admin] | None:
         """How its role changes hands; `None` where there are none."""
+
+    @property
+    def cluster(self) -> ClusterMember[Admin] | None:
+        """How it joins others; `None` where engines know nothing of each other."""
 
     @property
     def pinger(self) -> Pinger[Admin] | None:

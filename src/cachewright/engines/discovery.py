@@ -105,6 +105,7 @@ class DiscoveryAdapter:
     snapshot_name = "discovery.snapshot"
     items = None
     roles = None
+    cluster = None
     #: Nobody takes over from it, so it is only looked at.
     pinger = None
 

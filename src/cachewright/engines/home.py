@@ -2,7 +2,8 @@
 
 `Home` is what an agent gives a process. `ItemKeeper` is for engines that can hand the items in
 their memory to the process that comes after them, through a file in memory; `RoleChanger` for
-those that replicate, `Pinger` for those whose silence means something. An engine that cannot do it
+those that replicate, `ClusterMember` for those that know each other, `Pinger` for those whose
+silence means something. An engine that cannot do it
 has none.
 """
 
@@ -17,6 +18,7 @@ from typing import Protocol, TypeVar
 
 from cachewright.model.builds import Build
 from cachewright.model.commands import Launch
+from cachewright.model.slots import SlotRanges
 from cachewright.model.status import Role
 
 #: In the folder of a node that speaks TLS: its certificate, the key of that, and who signed it.
@@ -104,6 +106,22 @@ class RoleChanger(Protocol[Admin_contra]):
 
     async def close_clients(self, admin: Admin_contra) -> None:
         """Close the connections of clients that send commands; subscribers stay."""
+
+
+class ClusterMember(Protocol[Admin_contra]):
+    """How a member of a cluster comes to know others, and forgets them."""
+
+    #: The file in the node's folder in which the engine keeps what it knows of the cluster.
+    map_name: str
+
+    def own_slots(self, content: bytes) -> SlotRanges | None:
+        """Return what the writer of `map_name` owned by its own word; `None` if it says nothing."""
+
+    async def introduce(self, admin: Admin_contra, others: Sequence[tuple[str, int]]) -> None:
+        """Meet the nodes at these addresses and ports; only begins it."""
+
+    async def forget(self, admin: Admin_contra, engine_ids: Sequence[str]) -> None:
+        """Strike nodes off; who is not known is forgotten already."""
 
 
 class PingAnswer(enum.Enum):

@@ -32,6 +32,7 @@ class MemcachedAdapter:
     snapshot_name = "engine.snapshot"
     items = MemcachedItems()
     roles = None
+    cluster = None
     #: Nobody takes over from it, so it is only looked at.
     pinger = None
 

@@ -53,19 +53,27 @@ def render_nodes_conf(launch: Launch) -> bytes:
     return "".join(lines).encode("ascii")
 
 
-def parse_own_slots(cluster_nodes: bytes) -> SlotRanges:
-    """Return the slots of the answering node out of a reply to `CLUSTER NODES`.
+def own_line(cluster_nodes: bytes) -> bytes:
+    """Return the line of the answering node out of a reply to `CLUSTER NODES`, or of its file.
 
-    Looks at that one line only: a reply can have 500 of them. Slots that are being imported or
-    migrated (in brackets) are owned by their present owner and not counted here. A range that is
-    named twice counts once: Valkey 8.0 and 8.1 repeat it after somebody asked for CLUSTER SHARDS.
+    Searched, not parsed: there can be 500 others. Empty where there is none.
     """
     flags = cluster_nodes.find(_MYSELF)
     if flags < 0:
-        return ()
+        return b""
     start = cluster_nodes.rfind(b"\n", 0, flags) + 1
     end = cluster_nodes.find(b"\n", flags)
-    line = cluster_nodes[start : end if end >= 0 else len(cluster_nodes)].decode()
+    return cluster_nodes[start : end if end >= 0 else len(cluster_nodes)]
+
+
+def parse_own_slots(cluster_nodes: bytes) -> SlotRanges:
+    """Return the slots of the answering node out of a reply to `CLUSTER NODES`, or of its file.
+
+    Slots that are being imported or migrated (in brackets) are owned by their present owner and
+    not counted here. A range that is named twice counts once: Valkey 8.0 and 8.1 repeat it after
+    somebody asked for CLUSTER SHARDS.
+    """
+    line = own_line(cluster_nodes).decode()
     return merge(frozenset(_owned(line.split()[_FIELDS_BEFORE_SLOTS:])))
 
 

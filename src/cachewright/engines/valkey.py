@@ -6,12 +6,14 @@ start from (`render`, `acl`). Decides nothing, keeps no state.
 
 from __future__ import annotations
 
+import re
 import ssl
 from collections.abc import Mapping
 
-from cachewright.engines import acl, nodes_conf, render, replica_writes, resp
+from cachewright.engines import acl, cluster_view, render, replica_writes, resp
 from cachewright.engines.home import Home
 from cachewright.engines.text import check_address, check_port
+from cachewright.engines.valkey_cluster import ValkeyCluster
 from cachewright.engines.valkey_pulse import ValkeyPinger
 from cachewright.engines.valkey_roles import ValkeyRoles
 from cachewright.model import errors
@@ -25,6 +27,8 @@ from cachewright.model.status import Role
 _OFF = b"off"
 #: What an engine says while it reads a snapshot; `INFO` works then, `CLUSTER` does not.
 _LOADING = "LOADING"
+#: One line a database that holds keys.
+_KEYS = re.compile(rb"^db[0-9]+:keys=([0-9]+)", re.MULTILINE)
 
 
 class ValkeyAdapter:
@@ -35,6 +39,7 @@ class ValkeyAdapter:
     items = None
     roles = ValkeyRoles()
     pinger = ValkeyPinger()
+    cluster = ValkeyCluster()
 
     def files(self, launch: Launch) -> dict[str, bytes]:
         """Return configuration, users and (in cluster mode) the cluster's nodes."""
@@ -211,7 +216,7 @@ async def _reply_of(admin: resp.AdminConnection, *words: str) -> resp.Reply:
 
 
 _QUESTIONS: tuple[tuple[str, ...], ...] = (
-    ("INFO", "server", "memory", "persistence", "replication"),
+    ("INFO", "server", "memory", "persistence", "replication", "keyspace"),
     ("ACL", "GETUSER", acl.PUBLIC_USER),
     ("ACL", "GETUSER", acl.REPLICATION_USER),
     ("CONFIG", "GET", "bind"),
@@ -239,6 +244,7 @@ def _parse_fact(
         # On a replica: what it has applied, not what it has received.
         offset=_number(info, b"slave_repl_offset" if is_replica else b"master_repl_offset"),
         used_memory_bytes=_number(info, b"used_memory"),
+        keys=sum(map(int, _KEYS.findall(info))),
         bind=bind,
         cluster=cluster,
     )
@@ -257,12 +263,16 @@ def _parse_cluster(info: resp.Reply, nodes: resp.Reply) -> ClusterFact | None:
                 return None
             raise reply
     said = _bytes(info)
+    view = cluster_view.parse_view(_bytes(nodes))
     return ClusterFact(
         is_ok=_field(said, b"cluster_state") == b"ok",
         slots_assigned=_number(said, b"cluster_slots_assigned"),
         known_nodes=_number(said, b"cluster_known_nodes"),
         current_epoch=_number(said, b"cluster_current_epoch"),
-        own_slots=nodes_conf.parse_own_slots(_bytes(nodes)),
+        own_slots=view.own_slots,
+        known_ids=view.known_ids,
+        owner_ids=view.owner_ids,
+        open_slots=view.open_slots,
     )
 
 

@@ -1,0 +1,66 @@
+"""What does one node say of its cluster? Reads `CLUSTER NODES`.
+
+A reply has a line for each node, up to 500, and every node is asked at every look: so lines are
+cut, not parsed, and views that are equal share one set of ids. Only the answering node's own line
+is read in full.
+
+Source: cluster-nodes of the engines' documentation; Redis 7.0, Valkey 8.0, 8.1, 9.1.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from dataclasses import dataclass
+
+from cachewright.engines.nodes_conf import own_line, parse_own_slots
+from cachewright.model.facts import OpenSlot
+from cachewright.model.slots import SlotRanges
+
+_ID_LENGTH = 40
+#: Of a node that was met and has not said who it is: its id is made up for the time being.
+_HANDSHAKE = "handshake"
+_FLAGS_FIELD = 2
+#: The state of the link is the last word of a node without slots: `connected`, `disconnected`.
+_LINK_STATE = "connected"
+_OPEN_SLOT = re.compile(rb"\[([0-9]{1,5})-([<>])-([0-9a-f]{40})\]")
+#: How many different sets of ids are kept for sharing: a few for each cluster of the host.
+_SETS_SHARED = 256
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class View:
+    """The fields of `ClusterFact` that are read from `CLUSTER NODES`."""
+
+    own_slots: SlotRanges
+    known_ids: frozenset[str]
+    owner_ids: frozenset[str]
+    open_slots: tuple[OpenSlot, ...]
+
+
+def parse_view(cluster_nodes: bytes) -> View:
+    """Return what the answering node knows of itself and the others."""
+    text = cluster_nodes.decode("ascii")
+    lines = text.splitlines()
+    if _HANDSHAKE in text:
+        lines = [line for line in lines if _HANDSHAKE not in line.split(" ", 3)[_FLAGS_FIELD]]
+    own_slots = parse_own_slots(cluster_nodes)
+    mine = own_line(cluster_nodes)
+    owners = {line[:_ID_LENGTH] for line in lines if not line.endswith(_LINK_STATE)}
+    if not own_slots:
+        owners.discard(mine[:_ID_LENGTH].decode("ascii"))  # its line may end with open slots
+    return View(
+        own_slots=own_slots,
+        known_ids=_shared(frozenset([line[:_ID_LENGTH] for line in lines])),
+        owner_ids=_shared(frozenset(owners)),
+        open_slots=tuple(
+            OpenSlot(slot=int(slot), peer_id=peer_id.decode("ascii"), is_import=way == b"<")
+            for slot, way, peer_id in _OPEN_SLOT.findall(mine)
+        ),
+    )
+
+
+@functools.lru_cache(maxsize=_SETS_SHARED)
+def _shared(ids: frozenset[str]) -> frozenset[str]:
+    """Return the same object for equal sets: all nodes of a cluster name the same ids."""
+    return ids

@@ -1,0 +1,63 @@
+"""How do the members of a Valkey or Redis cluster come to know each other, and forget who left?
+
+Single acts in the engines' words. Each is of one node: what it is told, the others are not, except
+through the engines' own gossip.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cachewright.engines import nodes_conf, render, resp
+from cachewright.engines.text import check_address, check_port
+from cachewright.model.slots import SlotRanges
+
+_UNKNOWN_NODE = "ERR Unknown node"
+
+
+class ValkeyCluster:
+    """Membership of a cluster, for all versions of Valkey and Redis."""
+
+    map_name = render.NODES_NAME
+
+    def own_slots(self, content: bytes) -> SlotRanges | None:
+        """Return what the writer of `map_name` owned by its own word; `None` if it says nothing."""
+        if not nodes_conf.own_line(content):
+            return None
+        try:
+            return nodes_conf.parse_own_slots(content)
+        except ValueError:
+            return None
+
+    async def introduce(
+        self, admin: resp.AdminConnection, others: Sequence[tuple[str, int]]
+    ) -> None:
+        """Meet the nodes at these addresses and ports; whoever is known already stays so."""
+        await _all(
+            admin,
+            [
+                (
+                    "CLUSTER",
+                    "MEET",
+                    check_address("address", address),
+                    check_port("port", port),
+                    nodes_conf.bus_port(port),
+                )
+                for address, port in others
+            ],
+        )
+
+    async def forget(self, admin: resp.AdminConnection, engine_ids: Sequence[str]) -> None:
+        """Strike these off; who is not known is forgotten already."""
+        replies = await admin.pipeline([("CLUSTER", "FORGET", one) for one in engine_ids])
+        for reply in replies:
+            if isinstance(reply, resp.EngineRefused) and str(reply).startswith(_UNKNOWN_NODE):
+                continue
+            resp.reply_or_raise(reply)
+
+
+async def _all(
+    admin: resp.AdminConnection, commands: Sequence[Sequence[resp.Argument]]
+) -> list[resp.Reply]:
+    """Send commands in one write; raise the first refusal."""
+    return [resp.reply_or_raise(reply) for reply in await admin.pipeline(commands)]
