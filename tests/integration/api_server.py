@@ -85,6 +85,7 @@ class Server:
             clock=SystemClock(),
             offers=lambda: CLUSTER_OFFERS,
             address_capacity=lambda: 100_000,
+            usage=lambda uid: {},
             wake=lambda uid: None,
         )
         self.world = World(service=service, clock=service.clock, woken=[])

@@ -38,6 +38,9 @@ BEYOND_MODEL: Mapping[str, frozenset[str]] = MappingProxyType(
     {
         # A retained cluster may have the id that a member of the new group would get.
         "CreateReplicationGroup": frozenset({"CacheClusterAlreadyExists"}),
+        # The same limit as at a create, which has this code for it.
+        "IncreaseReplicaCount": frozenset({"NodeQuotaForClusterExceeded"}),
+        "ModifyReplicationGroupShardConfiguration": frozenset({"NodeQuotaForClusterExceeded"}),
     }
 )
 

@@ -41,7 +41,7 @@ def replication_group(arns: Arns, group: GroupView) -> Output:
         "Status": group.state.value,
         "PendingModifiedValues": _pending(group),
         "MemberClusters": [node.node_id for node in (*spec.nodes(), *group.leaving())],
-        "NodeGroups": [_node_group(group, group.placement, shard) for shard in spec.shards]
+        "NodeGroups": [_node_group(group, group.placement, shard) for shard in group.shards()]
         if group.placement is not None
         else [],
         "SnapshottingClusterId": spec.snapshotting_node_id,
@@ -164,11 +164,9 @@ def _node_group(group: GroupView, placement: GroupPlacement, shard: ShardSpec) -
         shown["PrimaryEndpoint"] = endpoint(*primary_endpoint(group, placement, shard))
         shown["ReaderEndpoint"] = endpoint(*reader_endpoint(group, placement, shard))
     if spec.cluster_enabled:
-        shown["Slots"] = slots.render_ranges(shard.slots)
-    # With cluster mode disabled there is one shard: what leaves, leaves it.
-    leaving = () if spec.cluster_enabled else group.leaving()
+        shown["Slots"] = slots.render_ranges(group.slots_of(shard))
     shown["NodeGroupMembers"] = [
-        _member(group, node, shows_place=has_endpoints) for node in (*shard.nodes, *leaving)
+        _member(group, node, shows_place=has_endpoints) for node in shard.nodes
     ]
     return shown
 
@@ -198,13 +196,13 @@ def is_provisioned(group: GroupView) -> bool:
 
 
 def _shard_status(group: GroupView, shard: ShardSpec) -> str:
-    if group.state is GroupState.DELETING:
+    if group.state is GroupState.DELETING or shard.is_leaving:
         return GroupState.DELETING.value
     if group.status is None or not group.status.was_available:
         return GroupState.CREATING.value
     states = {group.node_state(node.node_id) for node in shard.nodes}
-    if states == {NodeState.AVAILABLE}:
-        return GroupState.AVAILABLE.value
+    if states in ({NodeState.AVAILABLE}, {NodeState.CREATING}):
+        return states.pop().value
     return GroupState.MODIFYING.value
 
 
@@ -224,6 +222,9 @@ def _pending(group: GroupView) -> Output:
         shown["PrimaryClusterId"] = group.spec.pending.primary_node_id
     if group.switches_failover:
         shown["AutomaticFailoverStatus"] = _enabled(group.spec.automatic_failover)
+    percent = group.resharding_percent
+    if percent is not None:
+        shown["Resharding"] = {"SlotMigration": {"ProgressPercentage": percent}}
     return shown
 
 

@@ -30,6 +30,8 @@ class Observer:
         self._clock = clock
         #: Monotonic second at which each node last answered, or was first found silent.
         self._answered_s: dict[str, float] = {}
+        #: What each engine that is placed used when it last said so, by group and node.
+        self._used_bytes: dict[str, dict[str, int]] = {}
         #: What fails again and again for a group, and whether it is hopeless.
         self._obstacles: dict[str, tuple[str, bool]] = {}
 
@@ -41,9 +43,14 @@ class Observer:
         """Nothing fails any more for a group."""
         self._obstacles.pop(uid, None)
 
+    def usage(self, uid: str) -> Mapping[str, int]:
+        """Return the bytes that each engine of a group used when it last answered a look."""
+        return self._used_bytes.get(uid, {})
+
     def forget(self, uid: str) -> None:
         """Drop what is remembered of a group."""
         self._obstacles.pop(uid, None)
+        self._used_bytes.pop(uid, None)
         for key in [key for key in self._answered_s if key.startswith(f"{uid}.")]:
             del self._answered_s[key]
 
@@ -63,6 +70,7 @@ class Observer:
         )
         node_ids = [node.node_id for node in placement.nodes] if placement else []
         nodes = await self._ask(spec.uid, node_ids) if node_ids else {}
+        self._remember_usage(spec.uid, nodes)
         obstacle, is_hopeless = self._obstacles.get(spec.uid, ("", False))
         return Observed(
             nodes=nodes,
@@ -105,6 +113,17 @@ class Observer:
             fact = NodeFact(process=silence, engine=silence)
             return dict.fromkeys(keys.values(), fact)
         return {keys[key]: fact for key, fact in facts.items()}
+
+    def _remember_usage(self, uid: str, nodes: Mapping[str, NodeFact]) -> None:
+        """Keep what engines use; of those that do not answer now, what they said last."""
+        before = self._used_bytes.get(uid, {})
+        known: dict[str, int] = {}
+        for node_id, fact in nodes.items():
+            if not isinstance(fact.engine, Unknown):
+                known[node_id] = fact.engine.used_memory_bytes
+            elif node_id in before:
+                known[node_id] = before[node_id]
+        self._used_bytes[uid] = known
 
     def _silence(self, uid: str, nodes: Mapping[str, NodeFact]) -> dict[str, float]:
         now_s = self._clock.monotonic_s()

@@ -177,6 +177,7 @@ def _parts(  # noqa: PLR0917 this is where everything meets
         clock=clock,
         offers=agent.offers,
         address_capacity=lambda: places.capacity() - len(records.taken_addresses()),
+        usage=observer.usage,
         wake=controller.wake,
     )
     app = make_app(

@@ -47,6 +47,15 @@ _ROWS = (
         "CacheClusterScalingFailed",
         "ReplicationGroupScalingFailed",
     ),
+    _row(
+        r"Failed to scale down to cache node type .*",
+        "CacheClusterScalingFailed",
+        "ReplicationGroupScalingFailed",
+    ),
+    _row(
+        r"Increase of the number of replicas of replication group \S+ accepted: .*",
+        "ReplicationGroupIncreaseReplicaCountStarted",
+    ),
     _row(r"Applied change to security group", "CacheClusterSecurityGroupModified"),
     _row(r"Recovering cache nodes .*", "CacheNodeReplaceStarted"),
     _row(r"Finished recovery for cache nodes .*", "CacheNodeReplaceComplete"),

@@ -109,11 +109,18 @@ class Resharding:
     generation: int
     #: Who shall own what; empty until that is decided.
     target: tuple[ShardSlots, ...] = ()
-    #: Slots that had another owner when that was decided.
+    #: Slots that had another owner when that was decided, and what they held.
     slots_to_move: int = 0
+    bytes_to_move: int = 0
     #: How much has been done, 0 to 100; it never falls.
     progress_percent: float = 0.0
+    #: When all slots had got where they shall be; `None` before.
+    arrived_at: datetime.datetime | None = None
     is_over: bool = False
+    #: When it is over: shards of those that leave which own and hold nothing, with proof.
+    emptied: tuple[str, ...] = ()
+    #: Slots that stay where they are, because of a key that is too large.
+    stuck: SlotRanges = ()
     #: Why it ended before everything was done; empty where it did not.
     failure: str = ""
 

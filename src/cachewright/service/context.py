@@ -7,7 +7,7 @@ what is there now. Nothing here knows a rule.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -38,6 +38,8 @@ class Service:
     offers: Callable[[], tuple[EngineOffer, ...]]
     #: Addresses of the pool (or ports of the shared address) that no group holds.
     address_capacity: Callable[[], int]
+    #: Bytes that the engines of the group with this uid used when they last said so, by node id.
+    usage: Callable[[str], Mapping[str, int]]
     #: Tell the loop that the group with this uid has changed.
     wake: Callable[[str], None]
 

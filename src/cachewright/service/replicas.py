@@ -11,12 +11,13 @@ import dataclasses
 import msgspec
 
 from cachewright.model.errors import ClientFault, invalid_combination
-from cachewright.model.groups import GroupSpec, NodeSpec, ShardSpec
+from cachewright.model.groups import GroupSpec, NodeSpec
 from cachewright.model.status import GroupState, NodeState, Role
 from cachewright.service import (
     associations,
     events,
     failover_settings,
+    members,
     new_cluster,
     quotas,
     rules,
@@ -25,7 +26,7 @@ from cachewright.service import (
 )
 from cachewright.service.context import Decision, Service, change
 from cachewright.service.inputs_cache_clusters import CreateCacheCluster
-from cachewright.store.records import NODE_NAME, SPEC, TAGS, ChangeSet
+from cachewright.store.records import SPEC, TAGS, ChangeSet
 
 NODES_PER_SHARD_MAX = 6
 #: What a request for a replica may say beside the ids; all else is settled by its group.
@@ -50,11 +51,12 @@ async def add(service: Service, wanted: CreateCacheCluster) -> views.ClusterView
             zone=_zone(service, before, wanted.preferred_availability_zone),
             created_at=service.clock.now(),
         )
-        after = _with_nodes(before, (*before.shards[0].nodes, node))
+        (shard,) = before.shards
+        after = members.with_nodes(before, {shard.shard_id: (*shard.nodes, node)})
         quotas.refuse_growth(service, before, after)
         changes = ChangeSet()
         changes.replace(SPEC + before.uid, after, group.spec_revision)
-        changes.create(NODE_NAME + cluster_id, before.uid)
+        members.write_names(changes, before, [cluster_id])
         if given:
             changes.put(TAGS + service.arns.of_node(cluster_id), given)
         text = f"Create of cache cluster {cluster_id} in replication group {before.name} accepted"
@@ -73,13 +75,8 @@ async def remove(service: Service, cluster_id: str) -> views.ClusterView:
         cluster = views.find_cluster(service.records, cluster_id)
         _refuse_needed(cluster)
         before = cluster.group.spec
-        kept = tuple(n for n in before.shards[0].nodes if n.node_id != cluster.cluster_id)
-        after = _with_nodes(before, kept)
+        after = members.without(cluster.group, {cluster.cluster_id})
         associations.refuse_fewer_replicas(service, after)
-        after = failover_settings.without_wishes(after, cluster.cluster_id)
-        if before.snapshotting_node_id == cluster.cluster_id:
-            source = _source_of_snapshots(cluster, kept)
-            after = dataclasses.replace(after, snapshotting_node_id=source)
         changes = ChangeSet()
         changes.replace(SPEC + before.uid, after, cluster.group.spec_revision)
         text = f"Delete of cache cluster {cluster.cluster_id} accepted"
@@ -179,15 +176,3 @@ def _refuse_needed(cluster: views.ClusterView) -> None:
             f"Cache cluster {cluster_id} is the last one of replication group {spec.name}, which "
             "has Multi-AZ enabled, in another availability zone, and cannot be deleted."
         )
-
-
-def _source_of_snapshots(cluster: views.ClusterView, kept: tuple[NodeSpec, ...]) -> str | None:
-    """Return another replica; without one there is no better source than any."""
-    primary = cluster.group.primary_of(kept)
-    return next((node.node_id for node in kept if node.node_id != primary), None)
-
-
-def _with_nodes(spec: GroupSpec, nodes: tuple[NodeSpec, ...]) -> GroupSpec:
-    (shard,) = spec.shards
-    after = ShardSpec(shard_id=shard.shard_id, slots=shard.slots, nodes=nodes)
-    return dataclasses.replace(spec, shards=(after,), generation=spec.generation + 1)

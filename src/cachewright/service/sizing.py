@@ -106,7 +106,7 @@ def make_shards(
             slots=owned,
             nodes=_nodes(
                 f"{name}-{shard_id}" if cluster_enabled else name,
-                _fill_zones(sketch.zones, default_zones, turn=index),
+                fill_zones(sketch.zones, default_zones, turn=index),
             ),
         )
         for index, (sketch, shard_id, owned) in enumerate(
@@ -187,7 +187,7 @@ def _refuse_unknown_zones(named: Sequence[str], zones: tuple[str, ...]) -> None:
         rules.zone(zone, zones)
 
 
-def _fill_zones(
+def fill_zones(
     chosen: tuple[str | None, ...], zones: tuple[str, ...], *, turn: int
 ) -> tuple[str, ...]:
     """Give every node without a zone the one that has fewest of the shard's nodes.
@@ -208,7 +208,9 @@ def _fill_zones(
 
 
 def _shard_ids(asked: Sequence[NodeGroup], *, cluster_enabled: bool) -> tuple[str, ...]:
-    given = [_shard_id(group.node_group_id) if group.node_group_id else None for group in asked]
+    given = [
+        checked_shard_id(group.node_group_id) if group.node_group_id else None for group in asked
+    ]
     if not cluster_enabled and given[0] not in {None, _ONLY_SHARD}:
         raise invalid_combination(
             f"With cluster mode disabled the only node group has the id {_ONLY_SHARD}."
@@ -223,7 +225,8 @@ def _shard_ids(asked: Sequence[NodeGroup], *, cluster_enabled: bool) -> tuple[st
     return tuple(next(free) if shard_id is None else shard_id for shard_id in given)
 
 
-def _shard_id(text: str) -> str:
+def checked_shard_id(text: str) -> str:
+    """Return the id of a shard as it is written down: always with four digits."""
     if not _SHARD_ID.fullmatch(text):
         raise invalid_value(f"Invalid node group id '{rules.shown(text)}': it has 1 to 4 digits.")
     return text.zfill(_SHARD_ID_CHARS)

@@ -7,7 +7,7 @@ own; from then on it has a list of its own, into which changes to the group's ta
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from cachewright.model.errors import ClientFault, invalid_value
 from cachewright.model.settings import Settings
@@ -70,6 +70,25 @@ async def remove_tags(service: Service, arn: str, keys: Iterable[str]) -> Tags:
 def inherited(service: Service, group: views.GroupView, node_id: str) -> dict[str, str]:
     """Return what a node's own tags would be if it left the group now."""
     return dict(_tags_of(service, taggable.member(service, group, node_id)))
+
+
+def copy_common(
+    service: Service, changes: ChangeSet, group: views.GroupView, new_ids: Collection[str]
+) -> None:
+    """Give new nodes the tags that all nodes of their group have in common.
+
+    Where these are the tags of the group, they have them without being told.
+    """
+    if not new_ids:
+        return
+    of_group = service.records.tags(service.arns.of_group(group.spec.name)).value
+    tags_of = [inherited(service, group, node.node_id) for node in group.spec.nodes()]
+    common = dict(set.intersection(*(set(tags.items()) for tags in tags_of)))
+    if common == of_group:
+        return
+    for node_id in new_ids:
+        changes.put(TAGS + service.arns.of_node(node_id), dict(sorted(common.items())))
+    _refuse_too_large(changes)
 
 
 async def _change_tags(

@@ -81,11 +81,14 @@ UNOFFERED: Mapping[str, tuple[Unoffered, ...]] = {
     "DeleteCacheCluster": (Unoffered("FinalSnapshotIdentifier", _NO_SNAPSHOTS),),
 }
 
-#: The same for the members of each element of `NodeGroupConfiguration`.
-UNOFFERED_OF_NODE_GROUP = (
-    Unoffered("PrimaryOutpostArn", _NO_OUTPOSTS),
-    Unoffered("ReplicaOutpostArns", _NO_OUTPOSTS),
-)
+#: The same for the members of each element of a list.
+UNOFFERED_OF_ELEMENTS: Mapping[str, tuple[Unoffered, ...]] = {
+    "NodeGroupConfiguration": (
+        Unoffered("PrimaryOutpostArn", _NO_OUTPOSTS),
+        Unoffered("ReplicaOutpostArns", _NO_OUTPOSTS),
+    ),
+    "ReplicaConfiguration": (Unoffered("PreferredOutpostArns", _NO_OUTPOSTS),),
+}
 
 #: Parameters that are wrong by themselves; all others collide with what can be had.
 _WRONG_VALUES = frozenset({"AuthToken", "CacheSecurityGroupNames"})
@@ -96,11 +99,11 @@ def refuse(operation: str, params: Mapping[str, object]) -> None:
     """Raise for the first parameter that asks for something which is not offered."""
     for row in UNOFFERED.get(operation, ()):
         _refuse_row(row, row.member, params)
-    node_groups = params.get("NodeGroupConfiguration")
-    if isinstance(node_groups, list):
-        for number, node_group in enumerate(node_groups, 1):
-            for row in UNOFFERED_OF_NODE_GROUP:
-                _refuse_row(row, f"NodeGroupConfiguration.{number}.{row.member}", node_group)
+    for member, rows in UNOFFERED_OF_ELEMENTS.items():
+        elements = params.get(member)
+        for number, element in enumerate(elements if isinstance(elements, list) else (), 1):
+            for row in rows:
+                _refuse_row(row, f"{member}.{number}.{row.member}", element)
 
 
 def _refuse_row(row: Unoffered, path: str, params: Mapping[str, object]) -> None:

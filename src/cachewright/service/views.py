@@ -25,6 +25,7 @@ from cachewright.model.groups import (
     RestartCause,
     ShardSpec,
 )
+from cachewright.model.slots import SlotRanges
 from cachewright.model.status import GroupState, GroupStatus, NodeState, NodeStatus, Role
 from cachewright.service import rules
 from cachewright.store.records import Records
@@ -53,7 +54,8 @@ class GroupView:
             return GroupState.CREATING
         awaited = {self._awaited(node) for node in self.spec.nodes()}
         is_changing = self.changes_nodes() or RestartCause.REBOOT in awaited
-        is_changing = is_changing or self._is_promoting()
+        is_changing = is_changing or self._is_promoting() or self.is_resharding
+        is_changing = is_changing or self._is_refitting()
         if self.status.state is GroupState.AVAILABLE and is_changing:
             return GroupState.MODIFYING
         return self.status.state
@@ -71,6 +73,61 @@ class GroupView:
             return False
         is_able = self.node_state(wished) is NodeState.AVAILABLE
         return is_able and self.role_of(wished) is Role.REPLICA
+
+    @property
+    def is_resharding(self) -> bool:
+        """Tell whether slots are to be spread anew, or a shard is to go, and that is not over."""
+        if any(shard.is_leaving for shard in self.spec.shards):
+            return True
+        asked = self.spec.resharding_generation
+        known = self.status.resharding if self.status else None
+        return asked > 0 and (known is None or known.generation < asked or not known.is_over)
+
+    @property
+    def resharding_percent(self) -> float | None:
+        """How much of a resharding that goes on is done, 0 to 100; `None` where none does."""
+        known = self.status.resharding if self.status else None
+        if self.spec.deletion is not None or not self.is_resharding:
+            return None
+        is_new = known is None or known.generation < self.spec.resharding_generation
+        return 0.0 if known is None or is_new else known.progress_percent
+
+    def _is_refitting(self) -> bool:
+        """Tell whether nodes get another type or engine, and the loop has not looked at that."""
+        looked_at = self.status.observed_generation if self.status else 0
+        return looked_at < self.spec.refit_generation
+
+    def slots_of(self, shard: ShardSpec) -> SlotRanges:
+        """Return what a shard owned when that was last seen; of a new group what it shall own."""
+        owned = self.status.owned if self.status else ()
+        if not owned:
+            return shard.slots
+        return next((one.slots for one in owned if one.shard_id == shard.shard_id), ())
+
+    def shards(self) -> tuple[ShardSpec, ...]:
+        """Return the shards with all their nodes, those included that are on their way out.
+
+        A shard that was dropped is there as long as one of its nodes has a place.
+        """
+        if self.placement is None:
+            return self.spec.shards
+        if not self.spec.cluster_enabled:  # there is one shard: what leaves, leaves it
+            (shard,) = self.spec.shards
+            return (dataclasses.replace(shard, nodes=(*shard.nodes, *self.leaving())),)
+        of_shard = {place.node_id: place.shard_id for place in self.placement.nodes}
+        leaving: dict[str, list[NodeSpec]] = {}
+        for node in self.leaving():
+            leaving.setdefault(of_shard[node.node_id], []).append(node)
+        there = tuple(
+            dataclasses.replace(shard, nodes=(*shard.nodes, *leaving.pop(shard.shard_id, ())))
+            for shard in self.spec.shards
+        )
+        gone = tuple(
+            ShardSpec(shard_id=shard_id, slots=(), nodes=tuple(nodes), is_leaving=True)
+            for shard_id, nodes in leaving.items()
+            if shard_id
+        )
+        return tuple(sorted((*there, *gone), key=lambda shard: shard.shard_id))
 
     @property
     def reason(self) -> str:
@@ -121,7 +178,10 @@ class GroupView:
         if seen is None:
             return NodeState.CREATING
         cause = self._awaited(node)
-        return seen.state if cause is None else _AWAITING[cause]
+        if cause is not None:
+            return _AWAITING[cause]
+        is_refitted = seen.state is NodeState.AVAILABLE and self._is_refitting()
+        return NodeState.MODIFYING if is_refitted else seen.state
 
     def _awaited(self, node: NodeSpec) -> RestartCause | None:
         """Return why a node is to restart, where its status does not say so itself.

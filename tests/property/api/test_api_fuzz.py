@@ -124,6 +124,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
             clock=SystemClock(),
             offers=lambda: OFFERS,
             address_capacity=lambda: 10_000,
+            usage=lambda uid: {},
             wake=lambda uid: None,
         )
         world = World(service=service, clock=service.clock, woken=[])

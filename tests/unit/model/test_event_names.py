@@ -13,6 +13,10 @@ AT = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 CLUSTER, GROUP = SourceType.CACHE_CLUSTER, SourceType.REPLICATION_GROUP
 
 
+TOO_SMALL = "Failed to scale down to cache node type cache.t4g.micro Cache Cluster [x] because"
+MORE_REPLICAS = (
+    "Increase of the number of replicas of replication group demo accepted: adding demo-003"
+)
 SCALED = "Succeeded applying modification to cache node type to cache.m5.large."
 FAILED_OVER = "Failover from primary node a-001 to replica node a-002 completed"
 
@@ -34,6 +38,9 @@ FAILED_OVER = "Failover from primary node a-001 to replica node a-002 completed"
         (CLUSTER, "Failover to replica node a-002 completed", "FailoverComplete"),
         (CLUSTER, SCALED, "CacheClusterScalingComplete"),
         (GROUP, SCALED, "ReplicationGroupScalingComplete"),
+        (CLUSTER, TOO_SMALL, "CacheClusterScalingFailed"),
+        (GROUP, TOO_SMALL, "ReplicationGroupScalingFailed"),
+        (GROUP, MORE_REPLICAS, "ReplicationGroupIncreaseReplicaCountStarted"),
     ],
 )
 def test_texts_of_elasticache_have_its_names(source: SourceType, message: str, name: str) -> None:

@@ -103,6 +103,8 @@ class World:
     service: Service
     clock: Clock
     woken: list[str]
+    #: Bytes that engines use, by uid and node; a test fills it.
+    usage: dict[str, dict[str, int]] = dataclasses.field(default_factory=dict)
 
     @property
     def records(self) -> records.Records:
@@ -178,9 +180,9 @@ class World:
 def placement_of(spec: GroupSpec) -> GroupPlacement:
     """Return addresses of their own for every node and endpoint."""
     first = ipaddress.IPv4Address("127.64.0.1")
-    places = [(node.node_id, node.zone) for node in spec.nodes()]
+    places = [(n.node_id, n.zone, shard.shard_id) for shard in spec.shards for n in shard.nodes]
     if spec.kind is GroupKind.MEMCACHED:
-        places.append((DISCOVERY_ID, ""))
+        places.append((DISCOVERY_ID, "", ""))
     nodes = tuple(
         NodePlacement(
             node_id=node_id,
@@ -189,8 +191,9 @@ def placement_of(spec: GroupSpec) -> GroupPlacement:
             port=spec.port,
             engine_id=f"{index:040x}",
             zone=zone,
+            shard_id=shard_id,
         )
-        for index, (node_id, zone) in enumerate(places)
+        for index, (node_id, zone, shard_id) in enumerate(places)
     )
     if spec.kind is not GroupKind.REPLICATION_GROUP:
         return GroupPlacement(nodes=nodes, endpoints=Endpoints(), build_version="9.1.2")
@@ -263,15 +266,18 @@ def run(
         try:
             clock = ManualClock(NOW)
             woken: list[str] = []
+            usage: dict[str, dict[str, int]] = {}
             service = Service(
                 records=records.Records(store),
                 settings=settings or Settings(state_dir=folder, limits=limits or Limits()),
                 clock=clock,
                 offers=lambda: offers,
                 address_capacity=lambda: capacity - len(store.list(records.ADDRESS)),
+                usage=lambda uid: usage.get(uid, {}),
                 wake=woken.append,
             )
-            return await scenario(World(service=service, clock=clock, woken=woken))
+            world = World(service=service, clock=clock, woken=woken, usage=usage)
+            return await scenario(world)
         finally:
             await store.close()
 

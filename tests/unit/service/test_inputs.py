@@ -12,7 +12,7 @@ import cachewright.service
 from cachewright.api import operations
 from cachewright.model.errors import ClientFault
 from cachewright.protocol.service_model import ListShape, StructureShape, load_service_model
-from cachewright.service import inputs, unoffered
+from cachewright.service import inputs, inputs_scaling, unoffered
 
 #: `inputs` itself and what stands beside it, a file for each resource.
 MODULES = [
@@ -46,13 +46,38 @@ def test_every_member_of_the_model_is_a_field_or_is_refused_by_name(operation: s
     assert not known & refused
 
 
-def test_every_member_of_a_node_group_is_a_field_or_is_refused_by_name() -> None:
-    members = load_service_model().operations["CreateReplicationGroup"].input.members
-    shape = members["NodeGroupConfiguration"].shape
+@pytest.mark.parametrize(
+    ("operation", "member", "kind"),
+    [
+        ("CreateReplicationGroup", "NodeGroupConfiguration", inputs.NodeGroup),
+        (
+            "ModifyReplicationGroupShardConfiguration",
+            "ReshardingConfiguration",
+            inputs_scaling.NewShard,
+        ),
+        ("IncreaseReplicaCount", "ReplicaConfiguration", inputs_scaling.ConfigureShard),
+        ("DecreaseReplicaCount", "ReplicaConfiguration", inputs_scaling.ConfigureShard),
+    ],
+)
+def test_every_member_of_an_element_is_a_field_or_is_refused_by_name(
+    operation: str, member: str, kind: type[msgspec.Struct]
+) -> None:
+    shape = load_service_model().operations[operation].input.members[member].shape
     assert isinstance(shape, ListShape)
     assert isinstance(shape.element, StructureShape)
-    refused = {row.member for row in unoffered.UNOFFERED_OF_NODE_GROUP}
-    assert fields(inputs.NodeGroup) | refused == set(shape.element.members)
+    refused = {row.member for row in unoffered.UNOFFERED_OF_ELEMENTS.get(member, ())}
+    assert fields(kind) | refused == set(shape.element.members)
+
+
+def test_outposts_of_replicas_are_refused_with_their_place() -> None:
+    shard = {"NodeGroupId": "0001", "NewReplicaCount": 1, "PreferredOutpostArns": ["arn"]}
+    params = {
+        "ReplicationGroupId": "a",
+        "ApplyImmediately": True,
+        "ReplicaConfiguration": [shard],
+    }
+    with pytest.raises(ClientFault, match=r"ReplicaConfiguration\.1\.PreferredOutpostArns"):
+        inputs.read(inputs_scaling.IncreaseReplicaCount, params)
 
 
 CREATE: dict[str, object] = {"ReplicationGroupId": "a", "ReplicationGroupDescription": "b"}
