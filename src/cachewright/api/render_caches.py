@@ -116,6 +116,8 @@ def _pending(cluster: ClusterView) -> Output:
         shown["CacheNodeIdsToRemove"] = list(pending.node_ids_to_remove)
     if pending.engine_version:
         shown["EngineVersion"] = pending.engine_version
+    if pending.node_type:
+        shown["CacheNodeType"] = pending.node_type
     return shown
 
 

@@ -35,7 +35,9 @@ def first(
     return group.name
 
 
-def asked(service: Service, spec: GroupSpec, name: str | None, line: EngineLine) -> str | None:
+def asked(
+    service: Service, spec: GroupSpec, name: str | None, line: EngineLine, *, node_type: str
+) -> str | None:
     """Return the parameter group that shall replace the one there is, `None` where it stays.
 
     Args:
@@ -43,14 +45,18 @@ def asked(service: Service, spec: GroupSpec, name: str | None, line: EngineLine)
         spec: the nodes, with what waits already.
         name: the group that is asked for; without one, what waits goes on waiting.
         line: what will run after everything that waits and is asked for.
+        node_type: on what it will run then.
     """
     waiting = spec.pending.parameter_group if spec.pending else None
-    if not name and line.api_version == spec.engine_version:
+    if waiting and parameter_groups.find(service, waiting).family != line.family:
+        waiting = None  # it was for an engine that is not asked for any more
+    is_same = (line.engine, line.api_version) == (spec.engine, spec.engine_version)
+    if not name and is_same and node_type == spec.node_type:
         return waiting
     wanted = name or waiting or _successor(spec, line)
     found = _checked(service, wanted, line, cluster_enabled=spec.cluster_enabled)
     parameter_values.refuse_contradiction(
-        found.family, found.values, spec.node_type, spec.replicas_least()
+        found.family, found.values, node_type, spec.replicas_least()
     )
     if found.name == spec.parameter_group:
         return None

@@ -9,20 +9,18 @@ from __future__ import annotations
 
 import dataclasses
 
-from cachewright.model import engines
-from cachewright.model.engines import EngineLine
 from cachewright.model.errors import invalid_combination, invalid_value
 from cachewright.model.groups import GroupKind, GroupSpec, PendingChanges
 from cachewright.model.status import NodeState
 from cachewright.service import (
     associations,
     cache_nodes,
-    engine_versions,
     events,
     metadata,
     new_cluster,
     pending,
     quotas,
+    refits,
     restarts,
     rules,
     views,
@@ -44,10 +42,7 @@ async def modify(service: Service, wanted: ModifyCacheCluster) -> views.ClusterV
         after = dataclasses.replace(after, pending=pending.waiting(asked))
         quotas.refuse_growth(service, before, after)
         after = pending.decided(
-            cluster.group,
-            after,
-            is_immediate=bool(wanted.apply_immediately),
-            now=service.clock.now(),
+            service, cluster.group, after, is_immediate=bool(wanted.apply_immediately)
         )
         if after == before:
             raise invalid_combination("No modifications were requested")
@@ -86,19 +81,10 @@ def _text(cluster: views.ClusterView, after: GroupSpec) -> str:
 
 def _refuse_other_shape(spec: GroupSpec, wanted: ModifyCacheCluster) -> None:
     """Refuse what cannot change; naming what is there already is harmless."""
-    current = [
-        ("CacheNodeType", wanted.cache_node_type, spec.node_type),
-        ("Engine", (wanted.engine or "").lower(), spec.engine.value),
-    ]
-    if spec.kind is not GroupKind.MEMCACHED:
-        current.append(("EngineVersion", wanted.engine_version, spec.engine_version))
-        if wanted.num_cache_nodes is not None:
-            current.append(("NumCacheNodes", str(wanted.num_cache_nodes), "1"))
-    for member, asked, there in current:
-        if asked and asked != there:
-            raise invalid_combination(
-                f"The parameter {member} cannot be used: changing it is not offered yet."
-            )
+    if spec.kind is not GroupKind.MEMCACHED and wanted.num_cache_nodes not in {None, 1}:
+        raise invalid_combination(
+            "The parameter NumCacheNodes cannot be used: changing it is not offered yet."
+        )
     if spec.kind is GroupKind.MEMCACHED:
         return
     only_memcached = (
@@ -127,33 +113,11 @@ def _asked(
             taken=pending.taken_ids(cluster.group),
             nodes_max=service.settings.limits.nodes_per_memcached_cluster,
         )
-    line = _target_line(service, spec, wanted)
     return dataclasses.replace(
-        nodes,
-        engine_version=None if line.api_version == spec.engine_version else line.api_version,
-        parameter_group=associations.asked(service, spec, wanted.cache_parameter_group_name, line),
+        refits.asked(service, spec, wanted),
+        zones_to_add=nodes.zones_to_add,
+        node_ids_to_remove=nodes.node_ids_to_remove,
     )
-
-
-def _target_line(service: Service, spec: GroupSpec, wanted: ModifyCacheCluster) -> EngineLine:
-    """Return the engine line of the cluster after everything that waits and is asked for."""
-    waiting = spec.pending.engine_version if spec.pending else None
-    version = wanted.engine_version or waiting or spec.engine_version
-    there = engines.line_of(spec.engine, spec.engine_version)
-    if version == spec.engine_version and there is not None:
-        return there
-    _refuse_downgrade(spec, version)
-    return engine_versions.choose_build(service, spec.engine.value, version)
-
-
-def _refuse_downgrade(spec: GroupSpec, version: str) -> None:
-    line = engines.line_of(spec.engine, version)
-    if line is None:
-        return  # what is not there is refused with the list of what is
-    if engines.version_key(version) < engines.version_key(spec.engine_version):
-        raise invalid_combination(
-            f"Cannot modify {spec.engine.value} from {spec.engine_version} to {version}"
-        )
 
 
 # Reboot

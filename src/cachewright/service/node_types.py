@@ -23,12 +23,10 @@ def require(name: str | None) -> str:
     return name
 
 
-def require_scalable(service: Service, wanted: ListAllowedNodeTypeModifications) -> None:
-    """Check that exactly one resource is named and that it is there.
-
-    What it could be scaled to is nothing at all: changing the node type is not offered yet, and a
-    list of types that `ModifyReplicationGroup` then refuses would not be the truth.
-    """
+def allowed(
+    service: Service, wanted: ListAllowedNodeTypeModifications
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return to which larger and to which smaller types the named resource could change now."""
     if bool(wanted.cache_cluster_id) == bool(wanted.replication_group_id):
         raise invalid_combination(
             "Exactly one of CacheClusterId and ReplicationGroupId must be provided."
@@ -37,3 +35,4 @@ def require_scalable(service: Service, wanted: ListAllowedNodeTypeModifications)
         views.find_cluster(service.records, wanted.cache_cluster_id)
     if wanted.replication_group_id:
         views.find_group(service.records, wanted.replication_group_id)
+    return (), ()  # changing the type is not offered yet

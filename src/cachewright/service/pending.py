@@ -13,7 +13,7 @@ from collections.abc import Collection
 
 from cachewright.model.groups import DISCOVERY_ID, GroupKind, GroupSpec, PendingChanges
 from cachewright.model.status import GroupState, NodeState
-from cachewright.service import cache_nodes, events, views, windows
+from cachewright.service import cache_nodes, events, refits, views, windows
 from cachewright.service.context import Decision, Service, change
 from cachewright.store.records import SPEC, ChangeSet
 
@@ -36,26 +36,27 @@ def applied(spec: GroupSpec, *, taken: Collection[str], now: datetime.datetime) 
     if changes.zones_to_add or changes.node_ids_to_remove:
         shards = cache_nodes.with_changes(spec, changes, taken=taken, now=now)
     return dataclasses.replace(
-        spec,
+        refits.applied(spec, changes),
         shards=shards,
-        parameter_group=changes.parameter_group or spec.parameter_group,
-        engine_version=changes.engine_version or spec.engine_version,
         primary_node_id=changes.primary_node_id or spec.primary_node_id,
         pending=None,
     )
 
 
 def decided(
-    group: views.GroupView, after: GroupSpec, *, is_immediate: bool, now: datetime.datetime
+    service: Service, group: views.GroupView, after: GroupSpec, *, is_immediate: bool
 ) -> GroupSpec:
     """Return `after`, where what waits is applied if it shall be now.
 
     A window that was just moved to the present lets it happen at once as well.
     """
+    now = service.clock.now()
     window = after.maintenance_window
     has_moved = window != group.spec.maintenance_window
     if not is_immediate and not (has_moved and windows.is_open(window, now)):
         return after
+    if after.pending is not None and after.pending.node_type:
+        refits.refuse_too_small(service, after, after.pending.node_type)
     return applied(after, taken=taken_ids(group), now=now)
 
 
@@ -85,7 +86,8 @@ async def _apply(service: Service, uid: str, now: datetime.datetime) -> bool:
         if group is None:
             return Decision(uid=None, changes=changes, result=False)
         before = group.spec
-        after = applied(before, taken=taken_ids(group), now=now)
+        due = _without_too_small(service, changes, before)
+        after = applied(due, taken=taken_ids(group), now=now)
         after = dataclasses.replace(after, generation=before.generation + 1)
         changes.replace(SPEC + uid, after, group.spec_revision)
         text = (
@@ -95,6 +97,15 @@ async def _apply(service: Service, uid: str, now: datetime.datetime) -> bool:
         return Decision(uid=uid, changes=changes, result=True)
 
     return await change(service, decide)
+
+
+def _without_too_small(service: Service, changes: ChangeSet, spec: GroupSpec) -> GroupSpec:
+    """Return `spec` without a node type that waits and has become too small; people are told."""
+    node_type = spec.pending.node_type if spec.pending else None
+    if spec.pending is None or not node_type or not refits.is_too_small(service, spec, node_type):
+        return spec
+    events.about_spec(service, changes, spec, refits.too_small_text(spec, node_type))
+    return dataclasses.replace(spec, pending=dataclasses.replace(spec.pending, node_type=None))
 
 
 def _is_due(service: Service, uid: str, now: datetime.datetime) -> views.GroupView | None:

@@ -10,9 +10,8 @@ from __future__ import annotations
 import dataclasses
 
 from cachewright.kit import ids
-from cachewright.model import engines
 from cachewright.model.errors import ClientFault, invalid_combination
-from cachewright.model.groups import Deletion, GroupSecret, GroupSpec, PendingChanges
+from cachewright.model.groups import Deletion, GroupSecret, GroupSpec
 from cachewright.model.status import GroupState
 from cachewright.service import (
     associations,
@@ -22,6 +21,7 @@ from cachewright.service import (
     new_group,
     pending,
     quotas,
+    refits,
     rules,
     subnet_groups,
     tags,
@@ -92,10 +92,10 @@ async def modify(service: Service, wanted: ModifyReplicationGroup) -> views.Grou
         before = group.spec
         _refuse_other_shape(before, wanted)
         after = pending.decided(
+            service,
             group,
             _modified(service, group, wanted),
             is_immediate=bool(wanted.apply_immediately),
-            now=service.clock.now(),
         )
         if after == before and wanted.auth_token_update_strategy:
             # Terraform asks to rotate the token of every group that it imports, also of one that
@@ -131,33 +131,11 @@ def _failover_text(after: GroupSpec) -> str:
 def _refuse_other_shape(spec: GroupSpec, wanted: ModifyReplicationGroup) -> None:
     """Refuse what cannot change; naming what is there already is harmless."""
     failover_settings.durability(wanted.durability)
-    current = (
-        ("CacheNodeType", wanted.cache_node_type or None, spec.node_type),
-        ("Engine", _lower(wanted.engine), spec.engine.value),
-        ("EngineVersion", wanted.engine_version or None, spec.engine_version),
-        ("ClusterMode", wanted.cluster_mode, "enabled" if spec.cluster_enabled else "disabled"),
-    )
-    _refuse_downgrade(spec, wanted)
-    for member, asked, there in current:
-        if asked is not None and asked != there:
-            raise invalid_combination(
-                f"The parameter {member} cannot be used: changing it is not offered yet."
-            )
-
-
-def _refuse_downgrade(spec: GroupSpec, wanted: ModifyReplicationGroup) -> None:
-    version = wanted.engine_version or spec.engine_version
-    line = engines.line_of(spec.engine, version)
-    if line is None or _lower(wanted.engine) not in {None, spec.engine.value}:
-        return
-    if engines.version_key(version) < engines.version_key(spec.engine_version):
+    mode = "enabled" if spec.cluster_enabled else "disabled"
+    if wanted.cluster_mode is not None and wanted.cluster_mode != mode:
         raise invalid_combination(
-            f"Cannot modify {spec.engine.value} from {spec.engine_version} to {version}"
+            "The parameter ClusterMode cannot be used: changing it is not offered yet."
         )
-
-
-def _lower(text: str | None) -> str | None:
-    return text.lower() if text else None
 
 
 def _modified(
@@ -165,14 +143,10 @@ def _modified(
 ) -> GroupSpec:
     spec = failover_settings.modified(group.spec, wanted)
     description = wanted.replication_group_description
-    line = engines.line_of(spec.engine, spec.engine_version)
-    waiting = spec.pending or PendingChanges()
-    if line is not None:
-        name = wanted.cache_parameter_group_name
-        asked = associations.asked(service, spec, name, line)
-        waiting = dataclasses.replace(waiting, parameter_group=asked)
-    primary = failover_settings.promotion(group, spec, wanted.primary_cluster_id)
-    waiting = dataclasses.replace(waiting, primary_node_id=primary)
+    waiting = dataclasses.replace(
+        refits.asked(service, spec, wanted),
+        primary_node_id=failover_settings.promotion(group, spec, wanted.primary_cluster_id),
+    )
     return dataclasses.replace(
         metadata.modified(spec, wanted, region=service.settings.region),
         description=spec.description if description is None else rules.description(description),

@@ -25,7 +25,7 @@ async def describe_engine_versions(service: Service, params: Params) -> Output:
 
 
 async def list_allowed_node_types(service: Service, params: Params) -> Output:
-    """ListAllowedNodeTypeModifications: none, as long as changing the type is not offered."""
+    """ListAllowedNodeTypeModifications."""
     wanted = inputs.read(inputs.ListAllowedNodeTypeModifications, params)
-    node_types.require_scalable(service, wanted)
-    return {"ScaleUpModifications": [], "ScaleDownModifications": []}
+    up, down = node_types.allowed(service, wanted)
+    return {"ScaleUpModifications": list(up), "ScaleDownModifications": list(down)}
