@@ -169,9 +169,11 @@ def _new_engine(host: Host, folder: Folder, launch: Launch) -> Engine:
 def _launch_fact(folder: Folder, launch: Launch) -> LaunchFact:
     before = folder.launched
     return LaunchFact(
+        engine=launch.engine,
         engine_version=launch.engine_version,
         settings=launch.settings,
         maxmemory_bytes=launch.maxmemory_bytes,
+        maxclients=launch.maxclients,
         restarts=launch.restarts,
         has_loaded=launch.loads_saved_data or launch.loads_append_only_file,
         refused=before.refused if before is not None else (),
@@ -192,6 +194,7 @@ def _apply(engine: Engine, folder: Folder, command: ApplySettings) -> None:
         folder.launched,
         settings=tuple(sorted(runs.items())),
         maxmemory_bytes=command.maxmemory_bytes,
+        maxclients=command.maxclients or folder.launched.maxclients,
         refused=tuple(refused),
     )
 

@@ -174,7 +174,7 @@ class Engine:
         """Return what it says of itself."""
         self.settle(now_s)
         return EngineFact(
-            version="9.1.2",
+            version=f"{self.launch.engine_version}.2",
             role=self.role,
             is_held=self.is_held,
             is_loading=now_s < self.loads_until_s,

@@ -209,6 +209,7 @@ class Fabric:
             known_nodes=len(engine.launch.peers),
             current_epoch=self._epochs[engine.uid],
             own_slots=engine.slots if engine.role is Role.PRIMARY else (),
+            known_ids=frozenset(peer.engine_id for peer in engine.launch.peers),
         )
 
     def is_cluster_ok(self, engine: Engine) -> bool:

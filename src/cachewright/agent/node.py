@@ -361,9 +361,11 @@ class Node:
             return None
         refused = {(one.name, one.value) for one in self.record.refused}
         return LaunchFact(
+            engine=launch.engine,
             engine_version=launch.engine_version,
             settings=tuple(pair for pair in launch.settings if pair not in refused),
             maxmemory_bytes=launch.maxmemory_bytes,
+            maxclients=launch.maxclients,
             restarts=launch.restarts,
             has_loaded=launch.loads_saved_data or launch.loads_append_only_file,
             refused=self.record.refused,

@@ -19,6 +19,7 @@ from cachewright.model.facts import RefusedSetting
 from cachewright.rpc.agent import CommandFailed
 
 _MEMORY = "maxmemory"
+_CLIENTS = "maxclients"
 
 
 async def apply(node: Node, command: ApplySettings) -> None:
@@ -30,6 +31,8 @@ async def apply(node: Node, command: ApplySettings) -> None:
     changes = {n: v for n, v in wanted.items() if dict(launch.settings).get(n) != v}
     if command.maxmemory_bytes != launch.maxmemory_bytes:
         changes[_MEMORY] = str(command.maxmemory_bytes)
+    if command.maxclients not in {0, launch.maxclients}:
+        changes[_CLIENTS] = str(command.maxclients)
     if not changes:
         return
     refused = await node.adapter.configure(await node.admin(), changes)
@@ -48,11 +51,14 @@ def _after(
     assert record.launch is not None
     names = {setting.name for setting in refused}
     taken = {name: value for name, value in changes.items() if name not in names}
-    memory_bytes = command.maxmemory_bytes if _MEMORY in taken else record.launch.maxmemory_bytes
-    taken.pop(_MEMORY, None)
+    memory_bytes = int(taken.pop(_MEMORY, record.launch.maxmemory_bytes))
+    clients = int(taken.pop(_CLIENTS, record.launch.maxclients))
     settings = dict(record.launch.settings) | taken
     launch = dataclasses.replace(
-        record.launch, settings=tuple(sorted(settings.items())), maxmemory_bytes=memory_bytes
+        record.launch,
+        settings=tuple(sorted(settings.items())),
+        maxmemory_bytes=memory_bytes,
+        maxclients=clients,
     )
     before = [setting for setting in record.refused if setting.name not in changes]
     return dataclasses.replace(

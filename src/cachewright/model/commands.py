@@ -188,6 +188,8 @@ class ApplySettings(msgspec.Struct, frozen=True, kw_only=True):
     key: str
     settings: tuple[tuple[str, str], ...]
     maxmemory_bytes: int
+    #: 0: as it is.
+    maxclients: int = 0
 
 
 class TellMembers(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from cachewright.model.engines import EngineName
 from cachewright.model.moves import Moves
 from cachewright.model.slots import SlotRanges
 from cachewright.model.status import Role
@@ -176,10 +177,13 @@ class RefusedSetting(msgspec.Struct, frozen=True, kw_only=True):
 class LaunchFact(msgspec.Struct, frozen=True, kw_only=True):
     """With what the process of a node runs, as its host wrote it down."""
 
+    engine: EngineName
+    #: As a launch says it: major.minor, of Memcached the full version.
     engine_version: str
     #: Settings by the engine's names, as they were last accepted.
     settings: tuple[tuple[str, str], ...]
     maxmemory_bytes: int
+    maxclients: int
     #: `NodeSpec.restarts` as it was when this process was started.
     restarts: int
     #: It began with the snapshot or the append-only file that lay in its folder, not empty.

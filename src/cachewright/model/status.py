@@ -9,6 +9,7 @@ import datetime
 import enum
 from dataclasses import dataclass
 
+from cachewright.model.engines import EngineName
 from cachewright.model.slots import SlotRanges
 
 
@@ -57,8 +58,12 @@ class NodeStatus:
     state: NodeState
     #: `None` while nobody knows.
     role: Role | None
-    #: Full version that runs, `None` while none does.
+    #: Full version that runs, or ran last; `None` where none did.
     engine_version: str | None = None
+    #: Of which engine that is.
+    engine: EngineName | None = None
+    #: It is to change its engine or version, or has not served since it did.
+    is_upgrading: bool = False
     #: It was admitted and has not ended since: a living copy of its shard's data.
     has_copy: bool = False
     #: The snapshot of a graceful stop lies ready for its next start.
@@ -141,6 +146,8 @@ class GroupStatus:
     changing_from: int | None = None
     #: It does not serve fully, and not because of what somebody asked for: people were told.
     is_broken: bool = False
+    #: The node type that all its nodes have; empty where nobody has looked yet.
+    node_type: str = ""
     #: Cluster mode: who owned what when that was last seen.
     owned: tuple[ShardSlots, ...] = ()
     #: The last resharding, also when it is over; `None` where there was none.

@@ -22,7 +22,14 @@ from cachewright.model.facts import EngineFact, Observed
 from cachewright.model.groups import Group, ShardSpec
 from cachewright.model.status import GroupStatus, Role
 from cachewright.plan.flapping import is_flapping
-from cachewright.plan.shard import Phase, ShardView, engine_of, is_down, leaving_ids
+from cachewright.plan.shard import (
+    Phase,
+    ShardView,
+    engine_of,
+    is_down,
+    leaving_ids,
+    line_key,
+)
 
 
 def elections(
@@ -67,10 +74,11 @@ def elect(
     lineage = _lineage(candidates)
     leaving = leaving_ids(group)
 
-    def rank(node_id: str) -> tuple[int, bool, bool, bool, str]:
-        """Data first; among equals one that stays, lives long, and is wanted."""
+    def rank(node_id: str) -> tuple[int, tuple[int, ...], bool, bool, bool, str]:
+        """Data first; among equals one that all can follow, that stays, lives long, is wanted."""
         return (
             -candidates[node_id].offset,
+            line_key(observed.of(node_id)),
             node_id in leaving,
             is_flapping(status, node_id),
             node_id != group.spec.primary_node_id,

@@ -8,7 +8,7 @@ two rounds: the old holder lets go first, because two processes cannot listen on
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from cachewright.model.facts import Observed
 from cachewright.model.groups import Endpoints, GroupPlacement
@@ -42,6 +42,7 @@ def wanted_binds(
     wanted = {node.node_id: [node.address] for node in placement.nodes}
     if not placement.shares_address:
         staying = tuple(_without(view, leaving) for view in views)
+        staying = tuple(v for v in staying if not leaving.issuperset(_ids(v))) or staying
         holders = _holders(placement, staying, observed, was_available)
         for address, holder in holders.items():
             wanted[holder].append(address)
@@ -49,7 +50,7 @@ def wanted_binds(
 
 
 def possible_bind(
-    node_id: str, wanted: dict[str, tuple[str, ...]], observed: Observed
+    node_id: str, wanted: Mapping[str, tuple[str, ...]], observed: Observed
 ) -> tuple[str, ...]:
     """Return a node's own address, and the wanted endpoints that nobody else listens on.
 
@@ -80,10 +81,16 @@ def _holders(
         holders[endpoints.reader] = _reader(endpoints.reader, first, observed, was_available)
     if endpoints.configuration:
         nodes = [node.node_id for view in views for node in view.shard.nodes]
+        # A primary that is about to end takes it along when it hands over.
+        primaries = [view.primary_id for view in views if view.primary_id]
         holders[endpoints.configuration] = _current_holder(
-            endpoints.configuration, nodes, observed
-        ) or next((view.primary_id for view in views if view.primary_id), None)
+            endpoints.configuration, [*nodes, *primaries], observed
+        ) or next(iter(primaries), None)
     return {address: node_id for address, node_id in holders.items() if node_id}
+
+
+def _ids(view: ShardView) -> set[str]:
+    return {node.node_id for node in view.shard.nodes}
 
 
 def _without(view: ShardView, leaving: frozenset[str]) -> ShardView:

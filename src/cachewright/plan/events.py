@@ -20,8 +20,8 @@ from cachewright.model.status import (
     Role,
     SourceType,
 )
-from cachewright.plan import flapping
-from cachewright.plan.shard import shards_to_run
+from cachewright.plan import change_texts, flapping, settings
+from cachewright.plan.shard import is_gone, shards_to_run
 
 #: ElastiCache's id of the only node in a cluster of one node.
 _NODE = "0001"
@@ -44,6 +44,7 @@ def of_change(
         texts += _node_texts(group, previous, current, observed)
         texts += _count_texts(group, previous, current)
     else:
+        texts += _change_texts(group, previous, current)
         texts += _failover_texts(group, previous, current)
         texts += _node_texts(group, previous, current, observed)
         texts += _fate_texts(group, previous, current)
@@ -133,6 +134,20 @@ def _group_texts(
         yield source, name, f"{_capital(subject)} serves fully again"
 
 
+def _change_texts(
+    group: Group, previous: GroupStatus | None, current: GroupStatus
+) -> Iterator[_Text]:
+    """Tell how the group changes as a whole, as long as somebody wants it."""
+    if current.state in {GroupState.DELETING, GroupState.CREATE_FAILED}:
+        return
+    source, subject = _subject(group)
+    for text in (
+        *change_texts.of_node_type(group, previous, current),
+        *change_texts.of_upgrade(group, previous, current, subject),
+    ):
+        yield source, group.spec.name, text
+
+
 def _created_texts(group: Group) -> Iterator[_Text]:
     for cluster_id in group.spec.cluster_ids():
         yield SourceType.CACHE_CLUSTER, cluster_id, "Cache cluster created"
@@ -174,10 +189,12 @@ def _node_texts(
             continue
         number = node.node_id if is_memcached else _NODE
         cluster_id = group.spec.name if is_memcached else node.node_id
+        is_scaling = previous.node_type not in {"", group.spec.node_type}
         texts = [
             *_life_texts(before, node, number, observed),
+            *change_texts.of_node(before, node, number),
             *_flapping_text(before, node, number),
-            *_parameter_texts(before, node, number),
+            *_parameter_texts(before, node, number, is_scaling=is_scaling),
         ]
         for text in texts:
             yield SourceType.CACHE_CLUSTER, cluster_id, text
@@ -187,6 +204,8 @@ def _life_texts(
     before: NodeStatus, now: NodeStatus, number: str, observed: Observed
 ) -> Iterator[str]:
     """Tell how a node came, went down and came back."""
+    if before.is_upgrading or now.is_upgrading:
+        return
     match before.state, now.state:
         case NodeState.AVAILABLE, NodeState.MODIFYING:
             yield f"Recovering cache nodes {number}"
@@ -237,12 +256,18 @@ def _count_texts(
         yield SourceType.CACHE_CLUSTER, group.spec.name, text
 
 
-def _parameter_texts(before: NodeStatus, now: NodeStatus, number: str) -> Iterator[str]:
-    """Tell which settings a node took since the last look, and which its engine refused."""
+def _parameter_texts(
+    before: NodeStatus, now: NodeStatus, number: str, *, is_scaling: bool
+) -> Iterator[str]:
+    """Tell which settings a node took since the last look, and which its engine refused.
+
+    What another node type changes is told once for all of it.
+    """
     open_names = {name for name, _ in now.applying} | set(now.awaiting_reboot)
     refused = {(name, value) for name, value, _ in now.refused}
+    untold = settings.OF_NODE_TYPE if is_scaling else frozenset[str]()
     for name, value in before.applying:
-        if name not in open_names and (name, value) not in refused:
+        if name not in open_names | untold and (name, value) not in refused:
             yield f"Updated parameter {name} to {value}"
     for name, value, reason in now.refused:
         if (name, value, reason) not in before.refused:
@@ -259,7 +284,7 @@ def _fate_texts(
     if previous is None or not previous.was_available or current.state is GroupState.DELETING:
         return
     fates: dict[str, list[str]] = {_RESTORED: [], _KEPT: [], _LOST: []}
-    shards = shards_to_run(group)
+    shards = [shard for shard in shards_to_run(group) if not is_gone(group, shard)]
     for shard in shards:
         ids = {node.node_id for node in shard.nodes}
         before = [node for node in previous.nodes if node.node_id in ids]

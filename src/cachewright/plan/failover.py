@@ -14,6 +14,7 @@ from cachewright.model.facts import Observed
 from cachewright.model.groups import Group, GroupKind
 from cachewright.model.status import GroupState, GroupStatus
 from cachewright.plan.election import elections
+from cachewright.plan.joining import ending_views
 from cachewright.plan.shard import shards_to_run, view_shard
 from cachewright.plan.suspicion import fences
 
@@ -34,6 +35,8 @@ def plan_failover(
     if previous is not None and previous.state is GroupState.CREATE_FAILED:
         return ()
     views = tuple(view_shard(shard, observed, previous) for shard in shards_to_run(group))
+    ending = ending_views(group, group.placement, views, observed)
+    views = tuple(view for view in views if view not in ending)
     fresh = tuple(view for view in views if view.shard.shard_id in struck)
     return (
         *elections(group, views, observed, previous, struck=struck).values(),

@@ -24,7 +24,7 @@ from cachewright.model.facts import Absent, Observed, Running, Stopped
 from cachewright.model.groups import DISCOVERY_ID, Group, GroupKind, GroupPlacement
 from cachewright.model.settings import Limits
 from cachewright.model.status import GroupState, GroupStatus, NodeState, NodeStatus
-from cachewright.plan import events, flapping, joining, settings, status
+from cachewright.plan import events, flapping, joining, node_status, settings, status
 from cachewright.plan.memcached import plan_memcached
 from cachewright.plan.nodes import World, steps_for_nodes
 from cachewright.plan.plan import (
@@ -73,7 +73,7 @@ def _plan_nodes(
         steps = (
             *joining.place(group, placement),
             *steps_for_nodes(world),
-            *joining.release(group, observed),
+            *joining.release(group, placement, observed),
         )
     else:
         steps, current = _plan_release(world, current)
@@ -112,7 +112,7 @@ def _look(
     """Return what decisions look at, and the status that follows from it."""
     views = tuple(view_shard(shard, observed, previous) for shard in shards_to_run(group))
     asked = settings.ask(group, observed)
-    seen = status.Seen(
+    seen = node_status.Seen(
         group=group,
         placement=placement,
         views=views,

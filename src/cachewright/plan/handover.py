@@ -3,20 +3,21 @@
 Due is a primary that is to restart or leaves its group, and one that is not the node that a caller
 wants as primary. It goes on serving until a replica has everything; then the roles change hands in
 one command, and what is left to do is done to a replica. The successor is admitted, in sync, stays,
-and is not itself due; of several the one that has applied most, so that writers wait least. One
-handover of a group at a time: others go on serving undisturbed.
+and is not itself due; of several the one that has applied most, so that writers wait least. It is
+no newer than any replica that would follow it. One handover of a group at a time: others go on
+serving undisturbed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 from cachewright.model.commands import HandOver, Step, node_key
 from cachewright.model.facts import EngineFact, Observed
 from cachewright.model.groups import Group, GroupPlacement
 from cachewright.plan import restarts
 from cachewright.plan.endpoints import is_ready_replica
-from cachewright.plan.shard import Phase, ShardView, engine_of, leaving_ids
+from cachewright.plan.shard import Phase, ShardView, engine_of, is_down, leaving_ids
 
 
 def handovers(
@@ -49,7 +50,11 @@ def _step_for(
     else:
         return None
     to_place, engine = placement.of(successor), candidates[successor]
-    bind, to_bind = _binds(placement, (primary_id, primary), (successor, engine))
+    must_go = _must_go(group, view, primary_id, observed)
+    endpoints = placement.endpoints
+    found = (endpoints.primary, endpoints.configuration if must_go else None)
+    moving = {endpoint for endpoint in found if endpoint}
+    bind, to_bind = _binds(placement, (primary_id, primary), (successor, engine), moving)
     command = HandOver(
         key=node_key(group.spec.uid, primary_id),
         to_key=node_key(group.spec.uid, successor),
@@ -80,21 +85,36 @@ def _candidates(group: Group, view: ShardView, observed: Observed) -> dict[str, 
             and node.node_id not in gone
             and not engine.is_held
             and is_ready_replica(observed, node.node_id)
-            and not restarts.is_due(group.spec.node(node.node_id), observed.of(node.node_id))
+            and not restarts.is_due(group, node.node_id, observed)
+            and not _strands(view, node.node_id, observed)
         ):
             found[node.node_id] = engine
     return found
 
 
+def _strands(view: ShardView, successor: str, observed: Observed) -> bool:
+    """Tell whether a replica that stays one would be older than the successor."""
+    ids = {node.node_id for node in view.shard.nodes} - {successor, view.primary_id}
+    new = observed.of(successor)
+    return any(
+        restarts.is_older(observed.of(node_id), new) and not is_down(observed.of(node_id))
+        for node_id in ids
+    )
+
+
 def _binds(
-    placement: GroupPlacement, old: tuple[str, EngineFact], new: tuple[str, EngineFact]
+    placement: GroupPlacement,
+    old: tuple[str, EngineFact],
+    new: tuple[str, EngineFact],
+    moving: Set[str],
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return what both listen on afterwards: the primary endpoint moves, all else stays."""
-    endpoint = placement.endpoints.primary
-    binds: list[tuple[str, ...]] = []
-    for (node_id, engine), is_new in ((old, False), (new, True)):
-        own = placement.of(node_id).address
-        kept = tuple(a for a in engine.bind if a not in {own, endpoint})
-        moved = (endpoint,) if is_new and endpoint is not None else ()
-        binds.append((own, *moved, *kept))
-    return binds[0], binds[1]
+    """Return what both listen on afterwards: the endpoints that are `moving` go along."""
+    (old_id, old_engine), (new_id, new_engine) = old, new
+    moved = tuple(a for a in old_engine.bind if a in moving)
+    own, to_own = placement.of(old_id).address, placement.of(new_id).address
+    primary = placement.endpoints.primary
+    if primary is not None and primary not in moved:
+        moved = (primary, *moved)
+    kept = tuple(a for a in old_engine.bind if a != own and a not in moved)
+    to_kept = tuple(a for a in new_engine.bind if a != to_own and a not in moved)
+    return (own, *kept), (to_own, *moved, *to_kept)

@@ -34,7 +34,20 @@ from cachewright.model.facts import (
 )
 from cachewright.model.groups import Group, ShardSpec
 from cachewright.model.status import GroupState, Role
+from cachewright.plan.evidence import (
+    answer_of,
+    has_data_on_disk,
+    has_surely_ended,
+    is_asked_for,
+    is_shard_asked_for,
+    is_silent,
+    is_writer,
+    members_of,
+    siblings_of,
+    steps_of,
+)
 from cachewright.plan.plan import Plan
+from cachewright.plan.version_laws import version_violations
 
 #: What a silence lasts at least before it is no mere pause, by its cause; no other cause counts.
 _LEAST_SILENCE_S = {
@@ -62,43 +75,44 @@ def violations(group: Group, observed: Observed, plan: Plan) -> tuple[str, ...]:
         *stops_only_with_cause(group, plan, observed),
         *listens_only_on_free(plan, observed),
         *says_available_only_while_serving(group, plan, observed),
+        *version_violations(group, observed, plan),
     )
 
 
 def one_writer(group: Group, observed: Observed) -> Iterator[str]:
     """Law 1: at most one admitted primary in a shard."""
-    for shard_id, members in _members(group).items():
-        writers = [node_id for node_id in members if _is_writer(observed, node_id)]
+    for shard_id, members in members_of(group).items():
+        writers = [node_id for node_id in members if is_writer(observed, node_id)]
         if len(writers) > 1:
             yield f"law 1: shard {shard_id} has the writers {writers}"
 
 
 def starts_only_the_dead(plan: Plan, observed: Observed) -> Iterator[str]:
     """Law 3: a node is started only if no process of it can live."""
-    for step in _steps(plan, StartNode):
-        if step.node_id is None or not _has_surely_ended(observed.of(step.node_id)):
+    for step in steps_of(plan, StartNode):
+        if step.node_id is None or not has_surely_ended(observed.of(step.node_id)):
             yield f"law 3: {step.node_id} is started without proof that it has ended"
 
 
 def starts_empty_only_beside_data(group: Group, plan: Plan, observed: Observed) -> Iterator[str]:
     """Law 2: while a shard's data lies on disk and in no memory, nobody starts without it."""
-    for step in _steps(plan, StartNode):
+    for step in steps_of(plan, StartNode):
         assert step.node_id is not None
         assert isinstance(step.command, StartNode)
-        members = [step.node_id, *_siblings(group, step.node_id)]
+        members = [step.node_id, *siblings_of(group, step.node_id)]
         launch = step.command.launch
         facts = [observed.of(node_id) for node_id in members]
-        lies = any(map(_has_data_on_disk, facts))
+        lies = any(map(has_data_on_disk, facts))
         loads = launch.loads_saved_data or launch.loads_append_only_file
-        if all(map(_has_surely_ended, facts)) and lies and not loads:
+        if all(map(has_surely_ended, facts)) and lies and not loads:
             yield f"law 2: {step.node_id} is started empty beside the data of its shard"
 
 
 def admits_only_the_safe(group: Group, plan: Plan, observed: Observed) -> Iterator[str]:
     """Laws 2 and 4: a primary is admitted alone, a replica in sync."""
-    for step in _steps(plan, AdmitNode):
+    for step in steps_of(plan, AdmitNode):
         assert step.node_id is not None
-        engine = _answer_of(observed.of(step.node_id))
+        engine = answer_of(observed.of(step.node_id))
         if engine is None or engine.is_loading:
             yield f"law 4: {step.node_id} is admitted while it is silent or loading"
             continue
@@ -106,42 +120,42 @@ def admits_only_the_safe(group: Group, plan: Plan, observed: Observed) -> Iterat
             if not engine.is_in_sync:
                 yield f"law 4: {step.node_id} is admitted before it is in sync"
             continue
-        others = _siblings(group, step.node_id)
-        alive = [node_id for node_id in others if not _has_surely_ended(observed.of(node_id))]
+        others = siblings_of(group, step.node_id)
+        alive = [node_id for node_id in others if not has_surely_ended(observed.of(node_id))]
         if alive:
             yield f"law 2: primary {step.node_id} is admitted while {alive} live"
         launched = observed.of(step.node_id).launched
-        left = [n for n in others if _has_data_on_disk(observed.of(n))]
+        left = [n for n in others if has_data_on_disk(observed.of(n))]
         if left and launched is not None and not launched.has_loaded:
             yield f"law 2: primary {step.node_id} is admitted empty, and {left} have data on disk"
 
 
 def never_follows_the_empty(group: Group, plan: Plan, observed: Observed) -> Iterator[str]:
     """Law 2: only a held node, or one that follows already, is pointed at a primary."""
-    for step in _steps(plan, FollowPrimary):
+    for step in steps_of(plan, FollowPrimary):
         assert step.node_id is not None
-        if _is_writer(observed, step.node_id):
+        if is_writer(observed, step.node_id):
             yield f"law 2: the admitted primary {step.node_id} is made a replica"
-        if not any(_is_writer(observed, other) for other in _siblings(group, step.node_id)):
+        if not any(is_writer(observed, other) for other in siblings_of(group, step.node_id)):
             yield f"law 2: {step.node_id} follows although nobody was admitted as primary"
 
 
 def promotes_only_with_proof(group: Group, plan: Plan, observed: Observed) -> Iterator[str]:
     """Laws 3, 4 and 6: the best admitted replica, once nobody else can write; one at a time."""
-    steps = list(_steps(plan, PromoteNode))
+    steps = list(steps_of(plan, PromoteNode))
     for step in steps:
         assert step.node_id is not None
-        engine = _answer_of(observed.of(step.node_id))
+        engine = answer_of(observed.of(step.node_id))
         if engine is None or engine.is_held or engine.is_loading:
             yield f"law 4: {step.node_id} is promoted although it may lack data"
             continue
         others = [
             other
-            for other in _siblings(group, step.node_id)
-            if not _has_surely_ended(observed.of(other))
+            for other in siblings_of(group, step.node_id)
+            if not has_surely_ended(observed.of(other))
         ]
         for other in others:
-            answer = _answer_of(observed.of(other))
+            answer = answer_of(observed.of(other))
             if answer is None or (answer.role is Role.PRIMARY and not answer.is_held):
                 yield f"law 3: {step.node_id} is promoted while {other} may write"
             elif not answer.is_held and _has_more(answer, engine):
@@ -178,7 +192,7 @@ def fences_only_the_suspected(group: Group, plan: Plan, observed: Observed) -> I
 
     One of a shard at a time, that very process, and never on account of its host.
     """
-    steps = list(_steps(plan, FenceNode))
+    steps = list(steps_of(plan, FenceNode))
     if steps and (group.spec.deletion is not None or group.placement is None):
         yield "law 5: a group that goes away fences"
         return
@@ -191,7 +205,7 @@ def fences_only_the_suspected(group: Group, plan: Plan, observed: Observed) -> I
         if not _has_hung_long(fact):
             yield f"law 5: {step.node_id} is fenced although its silence may pass: {fact.silence}"
         yield from _leaves_a_gap(group, observed, step.node_id)
-    for shard_id, members in _members(group).items():
+    for shard_id, members in members_of(group).items():
         kinds = FenceNode | StopNode
         ended = [s.node_id for s in plan.steps if isinstance(s.command, kinds)]
         if len(set(members) & set(ended)) > 1 and any(s.node_id in members for s in steps):
@@ -200,22 +214,22 @@ def fences_only_the_suspected(group: Group, plan: Plan, observed: Observed) -> I
 
 def _has_hung_long(fact: NodeFact) -> bool:
     silence = fact.silence
-    if silence is None or _answer_of(fact) is not None or silence.probes < _LEAST_PROBES:
+    if silence is None or answer_of(fact) is not None or silence.probes < _LEAST_PROBES:
         return False
     return silence.seconds >= _LEAST_SILENCE_S.get(silence.cause, float("inf"))
 
 
 def _leaves_a_gap(group: Group, observed: Observed, node_id: str) -> Iterator[str]:
     """Where nobody else writes, the fenced one may: a replica of its own is ready, all answer."""
-    others = _siblings(group, node_id)
-    if any(_is_writer(observed, other) for other in others):
+    others = siblings_of(group, node_id)
+    if any(is_writer(observed, other) for other in others):
         return
-    silent = [other for other in others if _is_silent(observed, other)]
+    silent = [other for other in others if is_silent(observed, other)]
     if silent:
         yield f"law 4: {node_id} is fenced while {silent} may have applied most"
     assert group.placement is not None
     place = group.placement.of(node_id)
-    answers = [e for other in others if (e := _answer_of(observed.of(other))) is not None]
+    answers = [e for other in others if (e := answer_of(observed.of(other))) is not None]
     ready = [e for e in answers if not e.is_held and not e.is_loading and e.role is Role.REPLICA]
     if not any(engine.primary == (place.address, place.port) for engine in ready):
         yield f"law 5: {node_id} is fenced and no replica of its own could take over"
@@ -223,33 +237,33 @@ def _leaves_a_gap(group: Group, observed: Observed, node_id: str) -> Iterator[st
 
 def hands_over_only_to_the_ready(group: Group, plan: Plan, observed: Observed) -> Iterator[str]:
     """Laws 1, 4 and 6: a primary that serves gives its role to an admitted replica in sync."""
-    steps = list(_steps(plan, HandOver))
+    steps = list(steps_of(plan, HandOver))
     for step in steps:
         command = step.command
         assert isinstance(command, HandOver)
         assert step.node_id is not None
         to = command.to_key.partition(".")[2]
-        if not _is_writer(observed, step.node_id):
+        if not is_writer(observed, step.node_id):
             yield f"law 1: {step.node_id} shall hand over a role that it does not have"
-        if to not in _siblings(group, step.node_id) or not _could_succeed(group, observed, to):
+        if to not in siblings_of(group, step.node_id) or not _could_succeed(group, observed, to):
             yield f"law 4: {step.node_id} shall hand over to {to}, which may lack data"
         others = [s for s in plan.steps if s.node_id in {step.node_id, to} and s is not step]
         if others:
             yield f"law 6: {step.node_id} or {to} has other things to do while roles change"
-    if len(steps) > 1 or (steps and any(True for _ in _steps(plan, PromoteNode))):
+    if len(steps) > 1 or (steps and any(True for _ in steps_of(plan, PromoteNode))):
         yield "law 6: several primaries of a group change at once"
 
 
 def removes_only_the_proven(group: Group, plan: Plan, observed: Observed) -> Iterator[str]:
     """Laws 3, 5 and 7: folders go with proof and cause, records after everything else."""
-    for step in _steps(plan, RemoveNode):
+    for step in steps_of(plan, RemoveNode):
         assert step.node_id is not None
         if not isinstance(observed.of(step.node_id).process, Stopped):
             yield f"law 3: the folder of {step.node_id} is removed without proof"
-        if group.spec.deletion is None and _is_asked_for(group, step.node_id):
+        if group.spec.deletion is None and is_asked_for(group, step.node_id):
             yield f"law 5: {step.node_id} is removed although its group keeps it"
-    freed = {n for step in _steps(plan, ReleaseNodes) for n in _released(step)}
-    if any(True for _ in _steps(plan, ForgetGroup)) and group.placement is not None:
+    freed = {n for step in steps_of(plan, ReleaseNodes) for n in _released(step)}
+    if any(True for _ in steps_of(plan, ForgetGroup)) and group.placement is not None:
         freed |= {node.node_id for node in group.placement.nodes}
     left = [n for n in sorted(freed) if not isinstance(observed.of(n).process, Absent)]
     if left:
@@ -263,23 +277,25 @@ def _released(step: Step) -> tuple[str, ...]:
 def stops_only_with_cause(group: Group, plan: Plan, observed: Observed) -> Iterator[str]:
     """Law 5: a node of a group that stays ends only if it was asked to, and its data lives on.
 
-    Who asks: a node was dropped from the spec, or more restarts were asked for than its process
-    has seen. A primary with siblings hands over first; alone, it saves.
+    Who asks: a node was dropped from the spec, more restarts were asked for than its process has
+    seen, or it shall run another version. A primary with siblings hands over first; alone, it
+    saves. Of shards that go as a whole, see `slot_laws`.
     """
     if group.spec.deletion is not None or plan.status.state is GroupState.CREATE_FAILED:
         return
     ended: list[str] = []
-    for step in _steps(plan, StopNode):
+    for step in steps_of(plan, StopNode):
         assert step.node_id is not None
-        engine = _answer_of(observed.of(step.node_id))
+        engine = answer_of(observed.of(step.node_id))
         if engine is not None and engine.is_held:
             continue
         ended.append(step.node_id)
         if not _is_asked_to_end(group, observed, step.node_id):
             yield f"law 5: {step.node_id} is stopped although its group stays"
-        yield from _loses_data(group, observed, step)
-    for shard_id, members in _members(group).items():
-        if len(set(members) & set(ended)) > 1:
+        if is_shard_asked_for(group, step.node_id):
+            yield from _loses_data(group, observed, step)
+    for shard_id, members in members_of(group).items():
+        if len(set(members) & set(ended)) > 1 and is_shard_asked_for(group, members[0]):
             yield f"law 5: several nodes of shard {shard_id} are stopped at once"
 
 
@@ -288,16 +304,19 @@ def _is_asked_to_end(group: Group, observed: Observed, node_id: str) -> bool:
     launched = observed.of(node_id).launched
     if node_id not in asked:
         return True
-    return launched is not None and launched.restarts < asked[node_id]
+    if launched is None:
+        return False
+    line = (group.spec.engine, group.spec.engine_version)
+    return launched.restarts < asked[node_id] or (launched.engine, launched.engine_version) != line
 
 
 def _loses_data(group: Group, observed: Observed, step: Step) -> Iterator[str]:
     assert step.node_id is not None
     assert isinstance(step.command, StopNode)
-    siblings = _siblings(group, step.node_id)
-    if any(_is_writer(observed, other) for other in siblings):
+    siblings = siblings_of(group, step.node_id)
+    if any(is_writer(observed, other) for other in siblings):
         return
-    if not _is_writer(observed, step.node_id):
+    if not is_writer(observed, step.node_id):
         yield f"law 5: {step.node_id} is stopped while nobody is known to have its data"
     elif not siblings:
         if not step.command.saves:
@@ -307,33 +326,14 @@ def _loses_data(group: Group, observed: Observed, step: Step) -> Iterator[str]:
 
 
 def _could_succeed(group: Group, observed: Observed, node_id: str) -> bool:
-    engine = _answer_of(observed.of(node_id))
+    engine = answer_of(observed.of(node_id))
     return (
         engine is not None
         and engine.role is Role.REPLICA
         and engine.is_in_sync
         and not engine.is_held
-        and _is_asked_for(group, node_id)
+        and is_asked_for(group, node_id)
     )
-
-
-def _is_asked_for(group: Group, node_id: str) -> bool:
-    return node_id in {node.node_id for node in group.spec.nodes()}
-
-
-def _members(group: Group) -> dict[str, list[str]]:
-    """Return every node of each shard that has a place, also those that leave."""
-    placed = group.placement.nodes if group.placement else ()
-    return {
-        shard.shard_id: [p.node_id for p in placed if p.shard_id == shard.shard_id]
-        for shard in group.spec.shards
-    }
-
-
-def _siblings(group: Group, node_id: str) -> list[str]:
-    """Return the other nodes of the shard of a node."""
-    found = [members for members in _members(group).values() if node_id in members]
-    return [other for other in found[0] if other != node_id] if found else []
 
 
 def listens_only_on_free(plan: Plan, observed: Observed) -> Iterator[str]:
@@ -342,7 +342,7 @@ def listens_only_on_free(plan: Plan, observed: Observed) -> Iterator[str]:
         if not isinstance(step.command, AdmitNode | BindNode | PromoteNode):
             continue
         for node_id in observed.nodes:
-            engine = _answer_of(observed.of(node_id))
+            engine = answer_of(observed.of(node_id))
             # The first is its own address, which nodes may share.
             taken = set(step.command.bind[1:]) & set(engine.bind) if engine is not None else set()
             if taken and node_id != step.node_id:
@@ -361,8 +361,8 @@ def says_available_only_while_serving(
     for shard in _shards(group):
         members = {n.node_id for n in shard.nodes}
         if group.spec.deletion is None:
-            members |= set(_members(group)[shard.shard_id])
-        candidates = [n for n in members if _is_writer(observed, n) or _is_silent(observed, n)]
+            members |= set(members_of(group)[shard.shard_id])
+        candidates = [n for n in members if is_writer(observed, n) or is_silent(observed, n)]
         if not candidates:
             yield f"available, but shard {shard.shard_id} has no primary"
 
@@ -373,30 +373,3 @@ def _shards(group: Group) -> Iterator[ShardSpec]:
         nodes = tuple(n for n in shard.nodes if retained in {None, n.node_id})
         if nodes:
             yield ShardSpec(shard_id=shard.shard_id, slots=shard.slots, nodes=nodes)
-
-
-def _steps(plan: Plan, kind: type) -> Iterator[Step]:
-    return (step for step in plan.steps if isinstance(step.command, kind))
-
-
-def _answer_of(fact: NodeFact) -> EngineFact | None:
-    is_running = isinstance(fact.process, Running)
-    return fact.engine if is_running and isinstance(fact.engine, EngineFact) else None
-
-
-def _has_data_on_disk(fact: NodeFact) -> bool:
-    return fact.has_saved_data or fact.has_append_only_file
-
-
-def _has_surely_ended(fact: NodeFact) -> bool:
-    return type(fact.process) in {Absent, Stopped}
-
-
-def _is_writer(observed: Observed, node_id: str) -> bool:
-    engine = _answer_of(observed.of(node_id))
-    return engine is not None and engine.role is Role.PRIMARY and not engine.is_held
-
-
-def _is_silent(observed: Observed, node_id: str) -> bool:
-    fact = observed.of(node_id)
-    return _answer_of(fact) is None and not _has_surely_ended(fact)

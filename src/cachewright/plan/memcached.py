@@ -29,6 +29,7 @@ from cachewright.model.facts import NodeFact, Observed, Running, Stopped
 from cachewright.model.groups import DISCOVERY_ID, Group, GroupPlacement, NodeSpec
 from cachewright.model.status import GroupState, GroupStatus, NodeState, NodeStatus
 from cachewright.plan import events, joining, restarts, settings, status
+from cachewright.plan.node_status import SILENCE_GRACE_S
 from cachewright.plan.plan import LOOK_AGAIN_REST_S, Plan, busy_look_again_s
 from cachewright.plan.shard import engine_of, is_down, joining_ids, leaving_ids
 
@@ -86,7 +87,7 @@ def plan_memcached(
         *_membership_steps(cluster),
         *_discovery_steps(cluster),
         *_leaving_steps(cluster),
-        *joining.release(group, observed),
+        *joining.release(group, placement, observed),
     )
     if observed.build_version is None and _needs_build(cluster):
         spec = group.spec
@@ -104,7 +105,7 @@ def plan_memcached(
 def _needs_build(cluster: Cluster) -> bool:
     """Tell whether a node is to start, or to end for the sake of another version."""
     facts = [cluster.observed.of(node.node_id) for node in cluster.nodes()]
-    return any(is_down(fact) or is_outdated(cluster.group, fact) for fact in facts)
+    return any(is_down(fact) or restarts.is_outdated(cluster.group, fact) for fact in facts)
 
 
 def _node_steps(cluster: Cluster) -> tuple[Step, ...]:
@@ -116,7 +117,7 @@ def _node_steps(cluster: Cluster) -> tuple[Step, ...]:
         step: Step | None = None
         if is_down(fact):
             step = _start(cluster, node.node_id)
-        elif restarts.is_due(node, fact):
+        elif restarts.is_asked(node, fact):
             step = _end_for_restart(cluster, fact, node.node_id, "a restart was asked for")
         elif node.node_id == upgrading:
             reason = f"it is to run {cluster.group.spec.engine_version}"
@@ -129,12 +130,6 @@ def _node_steps(cluster: Cluster) -> tuple[Step, ...]:
     return tuple(steps)
 
 
-def is_outdated(group: Group, fact: NodeFact) -> bool:
-    """Tell whether a node runs another version than the one that is asked for."""
-    launched = fact.launched
-    return launched is not None and launched.engine_version != group.spec.engine_version
-
-
 def _next_upgrade(cluster: Cluster) -> str | None:
     """Return the one node that may change its version now: while all serve, one by one."""
     if not all(cluster.serves(node.node_id) for node in cluster.nodes()):
@@ -142,7 +137,7 @@ def _next_upgrade(cluster: Cluster) -> str | None:
     outdated = (
         node.node_id
         for node in cluster.nodes()
-        if is_outdated(cluster.group, cluster.observed.of(node.node_id))
+        if restarts.is_outdated(cluster.group, cluster.observed.of(node.node_id))
     )
     return next(outdated, None)
 
@@ -294,8 +289,8 @@ def _problem(cluster: Cluster, nodes: tuple[NodeStatus, ...], *, was_available: 
             failure = cluster.observed.of(node.node_id).failure
             return failure or f"cache node {node.node_id} does not serve"
     fact = cluster.observed.of(DISCOVERY_ID)
-    silence_s = cluster.observed.silence_s.get(DISCOVERY_ID, status.SILENCE_GRACE_S)
-    is_brief = engine_of(fact) is None and not is_down(fact) and silence_s < status.SILENCE_GRACE_S
+    silence_s = cluster.observed.silence_s.get(DISCOVERY_ID, SILENCE_GRACE_S)
+    is_brief = engine_of(fact) is None and not is_down(fact) and silence_s < SILENCE_GRACE_S
     if cluster.tells() or (is_brief and was_available):
         return ""
     return fact.failure or "the configuration endpoint does not answer yet"
@@ -307,13 +302,13 @@ def _node_status(cluster: Cluster, previous: GroupStatus | None, node: NodeSpec)
     engine, drift = engine_of(fact), settings.drift(cluster.asked, fact)
     silence_s = cluster.observed.silence_s.get(node.node_id, 0.0)
     was_known = before is not None and before.state is NodeState.AVAILABLE
-    if engine is None and not is_down(fact) and silence_s < status.SILENCE_GRACE_S:
+    if engine is None and not is_down(fact) and silence_s < SILENCE_GRACE_S:
         is_known = was_known
     else:
         is_told = node.node_id in cluster.listed() and (was_known or cluster.tells())
         is_known = engine is not None and is_told
     state = NodeState.AVAILABLE if is_known else _waiting_state(before)
-    if restarts.is_due(node, fact) or is_outdated(cluster.group, fact):
+    if restarts.is_asked(node, fact) or restarts.is_outdated(cluster.group, fact):
         state = NodeState.REBOOTING
     version = engine.version if engine else (before.engine_version if before else None)
     return NodeStatus(

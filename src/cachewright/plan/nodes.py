@@ -6,8 +6,9 @@ replicas are started once it is admitted, follow it, and are admitted when they 
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from cachewright.model.commands import (
@@ -20,14 +21,31 @@ from cachewright.model.commands import (
     StopNode,
     node_key,
 )
-from cachewright.model.facts import EngineFact, Observed
+from cachewright.model.facts import Absent, EngineFact, Observed
 from cachewright.model.groups import Group, GroupPlacement
 from cachewright.model.status import GroupStatus, Role
-from cachewright.plan import endpoints, flapping, joining, restarts, settings, suspicion
+from cachewright.plan import (
+    acquaintance,
+    endpoints,
+    flapping,
+    joining,
+    restarts,
+    settings,
+    suspicion,
+    syncs,
+)
 from cachewright.plan.election import elections
 from cachewright.plan.handover import handovers
 from cachewright.plan.launch import launch_of
-from cachewright.plan.shard import Phase, ShardView, engine_of, is_down, leaving_ids
+from cachewright.plan.shard import (
+    Phase,
+    ShardView,
+    engine_of,
+    is_down,
+    is_gone,
+    leaving_ids,
+    reshards,
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,31 +62,66 @@ class World:
     now: datetime.datetime
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Round:
+    """What was decided for the whole group before its nodes are gone through."""
+
+    #: What each node shall listen on.
+    wanted: Mapping[str, tuple[str, ...]]
+    #: The node that may restart although its shard has no other one.
+    next_alone: str | None
+
+
 def steps_for_nodes(world: World) -> tuple[Step, ...]:
     """Return what may be done now for all nodes of a group that shall run."""
-    wanted = endpoints.wanted_binds(
-        world.placement,
-        world.views,
-        world.observed,
-        leaving=leaving_ids(world.group) | restarts.due_ids(world.group, world.observed),
-        was_available=world.status.was_available,
+    group, placement, observed = world.group, world.placement, world.observed
+    ending = joining.ending_views(group, placement, world.views, observed)
+    views = [view for view in world.views if view not in ending]
+    changes = elections(group, views, observed, world.status)
+    if not changes and not reshards(group, world.status):
+        changes = handovers(group, placement, views, observed)
+    fences = suspicion.fences(group, views, observed, world.status)
+    common = _Round(
+        wanted=endpoints.wanted_binds(
+            placement,
+            world.views,
+            observed,
+            leaving=leaving_ids(group) | restarts.due_ids(group, observed),
+            was_available=world.status.was_available,
+        ),
+        next_alone=None if changes else restarts.next_alone(group, views, observed),
     )
-    changes = elections(world.group, world.views, world.observed, world.status)
-    if not changes:
-        changes = handovers(world.group, world.placement, world.views, world.observed)
-    fences = suspicion.fences(world.group, world.views, world.observed, world.status)
     steps: list[Step] = list(changes.values())
-    for view in world.views:
+    for view in views:
         if view.shard.shard_id not in changes:
             fence = fences.get(view.shard.shard_id)
-            shard_steps = _steps_for_shard(world, view, wanted)
+            shard_steps = _steps_for_shard(world, view, common)
             steps.extend(shard_steps if fence is None else _beside_fence(fence, shard_steps))
-    starts = any(isinstance(step.command, StartNode) for step in steps)
-    if starts and world.observed.build_version is None:
-        spec = world.group.spec
-        install = InstallBuild(engine=spec.engine, engine_version=spec.engine_version)
-        return (Step(command=install, reason="the build of a node to start is not on this host"),)
-    return tuple(steps)
+    exempt = leaving_ids(group).union(
+        *(restarts.stranded_ids(group, view, observed) for view in views)
+    )
+    steps = syncs.one_by_one(placement, views, observed, steps, exempt=exempt)
+    for view in ending:
+        steps.extend(joining.gone_shard_steps(group, placement, view, observed))
+    if not changes:
+        busy = {step.node_id for step in steps}  # one that ends forgets nobody any more
+        learning = (
+            *acquaintance.introductions(group, placement, observed),
+            *acquaintance.oblivions(group, placement, observed),
+        )
+        steps.extend(step for step in learning if step.node_id not in busy)
+    return (*steps, *_install(world))
+
+
+def _install(world: World) -> Iterator[Step]:
+    """Yield the step that brings the build here that nodes are to run, where one needs it."""
+    spec, observed = world.group.spec, world.observed
+    if observed.build_version is not None:
+        return
+    facts = [observed.of(node.node_id) for node in spec.nodes()]
+    if any(is_down(fact) or restarts.is_outdated(world.group, fact) for fact in facts):
+        command = InstallBuild(engine=spec.engine, engine_version=spec.engine_version)
+        yield Step(command=command, reason="the build of a node to start is not on this host")
 
 
 def _beside_fence(fence: Step, steps: Iterator[Step]) -> Iterator[Step]:
@@ -79,18 +132,16 @@ def _beside_fence(fence: Step, steps: Iterator[Step]) -> Iterator[Step]:
             yield step
 
 
-def _steps_for_shard(
-    world: World, view: ShardView, wanted: dict[str, tuple[str, ...]]
-) -> Iterator[Step]:
+def _steps_for_shard(world: World, view: ShardView, common: _Round) -> Iterator[Step]:
     match view.phase:
         case Phase.DOWN:
             assert view.primary_id is not None
-            step = _start(world, view.primary_id, "the shard has no running node")
+            step = _start(world, view, view.primary_id, "the shard has no running node")
             if step is not None:
                 yield step
         case Phase.HELD | Phase.SERVING:
             for node in view.shard.nodes:
-                step = _step_for_node(world, view, node.node_id, wanted)
+                step = _step_for_node(world, view, node.node_id, common)
                 if step is not None:
                     yield step
         case Phase.UNDECIDED:
@@ -99,37 +150,50 @@ def _steps_for_shard(
             return
 
 
-def _step_for_node(
-    world: World, view: ShardView, node_id: str, wanted: dict[str, tuple[str, ...]]
-) -> Step | None:
+def _step_for_node(world: World, view: ShardView, node_id: str, common: _Round) -> Step | None:
     fact = world.observed.of(node_id)
     is_primary = node_id == view.primary_id
     is_chosen = is_primary and view.phase is Phase.HELD  # it has the shard's data: it serves first
-    if node_id in leaving_ids(world.group) and not is_chosen:
+    if _leaves(world, view, node_id) and not is_chosen:
         return joining.step_for(world.group, world.placement, view, node_id, world.observed)
     if is_down(fact):
         if view.phase is Phase.HELD:
             return None
-        return _start(world, node_id, f"shard {view.shard.shard_id} lacks this replica")
-    restart = restarts.step_for(world.group, view, node_id, world.observed)
-    if restart is not None:
-        return restart
+        return _start(world, view, node_id, f"shard {view.shard.shard_id} lacks this replica")
+    if len(view.shard.nodes) > 1 or node_id == common.next_alone:
+        restart = restarts.step_for(world.group, view, node_id, world.observed)
+        if restart is not None:
+            return restart
     engine = engine_of(fact)
     if engine is None or engine.is_loading:
         return None
     if not is_primary and not _follows(world, view, engine):
         return _follow(world, view, node_id)
-    bind = endpoints.possible_bind(node_id, wanted, world.observed)
+    bind = endpoints.possible_bind(node_id, common.wanted, world.observed)
     if engine.is_held:
-        if is_primary or engine.is_in_sync:
-            reason = "is the primary of its shard" if is_primary else "is in sync with its primary"
-            command = AdmitNode(key=_key(world, node_id), bind=bind)
-            return Step(command=command, reason=f"{node_id} {reason}", node_id=node_id)
-        return None
+        return _admit(world, node_id, bind, is_primary=is_primary, is_in_sync=engine.is_in_sync)
     if set(engine.bind) != set(bind):
-        command_bind = BindNode(key=_key(world, node_id), bind=bind)
-        return Step(command=command_bind, reason="endpoints follow their roles", node_id=node_id)
+        command = BindNode(key=_key(world, node_id), bind=bind)
+        return Step(command=command, reason="endpoints follow their roles", node_id=node_id)
     return settings.apply_step(world.group, node_id, fact, settings.drift(world.asked, fact))
+
+
+def _leaves(world: World, view: ShardView, node_id: str) -> bool:
+    """Tell whether a node leaves a shard that stays."""
+    return node_id in leaving_ids(world.group) and not is_gone(world.group, view.shard)
+
+
+def _admit(
+    world: World, node_id: str, bind: tuple[str, ...], *, is_primary: bool, is_in_sync: bool
+) -> Step | None:
+    """Let clients in, once it has everything and no node of its cluster takes it for a stranger."""
+    if not (is_primary or is_in_sync):
+        return None
+    if not acquaintance.is_known_to_all(world.group, world.placement, node_id, world.observed):
+        return None
+    reason = "is the primary of its shard" if is_primary else "is in sync with its primary"
+    command = AdmitNode(key=_key(world, node_id), bind=bind)
+    return Step(command=command, reason=f"{node_id} {reason}", node_id=node_id)
 
 
 def _follows(world: World, view: ShardView, engine: EngineFact) -> bool:
@@ -150,14 +214,49 @@ def _follow(world: World, view: ShardView, node_id: str) -> Step | None:
     return Step(command=command, reason=f"replicate from {view.primary_id}", node_id=node_id)
 
 
-def _start(world: World, node_id: str, reason: str) -> Step | None:
+def _start(world: World, view: ShardView, node_id: str, reason: str) -> Step | None:
+    """Return the start of a node, as what the group is to run.
+
+    While the build for that is on its way, a node that ran another version runs that once more.
+    """
     if flapping.held_back_until(world.status.of(node_id), world.now) is not None:
         return None
-    wanted = settings.for_start(world.asked, world.observed.of(node_id))
+    fact = world.observed.of(node_id)
+    wanted = settings.for_start(world.asked, fact)
     launch = launch_of(
-        world.group, world.placement, node_id, world.views, world.observed, wanted=wanted
+        world.group, world.placement, node_id, _map(world), world.observed, wanted=wanted
     )
+    if world.observed.build_version is None:
+        before = restarts.version_to_go_on_with(world.group, view, node_id, world.observed)
+        if before is None:
+            return None
+        as_before = settings.of_line(world.group, before.engine, before.engine_version)
+        launch = dataclasses.replace(
+            launch,
+            engine=before.engine,
+            engine_version=before.engine_version,
+            settings=as_before.settings,
+            maxmemory_bytes=as_before.maxmemory_bytes,
+        )
     return Step(command=StartNode(launch=launch), reason=reason, node_id=node_id)
+
+
+def _map(world: World) -> tuple[ShardView, ...]:
+    """Return the shards without the nodes that are gone: who starts now never hears of them."""
+    leaving, observed = leaving_ids(world.group), world.observed
+    views: list[ShardView] = []
+    for view in world.views:
+        nodes = tuple(
+            node
+            for node in view.shard.nodes
+            if node.node_id not in leaving
+            or node.node_id == view.primary_id
+            or not isinstance(observed.of(node.node_id).process, Absent)
+        )
+        if nodes:
+            shard = dataclasses.replace(view.shard, nodes=nodes)
+            views.append(dataclasses.replace(view, shard=shard))
+    return tuple(views)
 
 
 def _stop_strays(world: World, view: ShardView) -> Iterator[Step]:

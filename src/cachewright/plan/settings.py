@@ -5,6 +5,10 @@ told at run time is told at once; the rest waits for a planned restart. A value 
 the group refused is not tried again before somebody sets another one: until then the node keeps
 what it runs with, and a node that starts gets the default. An engine that does not start is tried
 with all defaults: if it was a value, telling it at run time finds out which.
+
+What a node type decides is told at run time too: a node that grows or shrinks goes on serving. An
+engine of another version than its group is to run is told nothing that versions may see
+differently; it gets the rest when it is replaced.
 """
 
 from __future__ import annotations
@@ -22,8 +26,11 @@ from cachewright.model.facts import LaunchFact, NodeFact, Observed, RefusedSetti
 from cachewright.model.groups import Group
 from cachewright.model.node_types import NodeType
 
-#: The engines' name for what `maxmemory_bytes` sets.
+#: The engines' names for what `maxmemory_bytes` and `maxclients` set.
 MEMORY = "maxmemory"
+CLIENTS = "maxclients"
+#: What a node type decides, beside what a group of parameters may add.
+OF_NODE_TYPE = frozenset({MEMORY, CLIENTS, "client-output-buffer-limit"})
 
 #: A start fails once by bad luck; what fails twice may be a value that the engine does not take.
 #: One less than the starts after which a create is given up (`Limits.failed_starts`).
@@ -55,6 +62,7 @@ class Asked:
     #: What an engine of the group did not take and is still wanted, each once.
     refused: tuple[RefusedSetting, ...]
     engine: EngineName
+    engine_version: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,20 +89,39 @@ def node_type_of(group: Group) -> NodeType:
 
 def ask(group: Group, observed: Observed) -> Asked:
     """Return what the nodes of a group shall run with, and what its engines refused of it."""
+    spec = group.spec
     whole = _wanted(group, group.parameters)
-    still = {*whole.settings, (MEMORY, str(whole.maxmemory_bytes))}
+    still = set(_as_told(whole.settings, whole.maxmemory_bytes, whole.maxclients).items())
     refused: dict[tuple[str, str], RefusedSetting] = {}
     for node_id in sorted(observed.nodes):
         launched = observed.of(node_id).launched
-        for one in launched.refused if launched else ():
+        if launched is None or not _is_of_line(launched, spec.engine, spec.engine_version):
+            continue
+        for one in launched.refused:
             if (one.name, one.value) in still:
                 refused.setdefault((one.name, one.value), one)
     return Asked(
         whole=whole,
         default=_wanted(group, {}) if group.parameters else whole,
         refused=tuple(refused.values()),
-        engine=group.spec.engine,
+        engine=spec.engine,
+        engine_version=spec.engine_version,
     )
+
+
+def of_line(group: Group, engine: EngineName, version: str) -> Wanted:
+    """Return what a node of a group would run with if it ran another engine or version."""
+    values = tuple(sorted(group.parameters.items()))
+    return _wanted_of(engine, version, node_type_of(group), group.spec.cluster_enabled, values)
+
+
+def _is_of_line(launched: LaunchFact, engine: EngineName, version: str) -> bool:
+    return (launched.engine, launched.engine_version) == (engine, version)
+
+
+def _as_told(settings: Settings, memory_bytes: int, clients: int) -> dict[str, str]:
+    """Return by name what an engine is told while it runs."""
+    return {**dict(settings), MEMORY: str(memory_bytes), CLIENTS: str(clients)}
 
 
 def for_start(asked: Asked, fact: NodeFact) -> Wanted:
@@ -120,13 +147,16 @@ def drift(asked: Asked, fact: NodeFact) -> Drift:
     launched = fact.launched
     if launched is None or _runs_with(launched, asked.whole):
         return IN_SYNC
-    whole = {**dict(asked.whole.settings), MEMORY: str(asked.whole.maxmemory_bytes)}
-    runs = {**dict(launched.settings), MEMORY: str(launched.maxmemory_bytes)}
+    whole = asked.whole
+    told = _as_told(whole.settings, whole.maxmemory_bytes, whole.maxclients)
+    if not _is_of_line(launched, asked.engine, asked.engine_version):
+        told = {name: told[name] for name in (MEMORY, CLIENTS)}
+    runs = _as_told(launched.settings, launched.maxmemory_bytes, launched.maxclients)
     known = {(r.name, r.value) for r in asked.refused}
     # A setting that nobody asks for any more keeps its value until the next start.
-    differs = {n: v for n, v in whole.items() if runs.get(n) != v and (n, v) not in known}
+    differs = {n: v for n, v in told.items() if runs.get(n) != v and (n, v) not in known}
     version = launched.engine_version
-    now = {n for n in differs if parameters.is_immediate(asked.engine, version, n)}
+    now = {n for n in differs if parameters.is_immediate(launched.engine, version, n)}
     return Drift(
         applying=tuple(sorted((n, v) for n, v in differs.items() if n in now)),
         awaiting_reboot=tuple(sorted(set(differs) - now)),
@@ -135,8 +165,8 @@ def drift(asked: Asked, fact: NodeFact) -> Drift:
 
 
 def _runs_with(launched: LaunchFact, whole: Wanted) -> bool:
-    is_memory_as_wanted = launched.maxmemory_bytes == whole.maxmemory_bytes
-    return is_memory_as_wanted and launched.settings == whole.settings
+    parts = (launched.maxmemory_bytes, launched.maxclients, launched.settings)
+    return parts == (whole.maxmemory_bytes, whole.maxclients, whole.settings)
 
 
 def apply_step(group: Group, node_id: str, fact: NodeFact, current: Drift) -> Step | None:
@@ -146,6 +176,7 @@ def apply_step(group: Group, node_id: str, fact: NodeFact, current: Drift) -> St
         return None
     told = dict(current.applying)
     memory_bytes = int(told.pop(MEMORY, launched.maxmemory_bytes))
+    clients = int(told.pop(CLIENTS, launched.maxclients))
     settings = dict(launched.settings) | told
     names = ", ".join(name for name, _ in current.applying)
     return Step(
@@ -153,17 +184,17 @@ def apply_step(group: Group, node_id: str, fact: NodeFact, current: Drift) -> St
             key=node_key(group.spec.uid, node_id),
             settings=tuple(sorted(settings.items())),
             maxmemory_bytes=memory_bytes,
+            maxclients=clients,
         ),
-        reason=f"its parameter group sets {names}",
+        reason=f"its parameter group or node type sets {names}",
         node_id=node_id,
     )
 
 
 def _wanted(group: Group, overrides: Mapping[str, str]) -> Wanted:
     spec, values = group.spec, tuple(sorted(overrides.items()))
-    return _wanted_of(
-        spec.engine, spec.engine_version, node_type_of(group), spec.cluster_enabled, values
-    )
+    of_type = node_type_of(group)
+    return _wanted_of(spec.engine, spec.engine_version, of_type, spec.cluster_enabled, values)
 
 
 @functools.lru_cache(maxsize=_KEPT)

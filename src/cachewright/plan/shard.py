@@ -12,6 +12,7 @@ import enum
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from cachewright.model.engines import version_key
 from cachewright.model.facts import (
     Absent,
     EngineFact,
@@ -59,7 +60,8 @@ class ShardView:
 def shards_to_run(group: Group) -> tuple[ShardSpec, ...]:
     """Return the shards with the nodes that have a place: those asked for, then those that leave.
 
-    Before a group is placed, all that is asked for; of a delete that retains a node, that node.
+    Last come shards of which nothing is asked for any more. Before a group is placed, all that is
+    asked for; of a delete that retains a node, that node.
     """
     deletion, placement = group.spec.deletion, group.placement
     if deletion is not None and deletion.retained_node_id is not None:
@@ -68,21 +70,39 @@ def shards_to_run(group: Group) -> tuple[ShardSpec, ...]:
         return (dataclasses.replace(shard, nodes=nodes),)
     if placement is None:
         return group.spec.shards
-    placed, gone = placement.node_ids(), leaving_ids(group)
-    return tuple(
-        dataclasses.replace(
-            shard,
-            nodes=(
-                *(node for node in shard.nodes if node.node_id in placed),
-                *(
-                    NodeSpec(node_id=place.node_id, zone=place.zone)
-                    for place in placement.nodes
-                    if place.shard_id == shard.shard_id and place.node_id in gone
-                ),
-            ),
-        )
+    placed, leaving = placement.node_ids(), leaving_ids(group)
+    members = {
+        shard.shard_id: [node for node in shard.nodes if node.node_id in placed]
         for shard in group.spec.shards
+    }
+    for place in placement.nodes:
+        if place.node_id in leaving:
+            node = NodeSpec(node_id=place.node_id, zone=place.zone)
+            members.setdefault(place.shard_id, []).append(node)
+    asked = {shard.shard_id: shard for shard in group.spec.shards}
+    return tuple(
+        dataclasses.replace(asked[shard_id], nodes=tuple(found))
+        if shard_id in asked
+        else ShardSpec(shard_id=shard_id, slots=(), nodes=tuple(found), is_leaving=True)
+        for shard_id, found in members.items()
+        if found
     )
+
+
+def is_gone(group: Group, shard: ShardSpec) -> bool:
+    """Tell whether a shard is no longer asked for, and only has nodes left that leave."""
+    if group.spec.deletion is not None:
+        return False
+    return all(shard.shard_id != asked.shard_id for asked in group.spec.shards)
+
+
+def reshards(group: Group, status: GroupStatus | None) -> bool:
+    """Tell whether slots are to be spread anew, and that is not over."""
+    wanted = group.spec.resharding_generation
+    known = status.resharding if status is not None else None
+    if not wanted:
+        return False
+    return known is None or known.generation < wanted or not known.is_over
 
 
 def leaving_ids(group: Group) -> frozenset[str]:
@@ -111,6 +131,15 @@ def engine_of(fact: NodeFact) -> EngineFact | None:
     if isinstance(fact.process, Running) and not isinstance(fact.engine, Unknown):
         return fact.engine
     return None
+
+
+def line_key(fact: NodeFact) -> tuple[int, ...]:
+    """Return by what the versions compare that nodes were last started as: older is smaller.
+
+    Valkey's first version is above the last of Redis that it can follow. Who was never started is
+    below all.
+    """
+    return version_key(fact.launched.engine_version) if fact.launched is not None else ()
 
 
 def view_shard(

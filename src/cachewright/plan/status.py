@@ -1,180 +1,30 @@
 """How is the group doing? The status that the facts allow, never a better one.
 
 `available` means: every slot is served and every endpoint is listened on; for the first time
-also: every replica is in sync, and every node has answered. Later a node that does not answer
-keeps its last state for a short grace, because a busy engine misses a probe now and then; silence
-beyond it shows.
+also: every replica is in sync, and every node has answered.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import datetime
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-from cachewright.model.facts import EngineFact, NodeFact, Observed, Running, Unknown
-from cachewright.model.groups import Group, GroupPlacement, RestartCause
+from cachewright.model.facts import Observed, Unknown
 from cachewright.model.slots import SlotRange, covers_all
 from cachewright.model.status import GroupState, GroupStatus, NodeState, NodeStatus, Role
-from cachewright.plan import endpoints, flapping, restarts, settings, suspicion
+from cachewright.plan import endpoints, flapping, joining, restarts, settings, suspicion
+from cachewright.plan.node_status import Seen, node_status
 from cachewright.plan.shard import (
     Phase,
     ShardView,
     engine_of,
     is_down,
+    is_gone,
     joining_ids,
     leaving_ids,
 )
 
 #: A node in one of these is not there yet, or not there again.
 _WAITING = frozenset({NodeState.CREATING, NodeState.MODIFYING})
-#: Seconds of silence for which the last known state of a node still counts.
-SILENCE_GRACE_S = 3.0
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Seen:
-    """What the status of one group is made of."""
-
-    group: Group
-    placement: GroupPlacement
-    views: Sequence[ShardView]
-    observed: Observed
-    asked: settings.Asked
-    previous: GroupStatus | None
-    now: datetime.datetime
-
-
-def node_status(seen: Seen, view: ShardView, node_id: str) -> NodeStatus:
-    """Return the status of one node that has a place, with its parameters and its restart."""
-    fact = seen.observed.of(node_id)
-    status = _life_of(seen, view, node_id)
-    drift = settings.drift(seen.asked, fact)
-    before = seen.previous.of(node_id) if seen.previous else None
-    is_asked = _is_asked_to_end(seen, view, node_id)
-    has_ended = flapping.has_ended_unasked(before, fact, is_asked=is_asked)
-    status = flapping.remember(before, seen.now, status, has_ended=has_ended)
-    return dataclasses.replace(
-        status,
-        state=_asked_state(seen, node_id, status.state),
-        applying=drift.applying,
-        awaiting_reboot=drift.awaiting_reboot,
-        refused=tuple((r.name, r.value, r.reason) for r in drift.refused),
-        restarts=_restarts(seen, node_id),
-        is_running=_is_running(before, fact),
-    )
-
-
-def _is_running(before: NodeStatus | None, fact: NodeFact) -> bool:
-    if isinstance(fact.process, Unknown):
-        return before is not None and before.is_running
-    return isinstance(fact.process, Running)
-
-
-def _is_asked_to_end(seen: Seen, view: ShardView, node_id: str) -> bool:
-    """Tell whether a node was to end, or all of its shard were: one of them has saved the data."""
-    observed = seen.observed
-    if node_id in leaving_ids(seen.group):
-        return True
-    if restarts.is_due(seen.group.spec.node(node_id), observed.of(node_id)):
-        return True
-    return any(observed.of(node.node_id).has_saved_data for node in view.shard.nodes)
-
-
-def _restarts(seen: Seen, node_id: str) -> int:
-    launched = seen.observed.of(node_id).launched
-    if launched is not None:
-        return launched.restarts
-    before = seen.previous.of(node_id) if seen.previous else None
-    return before.restarts if before else 0
-
-
-def _asked_state(seen: Seen, node_id: str, state: NodeState) -> NodeState:
-    """Return the state of a node that leaves or is to restart, else `state`."""
-    if node_id in leaving_ids(seen.group):
-        return NodeState.DELETING
-    before = seen.previous.of(node_id) if seen.previous else None
-    asked = seen.group.spec.node(node_id)
-    is_due = restarts.is_due(asked, seen.observed.of(node_id))
-    if asked is not None and asked.restart_cause is RestartCause.TEST_FAILOVER:
-        return state  # it serves until it has ended; then it is recovered like any other
-    was_due = before is not None and before.state is NodeState.REBOOTING
-    if is_due or (was_due and state is not NodeState.AVAILABLE):
-        return NodeState.REBOOTING
-    return state
-
-
-def _life_of(seen: Seen, view: ShardView, node_id: str) -> NodeStatus:
-    """Return how a node is doing.
-
-    A node that cannot be asked keeps its last role, unless another one is the primary now.
-    """
-    group, observed, previous = seen.group, seen.observed, seen.previous
-    before = previous.of(node_id) if previous else None
-    fact = observed.of(node_id)
-    engine = engine_of(fact)
-    if engine is None:
-        silent = not is_down(fact) and observed.silence_s.get(node_id, 0.0) < SILENCE_GRACE_S
-        if silent and before is not None and previous is not None and previous.was_available:
-            return before
-        return NodeStatus(
-            node_id=node_id,
-            state=_waiting_state(before),
-            role=None if before is None or is_replaced(before, view) else before.role,
-            engine_version=before.engine_version if before else None,
-            has_copy=before is not None and before.has_copy and not is_down(fact),
-            has_saved_data=fact.has_saved_data,
-            has_append_only_file=fact.has_append_only_file,
-        )
-    state = NodeState.AVAILABLE if _serves(group, engine) else _waiting_state(before)
-    if before is not None and _has_handed_over(before, engine):
-        state = before.state
-    return NodeStatus(
-        node_id=node_id,
-        state=state,
-        role=_role_of(seen, view, node_id, engine),
-        engine_version=engine.version,
-        has_copy=not engine.is_held,
-        has_saved_data=fact.has_saved_data,
-        has_append_only_file=fact.has_append_only_file,
-    )
-
-
-def _role_of(seen: Seen, view: ShardView, node_id: str, engine: EngineFact) -> Role | None:
-    """Return the role of an engine that answers.
-
-    Whoever starts is held and a primary in its own eyes, until it follows or is admitted: beside
-    another one that serves, or was the primary until now, it is not what it says.
-    """
-    if engine.role is not Role.PRIMARY or not engine.is_held:
-        return engine.role
-    before = seen.previous.of(node_id) if seen.previous else None
-    others = [node.node_id for node in view.shard.nodes if node.node_id != node_id]
-    is_beside = view.phase is Phase.SERVING and view.primary_id in others
-    if not is_beside and not any(_was_primary(seen.previous, other) for other in others):
-        return engine.role
-    return None if before is None or before.role is Role.PRIMARY else before.role
-
-
-def _was_primary(previous: GroupStatus | None, node_id: str) -> bool:
-    before = previous.of(node_id) if previous else None
-    return before is not None and before.role is Role.PRIMARY
-
-
-def _has_handed_over(before: NodeStatus, engine: EngineFact) -> bool:
-    """Tell whether a primary has become a replica since the last look, which takes a moment."""
-    is_replica = engine.role is Role.REPLICA and not engine.is_held and not engine.is_loading
-    return before.role is Role.PRIMARY and is_replica
-
-
-def is_replaced(before: NodeStatus, view: ShardView) -> bool:
-    """Tell whether a node that was the primary is no longer the one of its shard."""
-    return (
-        before.role is Role.PRIMARY
-        and view.phase is Phase.SERVING
-        and view.primary_id != before.node_id
-    )
 
 
 def shard_problem(view: ShardView, nodes: Sequence[NodeStatus], seen: Seen) -> str:
@@ -186,7 +36,7 @@ def shard_problem(view: ShardView, nodes: Sequence[NodeStatus], seen: Seen) -> s
         primaries = [n for n in nodes if n.role is Role.PRIMARY and n.state is NodeState.AVAILABLE]
         return "" if primaries else view.reason
     is_about_to_end = primary.state in {NodeState.REBOOTING, NodeState.DELETING}
-    if is_about_to_end and view.phase is Phase.SERVING:
+    if (is_about_to_end or primary.is_upgrading) and view.phase is Phase.SERVING:
         return ""
     if primary.state is not NodeState.AVAILABLE:
         failure = seen.observed.of(primary.node_id).failure
@@ -260,8 +110,11 @@ def group_status(seen: Seen) -> GroupStatus:
         problem = _replica_problem(seen, waiting[0])
     if problem and observed.obstacle:
         problem = observed.obstacle
-    joining = joining_ids(seen.group)
-    change = change_of(nodes, joining)
+    newcomers = joining_ids(seen.group)
+    node_type = _node_type(seen, nodes)
+    change = change_of(nodes, newcomers)
+    if node_type != seen.group.spec.node_type:
+        change = change or f"changing the node type to {seen.group.spec.node_type}"
     if not problem and not (change and was_available):
         state = GroupState.AVAILABLE
     else:
@@ -269,12 +122,30 @@ def group_status(seen: Seen) -> GroupStatus:
     return GroupStatus(
         state=state,
         observed_generation=seen.group.spec.generation,
-        nodes=nodes + joining_statuses(joining),
+        nodes=nodes + joining_statuses(newcomers),
         reason=problem or change or (_replica_problem(seen, waiting[0]) if waiting else ""),
         was_available=was_available or state is GroupState.AVAILABLE,
         changing_from=changing_from(seen.previous) if change and was_available else None,
         is_broken=is_broken(seen.previous, problem, change),
+        node_type=node_type,
     )
+
+
+def _node_type(seen: Seen, nodes: Sequence[NodeStatus]) -> str:
+    """Return the node type that all nodes have: the one before until the last has the new one.
+
+    Who has ended gets it with its next start.
+    """
+    asked = seen.group.spec.node_type
+    before = seen.previous.node_type if seen.previous else ""
+    if before in {"", asked}:
+        return asked
+    facts = (seen.observed.of(node.node_id) for node in nodes)
+    if any(isinstance(fact.process, Unknown) for fact in facts):
+        return before
+    running = (node for node in nodes if not is_down(seen.observed.of(node.node_id)))
+    lacks = any(settings.OF_NODE_TYPE & {n for n, _ in node.applying} for node in running)
+    return before if lacks else asked
 
 
 def is_broken(previous: GroupStatus | None, problem: str, change: str) -> bool:
@@ -307,6 +178,7 @@ def change_of(nodes: Sequence[NodeStatus], joining: Sequence[str]) -> str:
         "adding": [*joining, *(n.node_id for n in nodes if n.state is NodeState.CREATING)],
         "removing": [n.node_id for n in nodes if n.state is NodeState.DELETING],
         "restarting": [n.node_id for n in nodes if n.state is NodeState.REBOOTING],
+        "upgrading": [n.node_id for n in nodes if n.is_upgrading],
     }
     said = [f"{verb} {', '.join(ids)}" for verb, ids in by_state.items() if ids]
     return "; ".join(said)
@@ -314,6 +186,11 @@ def change_of(nodes: Sequence[NodeStatus], joining: Sequence[str]) -> str:
 
 def _first_problem(seen: Seen, nodes: Sequence[NodeStatus]) -> str:
     for view in seen.views:
+        if is_gone(seen.group, view.shard):
+            why = joining.why_kept(seen.group, seen.placement, view, seen.views, seen.observed)
+            if why:
+                return why
+            continue
         ids = {node.node_id for node in view.shard.nodes}
         shard_nodes = [n for n in nodes if n.node_id in ids]
         problem = shard_problem(view, shard_nodes, seen)
@@ -321,7 +198,8 @@ def _first_problem(seen: Seen, nodes: Sequence[NodeStatus]) -> str:
             return (view.primary_id is None and _silence_in(seen, view)) or problem
     problem = endpoint_problem(seen)
     if not problem and seen.group.spec.cluster_enabled:
-        problem = slots_problem(seen.views, seen.observed)
+        staying = [view for view in seen.views if not is_gone(seen.group, view.shard)]
+        problem = slots_problem(staying, seen.observed)
     return problem
 
 
@@ -350,17 +228,3 @@ def _replica_problem(seen: Seen, node: NodeStatus) -> str:
         views = (v for v in seen.views if any(n.node_id == node_id for n in v.shard.nodes))
         return _silence_in(seen, next(views)) or f"no answer from {node_id}"
     return f"replica {node_id} is not in sync yet"
-
-
-def _waiting_state(before: NodeStatus | None) -> NodeState:
-    if before is None or before.state is NodeState.CREATING:
-        return NodeState.CREATING
-    return NodeState.MODIFYING
-
-
-def _serves(group: Group, engine: EngineFact) -> bool:
-    if engine.is_held or engine.is_loading:
-        return False
-    if group.spec.cluster_enabled and (engine.cluster is None or not engine.cluster.is_ok):
-        return False
-    return engine.role is Role.PRIMARY or engine.is_in_sync

@@ -14,9 +14,15 @@ CREATED_AT = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 
 
 def make_group(
-    *, shards: int, replicas: int, cluster_enabled: bool, failover: bool | None = None
+    *,
+    shards: int,
+    replicas: int,
+    cluster_enabled: bool,
+    failover: bool | None = None,
+    line: tuple[EngineName, str] = (EngineName.VALKEY, "9.1"),
 ) -> Group:
-    """Return a group as `service` would write it."""
+    """Return a group as `service` would write it; `line`: what it runs."""
+    engine, version = line
     slots = split_evenly(shards)
     shard_specs = tuple(
         ShardSpec(
@@ -33,8 +39,8 @@ def make_group(
         uid="abcdefgh",
         name="demo",
         description="x",
-        engine=EngineName.VALKEY,
-        engine_version="9.1",
+        engine=engine,
+        engine_version=version,
         node_type="cache.t4g.micro",
         port=6379,
         cluster_enabled=cluster_enabled,
@@ -60,6 +66,14 @@ def _node_id(shard: int, index: int, cluster_enabled: bool) -> str:
     return f"demo-{shard:04d}-{index:03d}" if cluster_enabled else f"demo-{index:03d}"
 
 
+#: What groups may run, each an upgrade of the one before.
+LINES = (
+    (EngineName.REDIS, "7.0"),
+    (EngineName.VALKEY, "8.1"),
+    (EngineName.VALKEY, "9.1"),
+)
+
+
 @st.composite
 def groups(draw: st.DrawFn, *, replicas_min: int = 0) -> Group:
     """Draw a group with at most 4 shards and 3 nodes in each."""
@@ -69,4 +83,5 @@ def groups(draw: st.DrawFn, *, replicas_min: int = 0) -> Group:
         replicas=draw(st.integers(replicas_min, 2)),
         cluster_enabled=cluster_enabled,
         failover=cluster_enabled or draw(st.booleans()),
+        line=draw(st.sampled_from(LINES)),
     )

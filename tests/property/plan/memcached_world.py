@@ -40,7 +40,7 @@ from cachewright.model.groups import (
     NodePlacement,
 )
 from cachewright.model.status import Role
-from cachewright.plan.status import SILENCE_GRACE_S
+from cachewright.plan.node_status import SILENCE_GRACE_S
 from tests.property.plan.world import Life, Refused, process_fact
 
 
@@ -192,9 +192,11 @@ class MemcachedWorld:
         process.is_warm = launch.loads_saved_data and process.has_saved
         process.has_saved = False
         process.launched = LaunchFact(
+            engine=launch.engine,
             engine_version=launch.engine_version,
             settings=launch.settings,
             maxmemory_bytes=launch.maxmemory_bytes,
+            maxclients=launch.maxclients,
             restarts=launch.restarts,
         )
         if launch.part is Part.DISCOVERY:

@@ -20,7 +20,7 @@ from hypothesis.stateful import (
 
 from cachewright.model.commands import FenceNode, PromoteNode, Step
 from cachewright.model.facts import SilenceCause
-from cachewright.model.groups import Deletion, NodeSpec
+from cachewright.model.groups import Deletion, NodeSpec, ShardSpec
 from cachewright.model.settings import Limits
 from cachewright.model.status import Event, GroupState, GroupStatus, NodeState, Role
 from cachewright.plan.failover import plan_failover
@@ -29,12 +29,14 @@ from cachewright.plan.invariants import violations
 from cachewright.plan.plan import LOOK_AGAIN_REST_S, Plan
 from cachewright.plan.shard import engine_of
 from cachewright.plan.shutdown import plan_stop
-from tests.property.plan.groups import CREATED_AT, groups
+from cachewright.plan.syncs import LARGE_BYTES
+from tests.property.plan.groups import CREATED_AT, LINES, groups
 from tests.property.plan.world import REFUSED_SETTING, Life, Refused, World
 
 #: Rounds within which a group of at most 12 nodes settles once faults stop: install, place, start,
-#: admit, start replicas, follow, sync, admit, move endpoints, and as many again after a failure.
-SETTLE_ROUNDS = 60
+#: admit, start replicas, follow, sync, admit, move endpoints, and as many again after a failure;
+#: all of it for each replica that changes its version, and for the primaries one by one.
+SETTLE_ROUNDS = 120
 #: Whoever is held back is started again after this time.
 HOLD_MAX = datetime.timedelta(seconds=300)
 #: Longer than any silence is waited for, seconds.
@@ -353,39 +355,84 @@ class PlanMachine(RuleBasedStateMachine):
         after = {n: e.generation for n, e in self.world.engines.items()}
         assert all(after[n] > generations[n] for n in generations)
 
-    @precondition(
-        lambda self: (
-            self.stays() and self.is_available() and not self.world.group.spec.cluster_enabled
-        )
-    )
-    @rule()
-    def a_caller_adds_a_replica(self) -> None:
+    @precondition(lambda self: self.stays() and self.is_available())
+    @rule(number=st.integers(0, 3))
+    def a_caller_adds_a_replica(self, number: int) -> None:
         if self.added >= ADDED_MAX:
             return
-        (shard,) = self.world.group.spec.shards
+        shards = self.world.group.spec.shards
         self.added += 1
         node = NodeSpec(node_id=f"demo-added-{self.added}", zone="us-east-1b")
-        self.change_nodes((*shard.nodes, node))
+        shard = shards[number % len(shards)]
+        self.change_nodes(shard, (*shard.nodes, node))
 
-    @precondition(
-        lambda self: (
-            self.stays() and self.is_available() and not self.world.group.spec.cluster_enabled
-        )
-    )
+    @precondition(lambda self: self.stays() and self.is_available())
     @rule(number=st.integers(0, 11), dies=st.booleans())
     def a_caller_removes_a_replica(self, number: int, dies: bool) -> None:
         """The primary may die before anybody has looked: the one that leaves may take over."""
         assert self.status is not None
-        (shard,) = self.world.group.spec.shards
-        node = shard.nodes[number % len(shard.nodes)]
+        nodes = list(self.world.group.spec.nodes())
+        node = nodes[number % len(nodes)]
+        shard = self.world.group.spec.shard_of(node.node_id)
         seen = self.status.of(node.node_id)
         if seen is None or seen.role is not Role.REPLICA or len(shard.nodes) == 1:
             return
-        self.change_nodes(tuple(n for n in shard.nodes if n is not node))
+        self.change_nodes(shard, tuple(n for n in shard.nodes if n is not node))
         if dies:
             for engine in self.world.engines.values():
-                if engine.serves_writes():
+                if engine.place.shard_id == shard.shard_id and engine.serves_writes():
                     self.world.kill(engine.place.node_id)
+
+    @precondition(lambda self: self.stays() and self.is_available())
+    @rule(has_build=st.booleans())
+    def a_caller_upgrades(self, has_build: bool) -> None:
+        self.upgrade(has_build=has_build)
+
+    @precondition(lambda self: self.stays() and self.is_available())
+    @rule(
+        rounds=st.integers(0, 30),
+        number=st.integers(0, 3),
+        laggards=st.sets(st.integers(0, 3), max_size=2),
+    )
+    def a_primary_that_dies_during_an_upgrade_loses_nothing_that_a_replica_had(
+        self, rounds: int, number: int, laggards: set[int]
+    ) -> None:
+        """At any moment of it, right after a write that some replicas have not applied yet."""
+        self.calm()
+        self.settle()
+        if not self.is_available() or not self.upgrade(has_build=True):
+            return
+        for _ in range(rounds):
+            self.world.tick()
+            self.one_round()
+        shards = self.world.group.spec.shards
+        shard_id = shards[number % len(shards)].shard_id
+        engines = [e for e in self.world.engines.values() if e.place.shard_id == shard_id]
+        primary = next((e for e in engines if e.serves_writes()), None)
+        for place, engine in enumerate(engines):
+            engine.lags = place in laggards
+        self.client_writes()
+        self.world.tick()
+        synced = [e.data for e in engines if e.is_in_sync and not e.is_held]
+        for engine in engines:
+            engine.lags = False
+        if primary is None or not synced:
+            return
+        self.world.kill(primary.place.node_id)
+        self.settle()
+        assert max(synced, key=len) <= self.data_of_shards()[shard_id]
+
+    @precondition(lambda self: self.stays())
+    @rule(node_type=st.sampled_from(["cache.t4g.micro", "cache.m6g.large"]))
+    def a_caller_changes_the_node_type(self, node_type: str) -> None:
+        spec = dataclasses.replace(self.world.group.spec, node_type=node_type)
+        self.world.group = dataclasses.replace(self.world.group, spec=spec)
+
+    @rule(number=st.integers(0, 11), is_large=st.booleans())
+    def a_node_holds_much_or_little(self, number: int, is_large: bool) -> None:
+        node_id = self.pick(number)
+        if node_id is not None:
+            self.world.engines[node_id].memory_bytes = LARGE_BYTES if is_large else 0
 
     @precondition(lambda self: self.stays())
     @rule(
@@ -456,6 +503,12 @@ class PlanMachine(RuleBasedStateMachine):
             return
         assert self.status.state is GroupState.AVAILABLE, self.status.reason
         assert all(node.state.value == "available" for node in self.status.nodes)
+        spec = self.world.group.spec
+        assert self.status.node_type == spec.node_type
+        launched = [e.launched for e in self.world.engines.values() if e.launched is not None]
+        assert {(one.engine, one.engine_version) for one in launched} == {
+            (spec.engine, spec.engine_version)
+        }
         assert self.world.is_released == (deletion is not None)
 
     def is_whole(self) -> bool:
@@ -486,15 +539,26 @@ class PlanMachine(RuleBasedStateMachine):
         spec = dataclasses.replace(spec, shards=shards, generation=spec.generation + 1)
         self.world.group = dataclasses.replace(self.world.group, spec=spec)
 
-    def change_nodes(self, nodes: tuple[NodeSpec, ...]) -> None:
+    def change_nodes(self, changed: ShardSpec, nodes: tuple[NodeSpec, ...]) -> None:
         spec = self.world.group.spec
-        (shard,) = spec.shards
-        spec = dataclasses.replace(
-            spec,
-            shards=(dataclasses.replace(shard, nodes=nodes),),
-            generation=spec.generation + 1,
+        shards = tuple(
+            dataclasses.replace(shard, nodes=nodes) if shard is changed else shard
+            for shard in spec.shards
         )
+        spec = dataclasses.replace(spec, shards=shards, generation=spec.generation + 1)
         self.world.group = dataclasses.replace(self.world.group, spec=spec)
+
+    def upgrade(self, *, has_build: bool) -> bool:
+        """Ask for the next version, if there is one."""
+        spec = self.world.group.spec
+        number = LINES.index((spec.engine, spec.engine_version)) + 1
+        if number == len(LINES):
+            return False
+        engine, version = LINES[number]
+        spec = dataclasses.replace(spec, engine=engine, engine_version=version)
+        self.world.group = dataclasses.replace(self.world.group, spec=spec)
+        self.world.is_build_here = has_build
+        return True
 
     def delete(self, retained: str | None) -> None:
         spec = self.world.group.spec

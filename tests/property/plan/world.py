@@ -22,8 +22,10 @@ from cachewright.model.commands import (
     FenceNode,
     FollowPrimary,
     ForgetGroup,
+    ForgetNodes,
     HandOver,
     InstallBuild,
+    IntroduceNode,
     Launch,
     PlaceGroup,
     PromoteNode,
@@ -34,6 +36,7 @@ from cachewright.model.commands import (
     StartNode,
     StopNode,
 )
+from cachewright.model.engines import EngineName, version_key
 from cachewright.model.facts import (
     Absent,
     ClusterFact,
@@ -54,7 +57,7 @@ from cachewright.model.facts import (
 from cachewright.model.groups import Endpoints, Group, GroupPlacement, NodePlacement
 from cachewright.model.slots import SlotRanges
 from cachewright.model.status import Role
-from cachewright.plan.status import SILENCE_GRACE_S
+from cachewright.plan.node_status import SILENCE_GRACE_S
 
 #: A value that the catalogue allows and the engines of this world do not know.
 REFUSED_SETTING = ("activedefrag", "yes")
@@ -82,6 +85,11 @@ def process_fact(life: Life, generation: int, exit_code: int | None = -9) -> Pro
         case Life.STOPPED:
             proof = TerminationProof(identity=identity, exit_code=exit_code, evidence="pidfd")
             return Stopped(proof=proof)
+
+
+def _full(api_version: str) -> str:
+    """Return the build of a line that every host of this world has."""
+    return f"{api_version}.2"
 
 
 def _keeps_file(engine: Engine) -> bool:
@@ -118,6 +126,9 @@ class Engine:
     bind: tuple[str, ...] = ()
     slots: SlotRanges = ()
     epoch: int = 0
+    memory_bytes: int = 0
+    #: Engine ids of all that it knows of its cluster.
+    known: frozenset[str] = frozenset()
     cluster_enabled: bool = False
     failed_starts: int = 0
     starts_to_fail: int = 0
@@ -132,6 +143,16 @@ class Engine:
     def serves_writes(self) -> bool:
         """Tell whether a client could write here at this moment."""
         return self.life is Life.RUNNING and self.role is Role.PRIMARY and not self.is_held
+
+    def history(self) -> set[str]:
+        """Return the lineages with which a replica goes on without copying everything."""
+        return {self.lineage, self.second[0]}
+
+    def is_older_than(self, other: Engine) -> bool:
+        if self.launched is None or other.launched is None:
+            return False
+        mine, theirs = self.launched.engine_version, other.launched.engine_version
+        return version_key(mine) < version_key(theirs)
 
     def hangs(self) -> bool:
         """Tell whether it does nothing at all, for anybody."""
@@ -152,7 +173,8 @@ class World:
     engines: dict[str, Engine] = field(default_factory=dict)
     is_forgotten: bool = False
     is_released: bool = False
-    is_build_here: bool = True
+    #: What the host has no build of.
+    missing: set[tuple[EngineName, str]] = field(default_factory=set)
     host_is_silent: bool = False
     #: Addresses given so far: none is given twice.
     numbers: int = 0
@@ -160,25 +182,38 @@ class World:
     #: Every place that was ever given: replicas go on following a node that is gone.
     places: dict[str, NodePlacement] = field(default_factory=dict)
 
+    @property
+    def is_build_here(self) -> bool:
+        """Whether the host has a build of what the group is to run."""
+        return self._line() not in self.missing
+
+    @is_build_here.setter
+    def is_build_here(self, is_here: bool) -> None:
+        self.missing = set() if is_here else {self._line()}
+
+    def _line(self) -> tuple[EngineName, str]:
+        return self.group.spec.engine, self.group.spec.engine_version
+
     def observe(self) -> Observed:
         """Report what an agent would report."""
+        build_version = _full(self.group.spec.engine_version)
         if self.host_is_silent:
             silence = Unknown(reason="the host did not answer")
             silent = NodeFact(process=silence, engine=silence)
-            return Observed(nodes=dict.fromkeys(self.engines, silent), build_version="9.1.2")
+            return Observed(nodes=dict.fromkeys(self.engines, silent), build_version=build_version)
         return Observed(
             nodes={node_id: self._fact(engine) for node_id, engine in self.engines.items()},
             silence_s={
                 node_id: _LONG_SILENCE_S for node_id, e in self.engines.items() if e.is_silent
             },
-            build_version="9.1.2" if self.is_build_here else None,
+            build_version=build_version if self.is_build_here else None,
         )
 
     def execute(self, command: Command) -> None:  # noqa: C901, PLR0912 one case a command
         """Carry out one command as a host or the store would."""
         match command:
-            case InstallBuild():
-                self.is_build_here = True
+            case InstallBuild(engine=engine_name, engine_version=version):
+                self.missing.discard((engine_name, version))
             case PlaceGroup():
                 self._place()
             case ReleaseNodes(node_ids=node_ids):
@@ -207,6 +242,10 @@ class World:
                 engine = self._by_key(key)
                 if process_fact(engine.life, engine.generation) == Running(identity=identity):
                     self._end(engine)
+            case IntroduceNode():
+                self._introduce(self._answering(command.key), command)
+            case ForgetNodes(engine_ids=engine_ids):
+                self._forget(self._answering(command.key), engine_ids)
             case StopNode(key=key, saves=saves):
                 self._stop(self._by_key(key), saves=saves)
             case RemoveNode(key=key):
@@ -225,6 +264,8 @@ class World:
                 continue  # its link stays up, and nothing comes
             reachable = primary is not None and primary.serves_writes()
             if reachable and primary is not None and not engine.hangs():
+                if not engine.is_in_sync and engine.lineage not in primary.history():
+                    assert not engine.is_older_than(primary), "a newer one's set is copied"
                 if not engine.is_held:
                     gone = engine.data - primary.data
                     assert not gone, f"{primary.place.node_id} overwrites a copy that has {gone}"
@@ -282,7 +323,7 @@ class World:
     def _engine_fact(self, engine: Engine) -> EngineFact:
         primary = self.places.get(engine.follows or "")
         return EngineFact(
-            version="9.1.2",
+            version=_full(engine.launched.engine_version) if engine.launched else "",
             role=engine.role,
             is_held=engine.is_held,
             is_loading=False,
@@ -292,7 +333,8 @@ class World:
             second_replication_id=engine.second[0],
             second_offset=engine.second[1],
             offset=len(engine.data),
-            used_memory_bytes=0,
+            used_memory_bytes=engine.memory_bytes,
+            keys=len(engine.data),
             bind=engine.bind,
             cluster=self._cluster_fact(engine) if engine.cluster_enabled else None,
         )
@@ -306,6 +348,8 @@ class World:
             known_nodes=len(self.engines),
             current_epoch=max(e.epoch for e in self.engines.values()),
             own_slots=engine.slots if engine.role is Role.PRIMARY else (),
+            known_ids=engine.known,
+            owner_ids=engine.known & {e.place.engine_id for e in primaries if e.slots},
         )
 
     def _place(self) -> None:
@@ -352,6 +396,9 @@ class World:
             raise Refused("not placed")
         if any(self.engines[n].life is not Life.ABSENT for n in node_ids if n in self.engines):
             raise Refused("nodes are left")
+        gone = {placement.of(node_id).engine_id for node_id in node_ids}
+        callers = [n for n, e in self.engines.items() if e.life is Life.RUNNING and e.known & gone]
+        assert not callers, f"{callers} know a node whose address is given away"
         kept = tuple(node for node in placement.nodes if node.node_id not in node_ids)
         placement = dataclasses.replace(placement, nodes=kept)
         self.group = dataclasses.replace(self.group, placement=placement)
@@ -372,6 +419,7 @@ class World:
             engine.launched,
             settings=tuple(sorted(runs.items())),
             maxmemory_bytes=command.maxmemory_bytes,
+            maxclients=command.maxclients or engine.launched.maxclients,
             refused=tuple(refused),
         )
 
@@ -392,6 +440,19 @@ class World:
         self._listen(old, command.bind)
         self._listen(new, command.to_bind)
 
+    def _introduce(self, engine: Engine, command: IntroduceNode) -> None:
+        for other in self.engines.values():
+            is_meant = (other.place.address, other.place.port) in command.others
+            if is_meant and other.life is Life.RUNNING and not other.hangs():
+                engine.known |= {other.place.engine_id}
+                other.known |= {engine.place.engine_id}
+
+    def _forget(self, engine: Engine, engine_ids: tuple[str, ...]) -> None:
+        primary = self.places.get(engine.follows or "")
+        if engine.place.engine_id in engine_ids or (primary and primary.engine_id in engine_ids):
+            raise Refused("nobody forgets itself or its primary")
+        engine.known -= set(engine_ids)
+
     def _release(self, retained: str) -> None:
         placement = self.group.placement
         if placement is None:
@@ -409,6 +470,8 @@ class World:
         engine = self._by_key(launch.key)
         if engine.life is Life.RUNNING:
             raise Refused(f"{launch.key} runs already")
+        if (launch.engine, launch.engine_version) in self.missing:
+            raise Refused("there is no build of it")
         is_refused = REFUSED_SETTING in launch.settings
         if engine.starts_to_fail or is_refused:
             engine.starts_to_fail = max(0, engine.starts_to_fail - 1)
@@ -427,13 +490,16 @@ class World:
         engine.generation += 1
         engine.cluster_enabled = bool(launch.peers)
         engine.launched = LaunchFact(
+            engine=launch.engine,
             engine_version=launch.engine_version,
             settings=append_only.loading(launch).settings,
             maxmemory_bytes=launch.maxmemory_bytes,
+            maxclients=launch.maxclients,
             restarts=launch.restarts,
             has_loaded=launch.loads_saved_data or launch.loads_append_only_file,
             refused=engine.launched.refused if engine.launched else (),
         )
+        engine.known = frozenset(peer.engine_id for peer in launch.peers)
         for peer in launch.peers:
             if peer.engine_id == launch.engine_id:
                 engine.role, engine.slots, engine.epoch = peer.role, peer.slots, peer.epoch

@@ -1,0 +1,57 @@
+"""What is there to tell of changes to a whole group: another node type, another engine?
+
+Texts are ElastiCache's where it has one; for upgrades it has none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from cachewright.model.engines import api_version_of
+from cachewright.model.groups import Group
+from cachewright.model.status import GroupStatus, NodeStatus
+from cachewright.plan import settings
+
+
+def of_node_type(group: Group, previous: GroupStatus | None, current: GroupStatus) -> Iterator[str]:
+    """Tell that all nodes have got another node type, or that one could not take it."""
+    if previous is None or previous.node_type in {"", current.node_type}:
+        return
+    name = current.node_type
+    refusing = [n for n in current.nodes if any(r[0] == settings.MEMORY for r in n.refused)]
+    if refusing:
+        yield f"Failed applying modification to cache node type to {name}."
+    else:
+        yield f"Succeeded applying modification to cache node type to {name}."
+
+
+def of_upgrade(
+    group: Group, previous: GroupStatus | None, current: GroupStatus, subject: str
+) -> Iterator[str]:
+    """Tell that nodes begin to change their version, and that the last one has."""
+    before = _upgrading(previous)
+    now = _upgrading(current)
+    wanted = f"{group.spec.engine.value} {group.spec.engine_version}"
+    if now and not before:
+        lines = {_line(node) for node in now} - {"", wanted}
+        if lines:
+            yield f"Upgrading {subject} from {' and '.join(sorted(lines))} to {wanted}"
+    if before and not now:
+        yield f"Finished upgrading {subject} to {wanted}"
+
+
+def of_node(before: NodeStatus, now: NodeStatus, number: str) -> Iterator[str]:
+    """Tell that a node serves with another version."""
+    if before.is_upgrading and not now.is_upgrading and now.engine is not None:
+        yield f"Cache node {number} upgraded to {now.engine.value} {now.engine_version}"
+
+
+def _upgrading(status: GroupStatus | None) -> list[NodeStatus]:
+    return [node for node in status.nodes if node.is_upgrading] if status is not None else []
+
+
+def _line(node: NodeStatus) -> str:
+    """Return what a node runs as the API says it, empty where nobody knows."""
+    if node.engine is None or node.engine_version is None:
+        return ""
+    return f"{node.engine.value} {api_version_of(node.engine, node.engine_version)}"
