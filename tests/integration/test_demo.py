@@ -148,9 +148,16 @@ def test_a_write_that_is_lost_with_a_shard_fails_the_demo(folder: Path) -> None:
 
 def engines_of(folder: Path, node: str = "") -> list[int]:
     """Return the engines of nodes whose ids begin so."""
+    found = {pid: _name_and_folder(pid) for pid in leftovers.processes_of(folder)}
     return [
-        pid
-        for pid in leftovers.processes_of(folder)
-        if Path(f"/proc/{pid}/comm").read_text().strip() == _ENGINE
-        and f".{node}" in Path(f"/proc/{pid}/cwd").readlink().name
+        pid for pid, (name, works_in) in found.items() if name == _ENGINE and f".{node}" in works_in
     ]
+
+
+def _name_and_folder(pid: int) -> tuple[str, str]:
+    """Return what a process is and where it works; one that is gone is nothing."""
+    process = Path(f"/proc/{pid}")
+    try:
+        return (process / "comm").read_text().strip(), (process / "cwd").readlink().name
+    except (FileNotFoundError, ProcessLookupError):
+        return "", ""

@@ -6,13 +6,14 @@
     GET  /cachewright/v1/engines                the engine lines that can run
     POST /cachewright/v1/engines/install        {"engine": "valkey", "version": "8.1"}
     POST /cachewright/v1/groups/NAME/drill      {"shard_id": "0001", "accepts_loss": false}
+    POST /cachewright/v1/groups/NAME/checks     the figures of a check (`model.checks`)
     POST /cachewright/v1/maintenance            {"at": "2026-01-04T05:30:00Z"}
 
 NAME is a replication group, a cache cluster, or a member, which means its group. Maintenance
 applies now what waits for the windows that are open at the given moment, so that nobody has to
 wait for Sunday; it does no more than `ApplyImmediately` does. A drill ends the primary of a shard
 (the first one where none is named) with SIGKILL and says which node that was; it refuses to lose
-data unless that is accepted.
+data unless that is accepted. Figures of a check are kept with the group, the newest five.
 
 Requests are signed as on the AWS face. An error is `{"code": ..., "message": ...}` with its HTTP
 status. Nothing else can be changed here.
@@ -21,6 +22,7 @@ status. Nothing else can be changed here.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import datetime
 import urllib.parse
 from collections.abc import Awaitable, Callable
@@ -33,13 +35,14 @@ from cachewright.api.faults import Refused
 from cachewright.api.render import Output
 from cachewright.control.loop import Explanation
 from cachewright.model import slots
+from cachewright.model.checks import CheckFigures, KeptCheck
 from cachewright.model.engines import EngineName
 from cachewright.model.errors import invalid_value
-from cachewright.model.groups import DISCOVERY_ID, GroupKind, NodeSpec
+from cachewright.model.groups import DISCOVERY_ID, GroupKind, NodeSpec, ShardSpec
 from cachewright.model.status import Event
 from cachewright.protocol.sigv4 import WireRequest
 from cachewright.rpc.agent import EngineOffer
-from cachewright.service import drills, engine_versions, pending, rules, views
+from cachewright.service import checks, drills, engine_versions, pending, rules, views
 from cachewright.service.context import Service
 from cachewright.service.views import GroupView
 from cachewright.store.records import EVENT_RETENTION
@@ -101,6 +104,8 @@ class NativeFace:
                 return {"engines": [_engine(entry.offer) for entry in lines]}
             case "POST", ["groups", name, "drill"]:
                 return await self._drill(name, request.body)
+            case "POST", ["groups", name, "checks"]:
+                return await self._keep_check(name, request.body)
             case "POST", ["engines", "install"]:
                 return await self._install(request.body)
             case "POST", ["maintenance"]:
@@ -154,6 +159,13 @@ class NativeFace:
             "node_id": drill.node_id,
             "at": drill.at,
         }
+
+    async def _keep_check(self, name: str, body: bytes) -> Output:
+        try:
+            figures = msgspec.json.decode(body, type=CheckFigures)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise invalid_value(f"The body must be the figures of a check: {error}") from None
+        return _check(await checks.keep(self.service, name, figures))
 
     async def _install(self, body: bytes) -> Output:
         try:
@@ -212,14 +224,22 @@ def _group(service: Service, group: GroupView) -> Output:
         "shards": [
             {
                 "shard_id": shard.shard_id,
-                "slots": slots.render_ranges(group.slots_of(shard)),
+                "slots": slots.render_ranges(shard.slots),
                 "nodes": [_node(group, node) for node in shard.nodes],
             }
-            for shard in group.shards()
+            for shard in _shards(group)
         ],
         "events": [_event(happened) for happened in _newest_events(service, group)],
-        "resharding_percent": group.resharding_percent,
+        "checks": [_check(kept) for kept in checks.kept_of(service.records, spec.uid)],
     }
+
+
+def _shards(group: GroupView) -> tuple[ShardSpec, ...]:
+    """Return the shards with the nodes that are on their way out, where there is one shard."""
+    shards, leaving = group.spec.shards, group.leaving()
+    if len(shards) > 1 or not leaving:
+        return shards
+    return (dataclasses.replace(shards[0], nodes=(*shards[0].nodes, *leaving)),)
 
 
 def _node(group: GroupView, node: NodeSpec) -> Output:
@@ -267,6 +287,11 @@ def _newest_events(service: Service, group: GroupView) -> list[Event]:
     sources = {group.spec.name, *group.spec.cluster_ids()}
     happened = service.records.events(since=since, until=now)
     return [event for _, event in happened if event.source_id in sources][-_EVENTS_SHOWN:]
+
+
+def _check(kept: KeptCheck) -> Output:
+    figures: Output = msgspec.structs.asdict(kept.figures)
+    return {"at": kept.at, **figures}
 
 
 def _event(happened: Event) -> Output:

@@ -19,6 +19,8 @@ class Lane:
     keys: tuple[str, ...]
     #: Between two writes, and between two reads.
     pace_s: float
+    #: So many writes at the beginning are not paced: each follows the answer to the one before.
+    at_once: int = 0
 
     def key_of(self, number: int) -> str:
         """Return the key to which a number is appended."""

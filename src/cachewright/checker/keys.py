@@ -1,4 +1,4 @@
-"""Which keys does a lane use? Some whose slots a shard has, so that every request goes there.
+"""Which keys does a lane use? Some whose slots a shard has, or one for each slot that there is.
 
 Pure. Keys begin with `PREFIX` and a token of the run, so that no two runs and no user's data meet;
 they have no time to live, for an engine that is full evicts those that have one first.
@@ -25,3 +25,14 @@ def keys_in(slots: SlotRanges, token: str, count: int) -> tuple[str, ...]:
     candidates = (f"{PREFIX}:{token}:{number}" for number in itertools.count())
     wanted = (key for key in candidates if not slots or slot_of(key) in owned)
     return tuple(itertools.islice(wanted, count))
+
+
+def key_of_each_slot(token: str) -> tuple[str, ...]:
+    """Return a key for every slot, by slot."""
+    found: dict[int, str] = {}
+    for number in itertools.count():
+        key = f"{PREFIX}:{token}:{number}"
+        found.setdefault(slot_of(key), key)
+        if len(found) == SLOT_COUNT:
+            break
+    return tuple(found[slot] for slot in range(SLOT_COUNT))

@@ -49,9 +49,10 @@ class Loop(threading.Thread, abc.ABC):
 class RequestLoop(Loop):
     """Sends requests of one kind."""
 
-    def __init__(self, name: str, clients: Clients, lane: Lane) -> None:
+    def __init__(self, name: str, clients: Clients, lane: Lane, *, at_once: int = 0) -> None:
         super().__init__(name)
         self.lane = lane
+        self._at_once = at_once
         self._clients = clients
         self._failures = clients.failures()
         self._due_s = array("d")
@@ -96,10 +97,16 @@ class RequestLoop(Loop):
                 else:
                     self._due_s.append(due_s)
                     self._answered_s.append(time.monotonic())
-                due_s = max(due_s + self.lane.pace_s, time.monotonic() - _BACKLOG_S_MAX)
+                due_s = self._next_due_s(number, due_s)
         finally:
             if client is not None:
                 client.close()
+
+    def _next_due_s(self, number: int, due_s: float) -> float:
+        now_s = time.monotonic()
+        if number < self._at_once:
+            return now_s
+        return max(due_s + self.lane.pace_s, now_s - _BACKLOG_S_MAX)
 
     @abc.abstractmethod
     def ask(self, client: Client, number: int) -> None:
@@ -110,7 +117,7 @@ class Writer(RequestLoop):
     """Appends the numbers 1, 2, 3, ... to the keys of a lane in turn."""
 
     def __init__(self, clients: Clients, lane: Lane) -> None:
-        super().__init__(f"writer of {lane.name}", clients, lane)
+        super().__init__(f"writer of {lane.name}", clients, lane, at_once=lane.at_once)
         self._acknowledged = array("q")
         #: The highest acknowledged number of each key.
         self.newest: dict[str, int] = {}

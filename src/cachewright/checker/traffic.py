@@ -22,6 +22,8 @@ from cachewright.checker.loops import Loop, PauseWatch, Reader, Writer
 
 T = TypeVar("T")
 
+#: Keys that are read back or removed at once.
+_KEYS_AT_ONCE = 256
 #: Answers after a moment that show that a lane is served.
 _ENOUGH = 10
 #: An answer that was on its way when its sender was killed arrives by then.
@@ -79,6 +81,16 @@ class Traffic:
             time.sleep(_LOOK_AGAIN_S)
         return True
 
+    def wait_until_spread(self, timeout_s: float) -> bool:
+        """Tell whether every key of every lane holds a number, within `timeout_s`."""
+        deadline = time.monotonic() + timeout_s
+        while any(len(writer.newest) < len(writer.lane.keys) for writer in self._writers.values()):
+            self._raise_failure()
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(_LOOK_AGAIN_S)
+        return True
+
     def so_far(self) -> History:
         """Return what was seen until now; nobody has looked what the keys hold."""
         return self._history({}, time.monotonic())
@@ -96,7 +108,9 @@ class Traffic:
         for writer in self._writers.values():
             # A client of its own for each lane: shards are lost one by one.
             with contextlib.closing(_Patient(self._clients, deadline)) as client:
-                held |= {key: client.ask(_numbers_of(key)) for key in writer.lane.keys}
+                for keys in _parts(writer.lane.keys):
+                    found = client.ask(_numbers_of(keys))
+                    held |= dict.fromkeys(keys) if found is None else found
         self.remove_keys(timeout_s=_TIDY_TIMEOUT_S)
         return self._history(held, until_s)
 
@@ -114,11 +128,11 @@ class Traffic:
     def remove_keys(self, *, timeout_s: float) -> None:
         """Remove all keys once, as far as that is possible in time."""
         deadline = time.monotonic() + timeout_s
-        left_keys = []
+        left_keys: list[str] = []
         for writer in self._writers.values() if self._has_keys else ():
             with contextlib.closing(_Patient(self._clients, deadline)) as client:
-                keys = writer.lane.keys
-                left_keys += [key for key in keys if client.ask(_removal_of(key)) is None]
+                for keys in _parts(writer.lane.keys):
+                    left_keys += keys if client.ask(_removal_of(keys)) is None else ()
         self._left_keys = tuple(left_keys)
         self._has_keys = False
 
@@ -196,9 +210,22 @@ class _Patient:
             self._client = None
 
 
-def _numbers_of(key: str) -> Callable[[Client], tuple[int, ...]]:
-    return lambda client: tuple(int(text) for text in client.lrange(key, 0, -1))
+def _parts(keys: Sequence[str]) -> Iterator[Sequence[str]]:
+    for start in range(0, len(keys), _KEYS_AT_ONCE):
+        yield keys[start : start + _KEYS_AT_ONCE]
 
 
-def _removal_of(key: str) -> Callable[[Client], object]:
-    return lambda client: client.unlink(key)
+def _numbers_of(keys: Sequence[str]) -> Callable[[Client], dict[str, tuple[int, ...]]]:
+    def ask(client: Client) -> dict[str, tuple[int, ...]]:
+        found = client.lists(keys)
+        return {key: tuple(map(int, texts)) for key, texts in zip(keys, found, strict=True)}
+
+    return ask
+
+
+def _removal_of(keys: Sequence[str]) -> Callable[[Client], bool]:
+    def ask(client: Client) -> bool:
+        client.unlink(keys)
+        return True
+
+    return ask

@@ -2,9 +2,9 @@
 
 `GET /cachewright/v1/groups` answers `Groups`, `/groups/NAME` a `Group`, `/groups/NAME/explain` an
 `Explanation`, `/engines` `Engines`, `POST /engines/install` an `Engine`, `POST /groups/NAME/drill`
-a `Drill`, and whatever fails a `Failure` with its HTTP status. Members that are not known here are
-passed over, so that a newer service can talk to an older command line. `--output json` prints these
-values with these keys.
+a `Drill`, `POST /groups/NAME/checks` a `Check`, and whatever fails a `Failure` with its HTTP
+status. Members that are not known here are passed over, so that a newer service can talk to an
+older command line. `--output json` prints these values with these keys.
 """
 
 from __future__ import annotations
@@ -93,6 +93,28 @@ class Event:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Check:
+    """What clients saw while something was done to a group."""
+
+    #: When the figures were brought (ISO 8601, UTC).
+    at: str
+    is_good: bool
+    #: Name and version of the client.
+    client: str
+    #: The command that ran meanwhile; empty where none did.
+    during: str
+    seconds: float
+    requests: int
+    failed: int
+    wrong_reads: int
+    lost: int | None
+    doubled: int
+    longest_gap_ms: float
+    per_second: float
+    lowest_per_second: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Group:
     """One replication group or cache cluster with everything that is known of it."""
 
@@ -110,6 +132,8 @@ class Group:
     #: The newest ones, oldest first.
     events: tuple[Event, ...]
     created_at: str
+    #: The newest ones, oldest first.
+    checks: tuple[Check, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -19,6 +19,7 @@ import msgspec
 from cachewright.cli import answers
 from cachewright.cli.failures import Failed
 from cachewright.kit.secret import Secret
+from cachewright.model.checks import CheckFigures
 from cachewright.protocol import sign
 
 T = TypeVar("T")
@@ -85,6 +86,11 @@ class Service:
         body = msgspec.json.encode({"shard_id": shard_id, "accepts_loss": accepts_loss})
         path = f"/groups/{_quoted(name)}/drill"
         return self._ask("POST", path, answers.Drill, body=body, timeout_s=DRILL_TIMEOUT_S)
+
+    def keep_check(self, name: str, figures: CheckFigures) -> answers.Check:
+        """Have the figures of a check kept with its group."""
+        body = msgspec.json.encode(figures)
+        return self._ask("POST", f"/groups/{_quoted(name)}/checks", answers.Check, body=body)
 
     def _ask(
         self,

@@ -17,6 +17,8 @@ from rich.text import Text
 from cachewright.cli import answers
 
 if TYPE_CHECKING:
+    from cachewright.cli.checking import Report as CheckReport
+    from cachewright.cli.checking import RequestsReport
     from cachewright.cli.drilling import Report as DrillReport
     from cachewright.cli.watching import ShardSeen
 
@@ -26,6 +28,8 @@ _BAD = frozenset({"create-failed", "incompatible-network"})
 _NOTHING = "-"
 #: From here on seconds say more.
 _MANY_MS = 10_000
+#: Lists of a check where there are no slots.
+_KEYS_OF_FEW = 256
 #: What the kinds without shards and roles are called.
 _MODES = {"single-node": "a single node", "memcached": "nodes side by side"}
 
@@ -61,6 +65,8 @@ def group_view(group: answers.Group) -> RenderableType:
     parts.append(nodes_table(group.shards, has_roles=group.kind != "memcached"))
     if group.events:
         parts.append(events_table(group.events))
+    if group.checks:
+        parts.append(checks_table(group.checks))
     return Stack(*parts)
 
 
@@ -88,6 +94,26 @@ def events_table(events: Sequence[answers.Event]) -> Table:
     table = plain_table("TIME", "SOURCE", "EVENT")
     for event in events:
         table.add_row(event.at[:19].replace("T", " "), event.source_id, event.message)
+    return table
+
+
+def checks_table(checks: Sequence[answers.Check]) -> Table:
+    """Return one row a check that was kept: what clients saw, and during what."""
+    headings = ("CHECK", "CLIENTS", "REQUESTS", "FAILED", "WRONG", "LOST", "LONGEST GAP", "DURING")
+    table = plain_table(*headings)
+    for check in checks:
+        lost = "unknown" if check.lost is None else f"{check.lost:,}"
+        wrong = check.wrong_reads + check.doubled
+        table.add_row(
+            check.at[:19].replace("T", " "),
+            Text("served", style="green") if check.is_good else Text("not well", style="bold red"),
+            f"{check.requests:,}",
+            _blamed(check.failed, "bold red"),
+            _blamed(wrong, "bold red"),
+            Text(lost, style="" if check.lost == 0 else "bold red"),
+            gap_text(check.longest_gap_ms),
+            check.during or f"{check.seconds:.0f} s",
+        )
     return table
 
 
@@ -149,6 +175,46 @@ def drill_view(report: DrillReport) -> RenderableType:
         accepted = f"{lost:,} acknowledged writes were lost, which was accepted"
         lines.append(f"  {accepted if lost else 'No acknowledged write was lost'}.")
     return Stack(clients_table(report.shards), Text(), *map(Text, lines))
+
+
+def check_view(report: CheckReport) -> RenderableType:
+    """Return what a check came to."""
+    during = f", during `{report.during}`" if report.during else ""
+    head = f"{report.name}, {report.seconds:.1f} s with {report.client}{during}"
+    lists = "in each slot" if report.keys > _KEYS_OF_FEW else f"{report.keys} in all"
+    lost = "unknown" if report.lost is None else f"{report.lost:,}"
+    lines = [
+        f"Lists {lists}: {report.keys:,} written before, {report.keys_written:,} of them "
+        "meanwhile, all read back after.",
+        f"Acknowledged writes that are gone: {lost}; twice: {report.doubled:,}; that nobody sent: "
+        f"{report.foreign:,}; wrong answers: {report.wrong_reads:,}.",
+    ]
+    gap_ms = max(report.writes.longest_gap_ms, report.reads.longest_gap_ms)
+    if report.own_pause_ms > gap_ms / 2:
+        lines.append(
+            f"This program itself did not get to run for {report.own_pause_ms:.0f} ms: the "
+            "machine is busy, and the gap may be its own."
+        )
+    lines += [f"Failed: {error}" for error in report.errors]
+    if report.ok:
+        lines.append("No request failed, and nothing is lost, doubled or wrong.")
+    table = requests_table(report.writes, report.reads)
+    return Stack(Text(head), Text(), table, Text(), *map(Text, lines))
+
+
+def requests_table(writes: RequestsReport, reads: RequestsReport) -> Table:
+    """Return a row for writes and one for reads: how they went."""
+    table = plain_table("", "ANSWERED", "FAILED", "PER SECOND", "LOWEST", "LONGEST GAP")
+    for name, kind in (("writes", writes), ("reads", reads)):
+        table.add_row(
+            Text(name, style="bold"),
+            f"{kind.answered:,}",
+            _blamed(kind.failed, "bold red"),
+            f"{kind.per_second:,.0f}",
+            f"{kind.lowest_per_second:,.0f}",
+            gap_text(kind.longest_gap_ms),
+        )
+    return table
 
 
 def clients_table(shards: Sequence[ShardSeen], *, is_over: bool = True) -> Table:

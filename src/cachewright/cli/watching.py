@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from cachewright.checker import keys
-from cachewright.checker.clients import Target
+from cachewright.checker.clients import Kind, Target
 from cachewright.checker.history import Lane
 from cachewright.checker.judge import LaneVerdict, RequestsVerdict, Verdict
 from cachewright.cli import answers
@@ -81,16 +81,18 @@ class Recovery:
     whole_after_s: float | None
 
 
-def target_of(group: answers.Group) -> Target:
+def target_of(group: answers.Group, kind: Kind = Kind.VALKEY_PY) -> Target:
     """Return where clients of a group connect to, or raise that it has no such place yet."""
     ends = group.endpoints
-    at = ends.configuration if group.cluster_enabled else ends.primary
+    at = ends.configuration if group.cluster_enabled else ends.primary or ends.node
     if at is None:
         raise Failed(
             f"{group.name} has no endpoint yet", hint=f"`cachewright explain {group.name}` says why"
         )
     host, _, port = at.rpartition(":")
-    return Target(host=host.strip("[]"), port=int(port), is_cluster=group.cluster_enabled)
+    return Target(
+        host=host.strip("[]"), port=int(port), is_cluster=group.cluster_enabled, kind=kind
+    )
 
 
 def lanes_of(group: answers.Group, focus: str | None = None) -> tuple[Lane, ...]:

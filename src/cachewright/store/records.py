@@ -1,12 +1,12 @@
 """How is each noun written down? Typed records on top of a `Store`, and the changes to them.
 
-One key a record; `service` writes spec, secret, tags and names, `control` writes placement,
+One key a record; `service` writes spec, secret, tags, names and checks, `control` writes placement,
 membership, status and addresses, both add events. Reads are decoded once a revision. A `ChangeSet`
 collects compares and writes and is committed whole or not at all.
 
-Keys: `spec/UID`, `secret/UID`, `placement/UID`, `membership/UID`, `status/UID`, `group-name/NAME`
-and `node-name/CLUSTER` (hold the uid), `address/ADDRESS:PORT` (holds the uid), `tags/ARN`,
-`event/TIME-RANDOM`, `parameter-group/NAME`, `notified/WEBHOOK`; see also `furniture`.
+Keys: `spec/UID`, `secret/UID`, `placement/UID`, `membership/UID`, `status/UID`, `checks/UID`,
+`group-name/NAME` and `node-name/CLUSTER` (hold the uid), `address/ADDRESS:PORT` (holds the uid),
+`tags/ARN`, `event/TIME-RANDOM`, `parameter-group/NAME`, `notified/WEBHOOK`; see also `furniture`.
 """
 
 from __future__ import annotations
@@ -39,8 +39,9 @@ SECRET = "secret/"  # noqa: S105 a prefix of keys
 PLACEMENT = "placement/"
 MEMBERSHIP = "membership/"
 STATUS = "status/"
+CHECKS = "checks/"
 #: What is written under the uid of a group, and goes with it.
-OF_GROUP = (SPEC, SECRET, PLACEMENT, MEMBERSHIP, STATUS)
+OF_GROUP = (SPEC, SECRET, PLACEMENT, MEMBERSHIP, STATUS, CHECKS)
 GROUP_NAME = "group-name/"
 NODE_NAME = "node-name/"
 ADDRESS = "address/"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import logging
 from pathlib import Path
 
@@ -311,6 +312,66 @@ def test_a_drill_ends_the_primary_and_says_which_it_was(tmp_path: Path) -> None:
             )
             assert shown["at"]
         assert ended == [(spec.uid, "demo-001")] * 3
+
+    serve(tmp_path, scenario)
+
+
+FIGURES = {
+    "is_good": False,
+    "client": "redis-py 8.1.0",
+    "during": "scale",
+    "seconds": 2.5,
+    "requests": 100,
+    "failed": 1,
+    "wrong_reads": 0,
+    "lost": None,
+    "doubled": 0,
+    "longest_gap_ms": 12.5,
+    "per_second": 40.0,
+    "lowest_per_second": 30.0,
+}
+
+
+def test_the_figures_of_a_check_are_kept_and_shown_with_the_group(tmp_path: Path) -> None:
+    async def scenario(world: World, app: App) -> None:
+        await world.create_available()
+        path = "/cachewright/v1/groups/demo"
+        assert (await ask_signed(app, "GET", path)).document["checks"] == []
+        body = json.dumps(FIGURES).encode()
+        kept = (await ask_signed(app, "POST", f"{path}/checks", body)).document
+        assert kept == {"at": kept["at"], **FIGURES}
+        assert (await ask_signed(app, "GET", path)).document["checks"] == [kept]
+
+    serve(tmp_path, scenario)
+
+
+@pytest.mark.parametrize(
+    ("name", "changed", "status"),
+    [
+        ("nobody", {}, 404),
+        ("demo", {"during": "x" * 201}, 400),
+        ("demo", {"client": "x" * 201}, 400),
+        ("demo", {"failed": -1}, 400),
+        ("demo", {"failed": 1 << 60}, 400),
+        ("demo", {"failed": "none"}, 400),
+        ("demo", {"longest_gap_ms": -0.5}, 400),
+        ("demo", {"per_second": 1e300}, 400),
+        ("demo", {"further": 1}, 400),
+    ],
+)
+def test_figures_that_make_no_sense_are_refused(
+    tmp_path: Path, name: str, changed: dict[str, object], status: int
+) -> None:
+    async def scenario(world: World, app: App) -> None:
+        await world.create_available()
+        body = json.dumps({**FIGURES, **changed}).encode()
+        answer = await ask_signed(app, "POST", f"/cachewright/v1/groups/{name}/checks", body)
+        assert answer.status == status
+        for body in (b"", b"\xff", b"[]", b"[" * 100_000, b"{}"):
+            answer = await ask_signed(app, "POST", "/cachewright/v1/groups/demo/checks", body)
+            assert (answer.status, answer.document["code"]) == (400, "InvalidParameterValue")
+        answer = await ask_signed(app, "GET", "/cachewright/v1/groups/demo")
+        assert answer.document["checks"] == []
 
     serve(tmp_path, scenario)
 

@@ -21,3 +21,8 @@ def test_without_ranges_any_key_will_do() -> None:
     found = keys.keys_in((), "token", 3)
     assert found == tuple(f"cachewright-check:token:{n}" for n in range(3))
     assert keys.keys_in((), "other", 1) != found[:1]
+
+
+def test_every_slot_has_one_key() -> None:
+    found = keys.key_of_each_slot("token")
+    assert [key_slot(key.encode()) for key in found] == list(range(16_384))

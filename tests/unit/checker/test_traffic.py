@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
+from collections.abc import Sequence
 
 from valkey.exceptions import ConnectionError as Broken
 from valkey.exceptions import ValkeyClusterException
@@ -67,8 +68,12 @@ class _Client:
         end = len(held) if last == -1 else last + 1
         return [b"%d" % number for number in held[first:end]]
 
-    def unlink(self, key: str) -> object:
-        self._memory.list_of(self._number, key).clear()
+    def lists(self, keys: Sequence[str]) -> list[list[bytes]]:
+        return [self.lrange(key, 0, -1) for key in keys]
+
+    def unlink(self, keys: Sequence[str]) -> object:
+        for key in keys:
+            self._memory.list_of(self._number, key).clear()
         return 1
 
     def close(self) -> None:
@@ -108,3 +113,20 @@ def test_keys_are_tried_to_be_removed_once() -> None:
         running.finish()
         made = memory.made
     assert memory.made == made
+
+
+def test_every_key_holds_a_number_long_before_its_turn_at_the_pace_would_come() -> None:
+    memory = Memory(None)
+    lane = Lane(name="all", keys=tuple("abcdefgh"), pace_s=_TIMEOUT_S, at_once=8)
+    with traffic.running(memory, (lane,)) as running:
+        assert running.wait_until_spread(_TIMEOUT_S)
+        found = running.finish().lanes[0]
+    assert found.held == {lane.key_of(number): (number,) for number in range(1, 9)}
+    # Only the first of them were not paced.
+    assert list(found.acknowledged) == list(range(1, 9))
+
+
+def test_who_waits_for_keys_that_are_not_written_in_time_is_told() -> None:
+    lane = Lane(name="all", keys=("a", "b"), pace_s=_TIMEOUT_S, at_once=1)
+    with traffic.running(Memory(None), (lane,)) as running:
+        assert not running.wait_until_spread(0.05)

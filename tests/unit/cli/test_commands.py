@@ -24,7 +24,9 @@ def no_service() -> NoReturn:
 cli = app.command_line(further=[click.Command("further")], open_service=no_service)
 
 
-@pytest.mark.parametrize("name", ["ls", "show", "explain", "drill", "engines", "ca", "demo"])
+@pytest.mark.parametrize(
+    "name", ["ls", "show", "explain", "check", "drill", "engines", "ca", "demo"]
+)
 def test_every_command_teaches_with_an_example(name: str) -> None:
     result = CliRunner().invoke(cli, [name, "--help"])
     assert result.exit_code == 0
@@ -41,6 +43,10 @@ def test_every_command_teaches_with_an_example(name: str) -> None:
         ["nonsense"],
         ["drill"],
         ["drill", "x", "--seconds", "0"],
+        ["check"],
+        ["check", "x", "--seconds", "0"],
+        ["check", "x", "--rate", "1"],
+        ["check", "x", "--client", "telnet"],
     ],
 )
 def test_wrong_use_is_exit_code_2(arguments: list[str]) -> None:
@@ -60,6 +66,7 @@ def test_the_help_names_every_command_and_the_exit_codes() -> None:
         "ls",
         "show",
         "explain",
+        "check",
         "drill",
         "engines",
         "ca ",
@@ -76,6 +83,7 @@ def test_the_help_names_every_command_and_the_exit_codes() -> None:
         ["show", "x"],
         ["explain", "x"],
         ["drill", "x"],
+        ["check", "x"],
         ["engines", "list"],
         ["engines", "install", "a", "1"],
     ],

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from rich.console import Console, RenderableType
 
-from cachewright.cli import answers, drilling, tables
+from cachewright.cli import answers, checking, drilling, tables
 from cachewright.cli.watching import RequestsSeen, ShardSeen
 
 
@@ -210,3 +210,82 @@ def test_while_clients_work_nobody_knows_what_is_lost() -> None:
     live = printed(tables.clients_table([seen("0001", lost=None)], is_over=False))
     assert "LOST" not in live
     assert "unknown" not in live
+
+
+KEPT = answers.Check(
+    at="2026-01-02T03:04:05.678+00:00",
+    is_good=True,
+    client="valkey-py 6.2.0",
+    during="cachewright scale scores --shards 5",
+    seconds=12.4,
+    requests=24_800,
+    failed=0,
+    wrong_reads=0,
+    lost=0,
+    doubled=0,
+    longest_gap_ms=41.6,
+    per_second=2_000.0,
+    lowest_per_second=1_950.0,
+)
+
+
+def test_what_clients_saw_is_shown_with_the_group() -> None:
+    assert "CHECK" not in printed(tables.group_view(GROUP))
+    bad = replace(KEPT, is_good=False, during="", failed=3, wrong_reads=1, doubled=1, lost=None)
+    text = printed(tables.group_view(replace(GROUP, checks=(KEPT, bad))))
+    good_row, bad_row = text.splitlines()[-2:]
+    assert good_row.split("  ")[0] == "2026-01-02 03:04:05"
+    assert "served" in good_row
+    assert "24,800" in good_row
+    assert "42 ms" in good_row
+    assert good_row.rstrip().endswith("cachewright scale scores --shards 5")
+    assert "not well" in bad_row
+    assert "unknown" in bad_row
+    assert bad_row.rstrip().endswith("12 s")
+
+
+REQUESTS = checking.RequestsReport(
+    answered=12_400, failed=0, per_second=1_000.0, lowest_per_second=950.0, longest_gap_ms=41.6
+)
+CHECK = checking.Report(
+    ok=True,
+    name="scores",
+    client="valkey-py 6.2.0",
+    during="cachewright scale scores --shards 5",
+    exit_code=0,
+    is_over=True,
+    seconds=12.4,
+    keys=16_384,
+    keys_written=11_000,
+    writes=REQUESTS,
+    reads=replace(REQUESTS, answered=12_399),
+    lost=0,
+    doubled=0,
+    foreign=0,
+    wrong_reads=0,
+    is_served=True,
+    errors=(),
+    pace_ms=8.0,
+    own_pause_ms=3.0,
+    left=0,
+    left_keys=(),
+)
+
+
+def test_a_check_is_told_in_figures_and_words() -> None:
+    text = printed(tables.check_view(CHECK))
+    assert "scores, 12.4 s with valkey-py 6.2.0, during `cachewright scale" in text
+    assert "12,399" in text
+    assert "Lists in each slot: 16,384 written before, 11,000 of them meanwhile" in text
+    assert "No request failed, and nothing is lost, doubled or wrong." in text
+    assert "did not get to run" not in text
+
+
+def test_a_check_that_found_something_does_not_say_that_all_is_well() -> None:
+    found = replace(CHECK, ok=False, lost=None, errors=("TryAgainError: x",), own_pause_ms=30.0)
+    text = printed(tables.check_view(replace(found, keys=256, during=None)))
+    assert "gone: unknown" in text
+    assert "Failed: TryAgainError: x" in text
+    assert "Lists 256 in all" in text
+    assert "did not get to run for 30 ms" in text
+    assert "No request failed" not in text
