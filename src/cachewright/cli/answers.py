@@ -134,6 +134,8 @@ class Group:
     created_at: str
     #: The newest ones, oldest first.
     checks: tuple[Check, ...] = ()
+    #: How much is done of a resharding that goes on, 0 to 100; `None` where none does.
+    resharding_percent: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 import cachewright
-from cachewright.cli import authority, check, drill, engines, groups
+from cachewright.cli import authority, check, drill, engines, groups, scale
 from cachewright.cli.demo.command import demo_command
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ A first round:
   cachewright up            run the service here, until Ctrl-C
   cachewright ls            what is there
   cachewright show NAME     one group, node by node
+  cachewright scale NAME    more or fewer shards and replicas, other nodes
   cachewright check NAME    see what clients see while something is done to it
   cachewright drill NAME    end a primary, and see what clients see
 """
@@ -49,7 +50,9 @@ def command_line(*, further: Iterable[click.Command], open_service: OpenService)
         pass
 
     shown = (groups.ls, groups.show, groups.explain)
-    commands = (*shown, check.check, drill.drill, engines.engines, authority.ca)
+    changes = (scale.scale, scale.upgrade)
+    looks = (check.check, drill.drill)
+    commands = (*shown, *changes, *looks, engines.engines, authority.ca)
     for command in (*further, *commands, demo_command(open_service)):
         root.add_command(command)
     return root

@@ -7,9 +7,12 @@ when a command runs, not when the command line starts.
 
 from __future__ import annotations
 
+import html
 import http.client
 import os
+import re
 import urllib.parse
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -33,6 +36,17 @@ DRILL_TIMEOUT_S = 30.0
 #: The largest answer is a group of 500 nodes: about 150 kB.
 _ANSWER_BYTES_MAX = 16 * 1024 * 1024
 _BASE = "/cachewright/v1"
+_JSON, _FORM = "application/json", "application/x-www-form-urlencoded; charset=utf-8"
+#: The one that ElastiCache's API has had from the start.
+_API_VERSION = "2015-02-02"
+_API_ERROR = re.compile(rb"<Code>(.*?)</Code>\s*<Message>(.*?)</Message>", re.DOTALL)
+#: What to do next, by error code; `_failure` has more.
+_HINTS = {
+    "NoOperationFault": "`cachewright show NAME` tells what is there",
+    "NodeGroupsPerReplicationGroupQuotaExceeded": "`cachewright up --max-nodes-per-group` sets it",
+    "NodeQuotaForClusterExceeded": "`cachewright up --max-nodes-per-group` sets it",
+    "NodeQuotaForCustomerExceeded": "`cachewright up --max-nodes` sets it",
+}
 _OK = 200
 _NOT_FOUND = 404
 
@@ -92,6 +106,14 @@ class Service:
         body = msgspec.json.encode(figures)
         return self._ask("POST", f"/groups/{_quoted(name)}/checks", answers.Check, body=body)
 
+    def operate(self, action: str, params: Mapping[str, str]) -> None:
+        """Carry out an operation of the ElastiCache API; `Failed` says why it was refused."""
+        form = {"Action": action, "Version": _API_VERSION, **params}
+        body = urllib.parse.urlencode(form).encode()
+        status, content = self._exchange("POST", "/", body, ANSWER_TIMEOUT_S, _FORM)
+        if status != _OK:
+            raise api_failure(status, content)
+
     def _ask(
         self,
         method: str,
@@ -112,11 +134,13 @@ class Service:
                 hint="is it another version of cachewright?",
             ) from None
 
-    def _exchange(self, method: str, path: str, body: bytes, timeout_s: float) -> tuple[int, bytes]:
+    def _exchange(
+        self, method: str, path: str, body: bytes, timeout_s: float, content_type: str = _JSON
+    ) -> tuple[int, bytes]:
         headers = sign.sign_request(
             method,
             self.url + path,
-            {"Content-Type": "application/json"},
+            {"Content-Type": content_type},
             body,
             access_key=self.access_key_id,
             secret=self.secret,
@@ -183,14 +207,27 @@ def _quoted(name: str) -> str:
     return urllib.parse.quote(name, safe="")
 
 
+def api_failure(status: int, content: bytes) -> Failed:
+    """Return the refusal that the XML of the AWS face tells."""
+    found = _API_ERROR.search(content)
+    if found is None:
+        return Failed(f"the service answered with HTTP status {status}")
+    code, message = (html.unescape(part.decode(errors="replace")) for part in found.groups())
+    return _failed(answers.Failure(code=code, message=message), is_missing=status == _NOT_FOUND)
+
+
 def _failure(status: int, content: bytes) -> Failed:
     try:
         failure = msgspec.json.decode(content, type=answers.Failure)
     except msgspec.DecodeError:
         return Failed(f"the service answered with HTTP status {status}")
-    if status == _NOT_FOUND:
+    return _failed(failure, is_missing=status == _NOT_FOUND)
+
+
+def _failed(failure: answers.Failure, *, is_missing: bool) -> Failed:
+    if is_missing:
         return Failed(failure.message, hint="`cachewright ls` shows what is there")
-    if failure.code == "InvalidReplicationGroupState":
+    if failure.code in {"InvalidReplicationGroupState", "InvalidCacheClusterState"}:
         return Failed(
             failure.message, hint="`cachewright explain NAME` says what the group waits for"
         )
@@ -200,4 +237,4 @@ def _failure(status: int, content: bytes) -> Failed:
             hint="was it started with other CACHEWRIGHT_ACCESS_KEY_ID and "
             "CACHEWRIGHT_SECRET_ACCESS_KEY than are set here?",
         )
-    return Failed(failure.message)
+    return Failed(failure.message, hint=_HINTS.get(failure.code, ""))

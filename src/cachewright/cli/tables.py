@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING
 from rich import box
 from rich.console import Group as Stack
 from rich.console import RenderableType
+from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
 from cachewright.cli import answers
 
 if TYPE_CHECKING:
+    from cachewright.cli.changing import Report as ChangeReport
     from cachewright.cli.checking import Report as CheckReport
     from cachewright.cli.checking import RequestsReport
     from cachewright.cli.drilling import Report as DrillReport
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 _GOOD = frozenset({"available"})
 _BAD = frozenset({"create-failed", "incompatible-network"})
 _NOTHING = "-"
+_BAR_WIDTH = 60
 #: From here on seconds say more.
 _MANY_MS = 10_000
 #: Lists of a check where there are no slots.
@@ -59,14 +62,46 @@ def groups_table(groups: Sequence[answers.GroupRow]) -> Table:
 def group_view(group: answers.Group) -> RenderableType:
     """Return everything that is known of one group."""
     head = Text.assemble((group.name, "bold"), "  ", status_text(group.status))
-    if group.reason:
-        head.append(f"  {group.reason}")
+    if how_far := _how_far(group):
+        head.append(f"  {how_far}")
     parts: list[RenderableType] = [head, _facts(group)]
     parts.append(nodes_table(group.shards, has_roles=group.kind != "memcached"))
     if group.events:
         parts.append(events_table(group.events))
     if group.checks:
         parts.append(checks_table(group.checks))
+    return Stack(*parts)
+
+
+def progress_view(group: answers.Group, change: str, seconds: float) -> RenderableType:
+    """Return how far a change is that goes on."""
+    head = Text.assemble(
+        (group.name, "bold"), "  ", status_text(group.status), f"  {change}, {seconds:.0f} s"
+    )
+    percent = group.resharding_percent or 0.0
+    bar = ProgressBar(total=100.0, completed=percent, width=_BAR_WIDTH)
+    parts: list[RenderableType] = [head, Text(_how_far(group)), Text()]
+    if group.resharding_percent is not None:
+        parts.insert(2, bar)
+    return Stack(*parts, nodes_table(group.shards, has_roles=group.kind != "memcached"))
+
+
+def progress_text(group: answers.Group) -> str:
+    """Return the same in a line, which is the same one as long as little has happened."""
+    return f"{group.status}  {_how_far(group)}".rstrip()
+
+
+def change_view(report: ChangeReport) -> RenderableType:
+    """Return what became of a change that is over."""
+    outcome = "done" if report.ok else "not reached"
+    head = Text.assemble(
+        (report.name, "bold"), "  ", status_text(report.status),
+        f"  {report.change}: {outcome} after {report.seconds:.1f} s",
+    )  # fmt: skip
+    parts: list[RenderableType] = [head]
+    if not report.ok:
+        parts += [Text(f"  {event}") for event in report.events]
+    parts.append(nodes_table(report.group.shards, has_roles=report.group.kind != "memcached"))
     return Stack(*parts)
 
 
@@ -252,6 +287,13 @@ def plain_table(*headings: str) -> Table:
     for heading in headings:
         table.add_column(heading, overflow="fold")
     return table
+
+
+def _how_far(group: answers.Group) -> str:
+    """Return what is waited for, and how many slots are where they shall be."""
+    percent = group.resharding_percent
+    moved = "" if percent is None else f"{percent:.0f} % of the slots moved"
+    return "; ".join(part for part in (group.reason, moved) if part)
 
 
 def _facts(group: answers.Group) -> Table:

@@ -153,8 +153,6 @@ class GroupSpec:
     failover_generation: int = 0
     #: The one that last asked for slots to be spread anew over the shards, 0 where none did.
     resharding_generation: int = 0
-    #: The one that last gave all nodes another type or engine version, 0 where none did.
-    refit_generation: int = 0
     deletion: Deletion | None = None
 
     def __post_init__(self) -> None:

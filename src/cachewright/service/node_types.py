@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from cachewright.model import node_types
 from cachewright.model.errors import invalid_combination, invalid_value
-from cachewright.service import rules, views
+from cachewright.model.groups import GroupKind
+from cachewright.service import refits, rules, views
 from cachewright.service.context import Service
 from cachewright.service.inputs import ListAllowedNodeTypeModifications
 
@@ -32,7 +33,10 @@ def allowed(
             "Exactly one of CacheClusterId and ReplicationGroupId must be provided."
         )
     if wanted.cache_cluster_id:
-        views.find_cluster(service.records, wanted.cache_cluster_id)
-    if wanted.replication_group_id:
-        views.find_group(service.records, wanted.replication_group_id)
-    return (), ()  # changing the type is not offered yet
+        group = views.find_cluster(service.records, wanted.cache_cluster_id).group
+    else:
+        group = views.find_group(service.records, wanted.replication_group_id or "")
+    spec = group.spec
+    if spec.kind is GroupKind.MEMCACHED:
+        return (), ()  # changing it is not offered yet
+    return refits.types_up(spec), refits.types_down(service, spec)

@@ -48,7 +48,6 @@ def asked(service: Service, spec: GroupSpec, wanted: Refit) -> PendingChanges:
 
     Nothing else of the result is set.
     """
-    _refuse_unoffered(spec, wanted)
     waiting = spec.pending or PendingChanges()
     line = _line(service, spec, wanted)
     node_type = _node_type(service, spec, wanted)
@@ -69,34 +68,13 @@ def asked(service: Service, spec: GroupSpec, wanted: Refit) -> PendingChanges:
 
 def applied(spec: GroupSpec, changes: PendingChanges) -> GroupSpec:
     """Return `spec` with another type, engine, version and parameter group, where these wait."""
-    after = dataclasses.replace(
+    return dataclasses.replace(
         spec,
         parameter_group=changes.parameter_group or spec.parameter_group,
         engine=changes.engine or spec.engine,
         engine_version=changes.engine_version or spec.engine_version,
         node_type=changes.node_type or spec.node_type,
     )
-    parts = ("engine", "engine_version", "node_type")
-    if all(getattr(after, part) == getattr(spec, part) for part in parts):
-        return after
-    return dataclasses.replace(after, refit_generation=spec.generation + 1)
-
-
-def _refuse_unoffered(spec: GroupSpec, wanted: Refit) -> None:
-    """Refuse what no node becomes yet; naming what is there already is harmless."""
-    current = [
-        ("CacheNodeType", wanted.cache_node_type, spec.node_type),
-        ("Engine", (wanted.engine or "").lower(), spec.engine.value),
-    ]
-    if spec.kind is not GroupKind.MEMCACHED:
-        if wanted.engine_version:
-            _refuse_downgrade(spec, (wanted.engine or spec.engine.value), wanted.engine_version)
-        current.append(("EngineVersion", wanted.engine_version, spec.engine_version))
-    for member, asked_for, there in current:
-        if asked_for and asked_for != there:
-            raise invalid_combination(
-                f"The parameter {member} cannot be used: changing it is not offered yet."
-            )
 
 
 # The engine

@@ -93,9 +93,19 @@ class GroupView:
         return 0.0 if known is None or is_new else known.progress_percent
 
     def _is_refitting(self) -> bool:
-        """Tell whether nodes get another type or engine, and the loop has not looked at that."""
-        looked_at = self.status.observed_generation if self.status else 0
-        return looked_at < self.spec.refit_generation
+        """Tell whether nodes get another type or version, which the loop has not looked at yet."""
+        if self.status is None or self.status.observed_generation >= self.spec.generation:
+            return False
+        is_typed_anew = self.status.node_type not in {"", self.spec.node_type}
+        return is_typed_anew or any(self._is_outdated(node) for node in self.spec.nodes())
+
+    def _is_outdated(self, node: NodeSpec) -> bool:
+        """Tell whether a node was last seen with another version than it shall run."""
+        seen = self.seen(node.node_id)
+        runs = seen.engine_version if seen else None
+        return runs is not None and (
+            engines.api_version_of(self.spec.engine, runs) != self.spec.engine_version
+        )
 
     def slots_of(self, shard: ShardSpec) -> SlotRanges:
         """Return what a shard owned when that was last seen; of a new group what it shall own."""
@@ -132,11 +142,14 @@ class GroupView:
     @property
     def reason(self) -> str:
         """What is waited for or went wrong, in a sentence; empty when all is well."""
-        if self.status is None:
-            return ""
-        if not self.status.reason and self._is_promoting():
+        if self.status is None or self.status.reason or self.spec.deletion is not None:
+            return self.status.reason if self.status else ""
+        if self._is_promoting():
             return f"{self.spec.primary_node_id} becomes the primary"
-        return self.status.reason
+        # Not looked at yet.
+        coming = [n.node_id for n in self.spec.nodes() if self.seen(n.node_id) is None]
+        by_verb = {"adding": coming, "removing": [node.node_id for node in self.leaving()]}
+        return "; ".join(f"{verb} {', '.join(ids)}" for verb, ids in by_verb.items() if ids)
 
     @property
     def switches_failover(self) -> bool:
@@ -195,11 +208,7 @@ class GroupView:
             return RestartCause.TEST_FAILOVER
         if looked_at is None or looked_at.observed_generation >= self.spec.generation:
             return None
-        runs = seen.engine_version if seen else None
-        is_outdated = runs is not None and (
-            engines.api_version_of(self.spec.engine, runs) != self.spec.engine_version
-        )
-        if is_outdated:
+        if self.spec.kind is GroupKind.MEMCACHED and self._is_outdated(node):
             return RestartCause.REBOOT
         return node.restart_cause if node.restarts > looked_at.observed_generation else None
 

@@ -25,7 +25,19 @@ cli = app.command_line(further=[click.Command("further")], open_service=no_servi
 
 
 @pytest.mark.parametrize(
-    "name", ["ls", "show", "explain", "check", "drill", "engines", "ca", "demo"]
+    "name",
+    [
+        "ls",
+        "show",
+        "explain",
+        "scale",
+        "upgrade",
+        "check",
+        "drill",
+        "engines",
+        "ca",
+        "demo",
+    ],
 )
 def test_every_command_teaches_with_an_example(name: str) -> None:
     result = CliRunner().invoke(cli, [name, "--help"])

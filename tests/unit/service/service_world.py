@@ -227,6 +227,7 @@ def status_of(
         state=state,
         observed_generation=spec.generation,
         was_available=was_available,
+        node_type=spec.node_type,
         nodes=tuple(
             NodeStatus(
                 node_id=node.node_id,

@@ -281,7 +281,7 @@ def test_a_window_that_overlaps_the_snapshot_window_is_refused(tmp_path: Path) -
             {"engine_version": "1.6.99"}, IPC, "Cannot find version 1.6.99", id="unknown version"
         ),
         pytest.param({"engine_version": "9.1"}, IPC, "Cannot find version 9.1", id="of valkey"),
-        pytest.param({"engine": "redis"}, IPC, "parameter Engine cannot", id="engine"),
+        pytest.param({"engine": "redis"}, IPC, "modify memcached to redis", id="engine"),
         pytest.param(
             {"cache_node_type": "cache.m7g.large"}, IPC, "CacheNodeType cannot", id="node type"
         ),

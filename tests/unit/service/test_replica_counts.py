@@ -90,6 +90,7 @@ def test_every_shard_grows_to_the_number_with_the_next_free_ids(tmp_path: Path) 
         view = views.find_group(world.records, "demo")
         assert view.state is GroupState.MODIFYING
         assert view.node_state(new[0]) is NodeState.CREATING
+        assert view.reason == f"adding {', '.join(new)}"
         assert world.woken[-1] == before.uid
         text = world.events()[-1].message
         assert text.endswith(f"accepted: adding {', '.join(new)}")
@@ -269,6 +270,7 @@ def test_named_replicas_go_and_shards_without_one_stay(tmp_path: Path) -> None:
         assert len(after.shards[1].nodes) == 3
         view = views.find_group(world.records, "demo")
         assert view.node_state("demo-0001-002") is NodeState.DELETING
+        assert view.reason == "removing demo-0001-002"
         assert [n.node_id for n in view.shards()[0].nodes][-1] == "demo-0001-002"
 
     run(tmp_path, scenario)

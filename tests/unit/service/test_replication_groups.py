@@ -246,12 +246,19 @@ NOT_OFFERED = "changing it is not offered yet"
             "No modifications were requested",
             id="what is there already",
         ),
-        pytest.param({"cache_node_type": "cache.r7g.large"}, IPC, NOT_OFFERED, id="node type"),
-        pytest.param({"engine_version": "9.2"}, IPC, NOT_OFFERED, id="version"),
+        pytest.param(
+            {"cache_node_type": "cache.r9g.large"},
+            "InvalidParameterValue",
+            "Invalid value 'cache.r9g.large' for CacheNodeType",
+            id="node type",
+        ),
+        pytest.param(
+            {"engine_version": "9.2"}, IPC, "Cannot find version 9.2 for valkey", id="version"
+        ),
         pytest.param(
             {"engine_version": "8.1"}, IPC, "Cannot modify valkey from 9.1 to 8.1", id="downgrade"
         ),
-        pytest.param({"engine": "redis"}, IPC, NOT_OFFERED, id="engine"),
+        pytest.param({"engine": "redis"}, IPC, "Cannot modify valkey to redis", id="engine"),
         pytest.param(
             {"multi_az_enabled": True}, IPC, "requires AutomaticFailoverEnabled", id="zones"
         ),

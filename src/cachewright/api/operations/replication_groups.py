@@ -6,7 +6,14 @@ from cachewright.api import render
 from cachewright.api.render import Output
 from cachewright.protocol import encode, pagination
 from cachewright.protocol.decode import Params
-from cachewright.service import failover_tests, inputs, replication_groups, views
+from cachewright.service import (
+    failover_tests,
+    inputs,
+    inputs_scaling,
+    replica_counts,
+    replication_groups,
+    views,
+)
 from cachewright.service.context import Service
 
 
@@ -26,6 +33,18 @@ async def delete(service: Service, params: Params) -> Output:
     """DeleteReplicationGroup."""
     wanted = inputs.read(inputs.DeleteReplicationGroup, params)
     return _shown(service, await replication_groups.delete(service, wanted))
+
+
+async def increase_replicas(service: Service, params: Params) -> Output:
+    """IncreaseReplicaCount."""
+    wanted = inputs.read(inputs_scaling.IncreaseReplicaCount, params)
+    return _shown(service, await replica_counts.increase(service, wanted))
+
+
+async def decrease_replicas(service: Service, params: Params) -> Output:
+    """DecreaseReplicaCount."""
+    wanted = inputs.read(inputs_scaling.DecreaseReplicaCount, params)
+    return _shown(service, await replica_counts.decrease(service, wanted))
 
 
 async def test_failover(service: Service, params: Params) -> Output:

@@ -1,0 +1,94 @@
+"""People change the size of what serves through the command line, and are told how it goes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from cachewright import testing
+from cachewright.cli import app
+from tests import service_kit as kit
+
+NAME = "games"
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[testing.Service]:
+    """A service with a group without cluster mode."""
+    with testing.service() as running:
+        running.create_replication_group(NAME, replicas=1)
+        yield running
+
+
+def run(service: testing.Service, *arguments: str) -> Result:
+    cli = app.command_line(further=(), open_service=testing.service)
+    return CliRunner().invoke(cli, [*arguments, "--state-dir", str(service.state_dir)])
+
+
+def document(service: testing.Service, *arguments: str) -> Any:
+    result = run(service, *arguments, "--output", "json")
+    assert result.exit_code == 0, result.stderr
+    assert result.stderr == ""
+    return json.loads(result.stdout)
+
+
+def test_replicas_are_added_and_taken_away(service: testing.Service) -> None:
+    report = document(service, "scale", NAME, "--replicas", "2")
+    assert (report["ok"], report["status"], report["change"]) == (True, "available", "2 replicas")
+    (shard,) = report["group"]["shards"]
+    assert [node["status"] for node in shard["nodes"]] == ["available"] * 3
+    result = run(service, "scale", NAME, "--replicas", "1")
+    assert result.exit_code == 0, result.stderr
+    assert f"removing {NAME}-003" in result.stdout
+    assert f"{NAME}  available  1 replica: done after" in result.stdout
+
+
+def test_a_refusal_says_what_to_do_next(service: testing.Service) -> None:
+    result = run(service, "scale", NAME, "--replicas", "6")
+    assert result.exit_code == 1
+    assert "Invalid value 6 for NewReplicaCount" in result.stderr
+    result = run(service, "scale", NAME, "--shards", "2")
+    assert (result.exit_code, "always one shard" in result.stderr) == (1, True)
+    result = run(service, "scale", "nobody", "--replicas", "1")
+    assert (result.exit_code, "`cachewright ls`" in result.stderr) == (1, True)
+
+
+def test_ctrl_c_ends_the_command_and_not_the_change(service: testing.Service) -> None:
+    command = [sys.executable, "-m", "cachewright", "scale", NAME, "--replicas", "3"]
+    command += ["--state-dir", str(service.state_dir)]
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=dict(os.environ),
+    ) as process:
+        assert process.stdout is not None
+        assert "modifying" in process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=kit.PATIENCE_S)
+    assert process.returncode == 130, said
+    assert f"3 replicas goes on without you: `cachewright show {NAME}`" in said
+    api = service.client()
+    kit.wait_status(api, NAME, "available")
+    group = kit.describe(api, NAME)
+    assert group is not None
+    assert len(group["MemberClusters"]) == 4
+
+
+def test_who_does_not_wait_is_told_how_to_look(service: testing.Service) -> None:
+    result = run(service, "scale", NAME, "--replicas", "2", "--no-wait")
+    assert result.exit_code == 0, result.stderr
+    assert f"accepted and goes on: `cachewright show {NAME}`" in result.stdout
+    second = run(service, "scale", NAME, "--replicas", "1")
+    assert (second.exit_code, "cachewright explain" in second.stderr) == (1, True)
+    kit.wait_status(service.client(), NAME, "available")
