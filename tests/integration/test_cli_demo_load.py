@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import signal
 import socket
@@ -79,24 +80,29 @@ def client(endpoint: tuple[str, int]) -> Iterator[Any]:
 
 
 def run(endpoint: tuple[str, int], *, seconds: float = 0.5) -> load.Outcome:
-    return load.run_load(
-        host=endpoint[0], port=endpoint[1], workers=2, seconds=seconds, on_tick=lambda *_: None
-    )
+    with started(endpoint) as work:
+        work.follow(seconds)
+        return work.finish()
+
+
+def started(
+    endpoint: tuple[str, int], on_tick: load.OnTick = lambda *_: None
+) -> contextlib.AbstractContextManager[load.Load]:
+    return load.running(host=endpoint[0], port=endpoint[1], workers=2, on_tick=on_tick)
 
 
 def test_the_engine_holds_what_the_workers_computed(endpoint: tuple[str, int], client: Any) -> None:
-    ticks: list[tuple[float, int]] = []
-    outcome = load.run_load(
-        host=endpoint[0],
-        port=endpoint[1],
-        workers=2,
-        seconds=0.8,
-        on_tick=lambda elapsed_s, operations: ticks.append((elapsed_s, operations)),
-    )
+    ticks: list[tuple[float, int, int]] = []
+    with started(endpoint, lambda *tick: ticks.append(tick)) as work:
+        work.follow(0.8)
+        assert work.operations == ticks[-1][1]
+        outcome = work.finish()
     total = outcome.total
+    assert outcome.seconds < _DEADLINE_S
+    assert {errors for _, _, errors in ticks} == {0}
     assert total.operations == total.requests * workload.PIPELINE > 1_000
     assert 0 < total.latency.p50_ms <= total.latency.p99_ms <= total.latency.p99_9_ms
-    assert [done for _, done in ticks] == sorted(done for _, done in ticks)
+    assert [done for _, done, _ in ticks] == sorted(done for _, done, _ in ticks)
     assert 0 < ticks[-1][1] <= total.operations
     assert set(outcome.tops) <= set(workload.BOARDS)
     assert checks.every_answer_was_good(outcome.errors, outcome.first_error, total.operations).ok
@@ -128,22 +134,22 @@ def test_error_replies_are_counted_and_shown(endpoint: tuple[str, int], client: 
 def test_an_engine_that_hangs_up_ends_the_load_with_a_reason(
     endpoint: tuple[str, int], client: Any
 ) -> None:
-    def hang_up(_elapsed_s: float, _operations: int) -> None:
+    def hang_up(*_: float) -> None:
         client.execute_command("CLIENT", "KILL", "TYPE", "normal", target_nodes="primaries")
 
-    with pytest.raises(load.LoadFailed, match=r"closed the connection|reset"):
-        load.run_load(host=endpoint[0], port=endpoint[1], workers=2, seconds=30.0, on_tick=hang_up)
+    with (
+        pytest.raises(load.LoadFailed, match=r"hung up on \d+ commands that nobody else has"),
+        started(endpoint, hang_up) as work,
+    ):
+        work.follow(30.0)
 
 
 def test_nobody_at_the_endpoint_ends_the_load_with_a_reason() -> None:
-    with pytest.raises(load.LoadFailed, match="worker 0"):
-        load.run_load(
-            host="127.0.0.1",
-            port=free_port("127.0.0.1"),
-            workers=1,
-            seconds=30.0,
-            on_tick=lambda *_: None,
-        )
+    with (
+        pytest.raises(load.LoadFailed, match=r"worker \d: Unreachable"),
+        started(("127.0.0.1", free_port("127.0.0.1"))),
+    ):
+        raise AssertionError("they cannot be ready")
 
 
 def test_a_worker_ends_when_nobody_reads_its_reports(endpoint: tuple[str, int]) -> None:
@@ -152,7 +158,7 @@ def test_a_worker_ends_when_nobody_reads_its_reports(endpoint: tuple[str, int]) 
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as worker:
         assert worker.stdin is not None
         assert worker.stdout is not None
-        task = f'{{"worker": 0, "host": "{endpoint[0]}", "port": {endpoint[1]}, "seconds": 60}}'
+        task = f'{{"worker": 0, "host": "{endpoint[0]}", "port": {endpoint[1]}}}'
         worker.stdin.write(f"{task}\n".encode())
         worker.stdin.flush()
         assert b"ready" in worker.stdout.readline()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hiredis
 import pytest
+from valkey.crc import key_slot
 
 from cachewright.cli.demo import workload
 
@@ -14,7 +15,7 @@ def shard_of(key: str) -> str:
 
 def commands_of(batch: workload.Batch) -> list[list[str]]:
     reader = hiredis.Reader(encoding="utf-8")
-    reader.feed(batch.packed)
+    reader.feed(b"".join(command.packed for command in batch.commands))
     commands = []
     while (command := reader.gets()) is not False:
         commands.append(command)
@@ -26,7 +27,9 @@ def test_every_request_is_a_full_pipeline_to_the_shard_of_its_keys(kind: str) ->
     for batch in workload.make_batches(0, shard_of)[kind]:
         commands = commands_of(batch)
         assert len(commands) == workload.PIPELINE
-        assert {shard_of(command[1]) for command in commands} == {batch.shard}
+        assert len({shard_of(command[1]) for command in commands}) == 1
+        slots = [key_slot(command[1].encode()) for command in commands]
+        assert [command.slot for command in batch.commands] == slots
 
 
 def test_the_points_of_a_request_are_those_that_it_packs() -> None:
@@ -55,10 +58,8 @@ def test_workers_never_share_a_player_or_a_session() -> None:
 
 
 def test_the_top_ten_counts_executions_and_breaks_ties_as_the_engine_does() -> None:
-    first = workload.Batch(
-        kind="leaderboard", shard="a", packed=b"", points=(("b", "x", 5), ("b", "y", 10))
-    )
-    never = workload.Batch(kind="leaderboard", shard="a", packed=b"", points=(("b", "z", 99),))
+    first = workload.Batch(kind="leaderboard", commands=(), points=(("b", "x", 5), ("b", "y", 10)))
+    never = workload.Batch(kind="leaderboard", commands=(), points=(("b", "z", 99),))
     assert workload.top_of_boards([(first, 2), (never, 0)]) == {"b": (("y", 20), ("x", 10))}
     assert workload.best([("a", 1), ("c", 1), ("b", 1)]) == (("c", 1), ("b", 1), ("a", 1))
 
@@ -72,6 +73,6 @@ def test_the_merged_top_ten_is_the_top_ten_of_all_players() -> None:
 
 
 def test_sessions_that_were_never_visited_are_not_expected() -> None:
-    seen = workload.Batch(kind="sessions", shard="a", packed=b"", visits=("s1", "s2"))
-    unseen = workload.Batch(kind="sessions", shard="a", packed=b"", visits=("s3",))
+    seen = workload.Batch(kind="sessions", commands=(), visits=("s1", "s2"))
+    unseen = workload.Batch(kind="sessions", commands=(), visits=("s3",))
     assert workload.visits_of_sessions([(seen, 4), (unseen, 0)]) == {"s1": 4, "s2": 4}

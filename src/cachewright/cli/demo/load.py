@@ -1,8 +1,8 @@
 """How are the workers run, and what do their reports come to?
 
-Starts the worker processes, lets them go at the same moment, follows their reports until all are
-done, and merges them. Whatever happens, no worker outlives the block: it is killed on the way out,
-and a worker whose demo was killed notices at its next report.
+Starts the worker processes, lets them go at the same moment, follows their reports, tells them when
+it is enough, and merges what they did. Whatever happens, no worker outlives the block: it is killed
+on the way out, and a worker whose demo was killed notices at once.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ import contextlib
 import json
 import math
 import os
-import selectors
+import select
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,26 +67,63 @@ class Outcome:
     visits: Mapping[str, int]
 
 
-def run_load(
-    *, host: str, port: int, workers: int, seconds: float, on_tick: Callable[[float, int], None]
-) -> Outcome:
-    """Let `workers` processes work for `seconds`.
+#: Is told with every report of a worker: seconds since they began, operations and errors of all.
+OnTick = Callable[[float, int, int], None]
 
-    `on_tick(elapsed_s, operations)` is called with every report of a worker.
-    """
+
+class Load:
+    """Workers at work; made by `running`."""
+
+    def __init__(self, processes: Sequence[subprocess.Popen[bytes]], on_tick: OnTick) -> None:
+        self._processes = processes
+        self._reports = _Reports(processes)
+        self._on_tick = on_tick
+        self._begin_s = 0.0
+
+    @property
+    def operations(self) -> int:
+        """Commands of all workers that were answered, as far as they have told."""
+        return self._reports.operations
+
+    @property
+    def errors(self) -> int:
+        """Those of them that were answered with an error."""
+        return self._reports.errors
+
+    def go(self) -> None:
+        """Let all workers go, once all are ready."""
+        self._reports.wait_for("ready", time.monotonic() + START_TIMEOUT_S)
+        for process in self._processes:
+            _tell(process, "go")
+        self._begin_s = time.monotonic()
+        self._reports.on_tick = lambda: self._on_tick(
+            time.monotonic() - self._begin_s, self.operations, self.errors
+        )
+
+    def follow(self, seconds: float) -> None:
+        """Hear what workers say for a while; `LoadFailed` when one fails."""
+        deadline = time.monotonic() + seconds
+        while (left_s := deadline - time.monotonic()) > 0:
+            self._reports.hear(left_s)
+
+    def finish(self) -> Outcome:
+        """Tell all workers that it is enough and return what they did."""
+        for process in self._processes:
+            assert process.stdin is not None
+            process.stdin.close()
+        return merge(self._reports.wait_for("done", time.monotonic() + REPORT_TIMEOUT_S))
+
+
+@contextlib.contextmanager
+def running(*, host: str, port: int, workers: int, on_tick: OnTick) -> Iterator[Load]:
+    """Let `workers` processes work for the block, or until `Load.finish`."""
     with contextlib.ExitStack() as stack:
         processes = [stack.enter_context(_worker()) for _ in range(workers)]
         for number, process in enumerate(processes):
-            task = {"worker": number, "host": host, "port": port, "seconds": seconds}
-            _tell(process, json.dumps(task))
-        reports = _Reports(processes)
-        reports.wait_for("ready", time.monotonic() + START_TIMEOUT_S)
-        for process in processes:
-            _tell(process, "go")
-        start = time.monotonic()
-        reports.on_tick = lambda operations: on_tick(time.monotonic() - start, operations)
-        done = reports.wait_for("done", start + seconds + REPORT_TIMEOUT_S)
-    return merge(done)
+            _tell(process, json.dumps({"worker": number, "host": host, "port": port}))
+        made = Load(processes, on_tick)
+        made.go()
+        yield made
 
 
 def merge(reports: Sequence[Mapping[str, Any]]) -> Outcome:
@@ -158,30 +195,47 @@ class _Reports:
     """The lines that all workers write, in the order of arrival."""
 
     def __init__(self, processes: Sequence[subprocess.Popen[bytes]]) -> None:
-        self.on_tick: Callable[[int], None] = lambda _: None
+        self.on_tick: Callable[[], None] = lambda: None
         self._operations = [0] * len(processes)
+        self._errors = [0] * len(processes)
         self._streams = [process.stdout.fileno() for process in processes if process.stdout]
         self._unread = [b""] * len(processes)
+
+    @property
+    def operations(self) -> int:
+        return sum(self._operations)
+
+    @property
+    def errors(self) -> int:
+        return sum(self._errors)
+
+    def hear(self, timeout_s: float) -> None:
+        """Take what workers say next, if any of them says something in time."""
+        for index in self._ready(range(len(self._streams)), timeout_s):
+            for _ in self._read(index):
+                pass
 
     def wait_for(self, event: str, deadline: float) -> list[dict[str, Any]]:
         """Return the report `event` of every worker, in the order of workers."""
         found: dict[int, dict[str, Any]] = {}
-        with selectors.DefaultSelector() as selector:
-            for index, descriptor in enumerate(self._streams):
-                selector.register(descriptor, selectors.EVENT_READ, index)
-            while len(found) < len(self._streams):
-                ready = selector.select(max(0.0, deadline - time.monotonic()))
-                if not ready:
-                    raise LoadFailed(f'a worker did not report "{event}" in time')
-                for key, _ in ready:
-                    for report in self._read(key.data, key.fd):
-                        if report["event"] == event:
-                            found[key.data] = report
-                            selector.unregister(key.fd)
+        while len(found) < len(self._streams):
+            awaited = [index for index in range(len(self._streams)) if index not in found]
+            ready = self._ready(awaited, max(0.0, deadline - time.monotonic()))
+            if not ready:
+                raise LoadFailed(f'a worker did not report "{event}" in time')
+            for index in ready:
+                for report in self._read(index):
+                    if report["event"] == event:
+                        found[index] = report
         return [found[index] for index in sorted(found)]
 
-    def _read(self, index: int, descriptor: int) -> Iterator[dict[str, Any]]:
-        received = os.read(descriptor, _READ_BYTES)
+    def _ready(self, indexes: Iterable[int], timeout_s: float) -> list[int]:
+        by_descriptor = {self._streams[index]: index for index in indexes}
+        readable, _, _ = select.select(list(by_descriptor), [], [], timeout_s)
+        return [by_descriptor[descriptor] for descriptor in readable]
+
+    def _read(self, index: int) -> Iterator[dict[str, Any]]:
+        received = os.read(self._streams[index], _READ_BYTES)
         *lines, self._unread[index] = (self._unread[index] + received).split(b"\n")
         for line in lines:
             report = _parse(line)
@@ -189,7 +243,8 @@ class _Reports:
                 raise LoadFailed(f"worker {index}: {report['error']}")
             if report["event"] == "tick":
                 self._operations[index] = int(report["operations"])
-                self.on_tick(sum(self._operations))
+                self._errors[index] = int(report["errors"])
+                self.on_tick()
             yield report
         if not received:
             raise LoadFailed(f"worker {index} ended without its report")

@@ -223,14 +223,17 @@ class _Story:
             f"{self._report.workers} worker processes play a leaderboard and a session store for "
             f"{seconds:g} s, through the endpoint {host}:{port} and straight to the engines."
         )
-        with self._shown.moving():
-            outcome = load.run_load(
+        with (
+            self._shown.moving(),
+            load.running(
                 host=host,
                 port=port,
                 workers=self._report.workers,
-                seconds=seconds,
-                on_tick=lambda elapsed, done: self._shown.rate(elapsed, seconds, done),
-            )
+                on_tick=lambda elapsed, done, _: self._shown.rate(elapsed, seconds, done),
+            ) as work,
+        ):
+            work.follow(seconds)
+            outcome = work.finish()
         self._report.seconds = round(outcome.seconds, 3)
         self._report.total = outcome.total
         self._report.by_workload = outcome.by_kind

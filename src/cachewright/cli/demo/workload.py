@@ -4,10 +4,11 @@ Two workloads. A leaderboard: sorted sets `board:N` in which players collect poi
 for their rank (ZREVRANK) and for the top ten (ZREVRANGE). A session store: hashes `session:W-N`
 that are written (HSET), counted up (HINCRBY), given a time to live (EXPIRE) and read (HGETALL).
 
-A request is a `Batch`: a pipeline of commands to one shard, packed once and sent many times, so
-that the engines are the bottleneck and not Python. Every batch knows its effect, and the effect of
-a whole run is effect x number of executions: that is what the engines are compared with. No two
-workers write the same player or session. Pure: no I/O, the random numbers come from a seed.
+A request is a `Batch`: a pipeline of commands to what is one shard at first, packed once and sent
+many times, so that the engines are the bottleneck and not Python. Every batch knows its effect, and
+the effect of a whole run is effect x number of executions: that is what the engines are compared
+with. No two workers write the same player or session. Pure: no I/O, the random numbers come from a
+seed.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ import random
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+
+from cachewright.checker import keys
+from cachewright.checker.pipes import Command, packed
 
 LEADERBOARD, SESSIONS = "leaderboard", "sessions"
 KINDS = (LEADERBOARD, SESSIONS)
@@ -44,12 +48,10 @@ Top = tuple[tuple[str, int], ...]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Batch:
-    """One request: a pipeline of `PIPELINE` commands to one shard."""
+    """One request: a pipeline of `PIPELINE` commands."""
 
     kind: str
-    #: Name of the shard's primary.
-    shard: str
-    packed: bytes
+    commands: tuple[Command, ...]
     #: (board, player, points) that one execution adds.
     points: tuple[tuple[str, str, int], ...] = ()
     #: Sessions that one execution visits, each once.
@@ -62,18 +64,18 @@ def session_fields(session: str) -> dict[str, str]:
 
 
 def make_batches(worker: int, shard_of: Callable[[str], str]) -> dict[str, tuple[Batch, ...]]:
-    """Return the requests of one worker by kind; `shard_of` names the shard of a key."""
+    """Return the requests of one worker by kind; `shard_of` names the shard of a key now."""
     generator = random.Random(worker)  # noqa: S311 a workload that can be repeated, not a secret
     sessions = [f"session:{worker}-{number}" for number in range(SESSION_COUNT)]
     return {
         LEADERBOARD: tuple(
-            _leaderboard_batch(worker, shard, boards, generator)
-            for shard, boards in _by_shard(BOARDS, shard_of).items()
+            _leaderboard_batch(worker, boards, generator)
+            for boards in _by_shard(BOARDS, shard_of)
             for _ in range(_BATCHES_PER_SHARD)
         ),
         SESSIONS: tuple(
-            _session_batch(shard, part)
-            for shard, found in _by_shard(sessions, shard_of).items()
+            _session_batch(part)
+            for found in _by_shard(sessions, shard_of)
             for part in _parts(found, PIPELINE // _COMMANDS_PER_SESSION)
         ),
     }
@@ -107,9 +109,7 @@ def visits_of_sessions(executions: Iterable[tuple[Batch, int]]) -> dict[str, int
     return {session: count for batch, count in executions if count for session in batch.visits}
 
 
-def _leaderboard_batch(
-    worker: int, shard: str, boards: Sequence[str], generator: random.Random
-) -> Batch:
+def _leaderboard_batch(worker: int, boards: Sequence[str], generator: random.Random) -> Batch:
     points = tuple(
         (
             generator.choice(boards),
@@ -123,10 +123,10 @@ def _leaderboard_batch(
     ]
     commands += [("ZREVRANK", board, player) for board, player, _ in points[:_RANKS_PER_BATCH]]
     commands.append(("ZREVRANGE", generator.choice(boards), 0, TOP - 1, "WITHSCORES"))
-    return Batch(kind=LEADERBOARD, shard=shard, packed=_pack(commands), points=points)
+    return Batch(kind=LEADERBOARD, commands=_pack(commands), points=points)
 
 
-def _session_batch(shard: str, sessions: Sequence[str]) -> Batch:
+def _session_batch(sessions: Sequence[str]) -> Batch:
     commands: list[tuple[str | int, ...]] = []
     for session in sessions:
         fields = (part for field in session_fields(session).items() for part in field)
@@ -134,26 +134,20 @@ def _session_batch(shard: str, sessions: Sequence[str]) -> Batch:
         commands.append(("HINCRBY", session, "visits", 1))
         commands.append(("EXPIRE", session, SESSION_TTL_S))
         commands.append(("HGETALL", session))
-    return Batch(kind=SESSIONS, shard=shard, packed=_pack(commands), visits=tuple(sessions))
+    return Batch(kind=SESSIONS, commands=_pack(commands), visits=tuple(sessions))
 
 
-def _pack(commands: Sequence[tuple[str | int, ...]]) -> bytes:
+def _pack(commands: Sequence[tuple[str | int, ...]]) -> tuple[Command, ...]:
     if len(commands) != PIPELINE:
         raise ValueError(f"{len(commands)} commands are no pipeline of {PIPELINE}")
-    return b"".join(pack_command(command) for command in commands)
+    return tuple(Command(keys.slot_of(str(words[1])), packed(words)) for words in commands)
 
 
-def pack_command(command: Sequence[str | int]) -> bytes:
-    """Return a command as engines read it: an array of strings, each with its length."""
-    words = [str(word).encode() for word in command]
-    return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%b\r\n" % (len(w), w) for w in words)
-
-
-def _by_shard(keys: Iterable[str], shard_of: Callable[[str], str]) -> dict[str, list[str]]:
+def _by_shard(names: Iterable[str], shard_of: Callable[[str], str]) -> list[list[str]]:
     found: dict[str, list[str]] = defaultdict(list)
-    for key in keys:
-        found[shard_of(key)].append(key)
-    return dict(sorted(found.items()))
+    for name in names:
+        found[shard_of(name)].append(name)
+    return [found[shard] for shard in sorted(found)]
 
 
 def _parts(items: Sequence[str], size: int) -> list[Sequence[str]]:

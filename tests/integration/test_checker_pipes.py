@@ -1,0 +1,183 @@
+"""Pipelines follow slots that move between real engines, and nothing is sent twice without need."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import hiredis
+import pytest
+import valkey
+
+from cachewright.checker import keys, pipes
+from cachewright.checker.pipes import Command, Router
+from cachewright.engines import embedded
+from tests import service_kit as kit
+
+_HALF = 8_192
+_TIMEOUT_S = 10.0
+
+
+class Node:
+    """One engine of a cluster of two."""
+
+    def __init__(self, address: str, folder: Path) -> None:
+        self.address = address
+        program = embedded.embedded_server()
+        assert program is not None
+        options = f"--bind {address} --port {kit.PORT} --cluster-enabled yes"
+        options += f" --bind-source-addr {address} --cluster-announce-ip {address} --save"
+        folder.mkdir()
+        self.process = subprocess.Popen(
+            [str(program), *options.split(), ""], cwd=folder, stdout=subprocess.DEVNULL
+        )
+        kit.wait_until("the engine listens", self._listens)
+        self.admin: Any = valkey.Valkey(host=address, port=kit.PORT, socket_timeout=5.0)
+        self.node_id = self.ask("CLUSTER", "MYID").decode()
+
+    def ask(self, *words: object) -> Any:
+        return self.admin.execute_command(*words)
+
+    def hang_up(self) -> None:
+        """End all connections but ours."""
+        other: Any = valkey.Valkey(host=self.address, port=kit.PORT)
+        with contextlib.closing(other):
+            other.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+
+    def close(self) -> None:
+        self.admin.close()
+        self.process.kill()
+        self.process.wait()
+
+    def _listens(self) -> bool:
+        with contextlib.suppress(OSError), socket.create_connection((self.address, kit.PORT), 1.0):
+            return True
+        return False
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Iterator[tuple[Node, Node]]:
+    """Two primaries with half of the slots each."""
+    block = f"127.{16 + secrets.randbelow(32)}.{secrets.randbelow(256)}"
+    with contextlib.ExitStack() as held:
+        nodes = []
+        for number in (1, 2):
+            node = Node(f"{block}.{number}", tmp_path / f"{number}")
+            held.callback(node.close)
+            nodes.append(node)
+        one, two = nodes
+        one.ask("CLUSTER", "ADDSLOTSRANGE", 0, _HALF - 1)
+        two.ask("CLUSTER", "ADDSLOTSRANGE", _HALF, 16_383)
+        two.ask("CLUSTER", "SET-CONFIG-EPOCH", 2)
+        one.ask("CLUSTER", "MEET", two.address, kit.PORT)
+        for node in nodes:
+            kit.wait_until(
+                "the cluster is whole",
+                lambda node=node: node.ask("CLUSTER INFO")["cluster_state"],  # type: ignore[misc]
+                is_it=lambda state: state == "ok",
+            )
+        yield one, two
+
+
+@pytest.fixture
+def router(pair: tuple[Node, Node]) -> Iterator[Router]:
+    with contextlib.closing(Router(pair[0].address, kit.PORT, timeout_s=_TIMEOUT_S)) as made:
+        yield made
+
+
+def key_of(slot: int) -> str:
+    return keys.key_of_each_slot("pipes")[slot]
+
+
+def add(slot: int) -> Command:
+    return Command(slot, pipes.packed(("INCR", key_of(slot))))
+
+
+def move(slot: int, giver: Node, taker: Node) -> None:
+    """Give an empty slot away."""
+    taker.ask("CLUSTER", "SETSLOT", slot, "NODE", taker.node_id)
+    giver.ask("CLUSTER", "SETSLOT", slot, "NODE", taker.node_id)
+
+
+def test_each_command_reaches_its_owner_and_answers_keep_their_order(
+    pair: tuple[Node, Node], router: Router
+) -> None:
+    slots = [0, _HALF, 1, 16_383, 0, _HALF]
+    assert router.request([add(slot) for slot in slots]) == [1, 1, 1, 1, 2, 2]
+    assert router.owner_of(0).host == pair[0].address
+    assert router.owner_of(16_383).host == pair[1].address
+    assert router.redirected == 0
+
+
+def test_an_error_of_an_engine_is_an_answer_like_others(router: Router) -> None:
+    wrong = Command(0, pipes.packed(("LPUSH", key_of(0), "x")))
+    first, second, third = router.request([add(0), wrong, add(0)])
+    assert (first, third) == (1, 2)
+    assert isinstance(second, hiredis.ReplyError)
+    assert str(second).startswith("WRONGTYPE")
+
+
+def test_a_slot_that_has_moved_is_followed_once(pair: tuple[Node, Node], router: Router) -> None:
+    one, two = pair
+    move(7, one, two)
+    assert router.request([add(7), add(8), add(7)]) == [1, 1, 2]
+    assert router.redirected == 2
+    assert router.request([add(7)]) == [3]
+    assert router.redirected == 2
+    assert router.owner_of(7).host == two.address
+
+
+def test_a_key_that_is_on_its_way_is_asked_for_at_the_other_end(
+    pair: tuple[Node, Node], router: Router
+) -> None:
+    one, two = pair
+    two.ask("CLUSTER", "SETSLOT", 7, "IMPORTING", one.node_id)
+    one.ask("CLUSTER", "SETSLOT", 7, "MIGRATING", two.node_id)
+    # The key is not there, so it may be at the other end already.
+    assert router.request([add(7), add(_HALF), add(7)]) == [1, 1, 2]
+    assert two.ask("CLUSTER", "COUNTKEYSINSLOT", 7) == 1
+    # It is not taken for moved.
+    assert router.owner_of(7).host == one.address
+
+
+def test_who_hangs_up_and_owns_nothing_any_more_has_not_done_it(
+    pair: tuple[Node, Node], router: Router
+) -> None:
+    one, two = pair
+    assert router.request([add(7)]) == [1]
+    one.ask("UNLINK", key_of(7))
+    move(7, one, two)
+    one.hang_up()
+    assert router.request([add(7)]) == [1]
+
+
+def test_who_hangs_up_in_the_middle_leaves_it_open_what_was_done(
+    pair: tuple[Node, Node], router: Router
+) -> None:
+    assert router.request([add(7)]) == [1]
+    pair[0].hang_up()
+    with pytest.raises(pipes.Unreachable, match="hung up on 1 commands that nobody else has"):
+        router.request([add(7)])
+    # The next request has a connection of its own.
+    assert router.request([add(7)]) in ([1], [2], [3])
+
+
+def test_a_node_that_has_ended_is_waited_for_and_then_told(
+    pair: tuple[Node, Node],
+) -> None:
+    with contextlib.closing(Router(pair[0].address, kit.PORT, timeout_s=0.5)) as router:
+        assert router.request([add(7)]) == [1]
+        pair[0].process.kill()
+        pair[0].process.wait()
+        with pytest.raises(pipes.Unreachable):
+            router.request([add(7)])
+
+
+def test_nobody_to_ask_is_told_at_once() -> None:
+    with pytest.raises(pipes.Unreachable, match="nobody says who owns which slot"):
+        Router("127.0.0.1", 1, timeout_s=1.0)
