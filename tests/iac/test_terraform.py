@@ -25,6 +25,10 @@ CHANGED = {
     "maintenance_window": "tue:22:00-tue:23:30",
     "snapshot_window": "04:30-06:00",
     "memcached_nodes": 3,
+    # Larger nodes, a replica more here and one less there.
+    "node_type": "cache.t4g.medium",
+    "session_nodes": 3,
+    "board_replicas": 0,
     # Automatic failover and Multi-AZ, in one call.
     "multi_az": True,
     # Another value for one parameter, none for the other, and one that ElastiCache has fixed.

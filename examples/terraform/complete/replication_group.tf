@@ -5,8 +5,8 @@ resource "aws_elasticache_replication_group" "sessions" {
   engine                     = "valkey"
   engine_version             = "8.1"
   parameter_group_name       = aws_elasticache_parameter_group.sessions.name
-  node_type                  = "cache.t4g.small"
-  num_cache_clusters         = 2
+  node_type                  = var.node_type
+  num_cache_clusters         = var.session_nodes
   automatic_failover_enabled = var.multi_az
   multi_az_enabled           = var.multi_az
   maintenance_window         = var.maintenance_window
@@ -22,9 +22,9 @@ resource "aws_elasticache_replication_group" "board" {
   replication_group_id       = "board"
   description                = var.description
   engine                     = "valkey"
-  node_type                  = "cache.t4g.small"
+  node_type                  = var.node_type
   num_node_groups            = 2
-  replicas_per_node_group    = 1
+  replicas_per_node_group    = var.board_replicas
   automatic_failover_enabled = true
   maintenance_window         = var.maintenance_window
   snapshot_window            = var.snapshot_window

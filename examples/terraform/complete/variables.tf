@@ -35,3 +35,17 @@ variable "session_parameters" {
 variable "security_group_ids" {
   default = ["sg-0000000a"]
 }
+
+# The size: nodes get other memory while they run, replicas come and go.
+
+variable "node_type" {
+  default = "cache.t4g.small"
+}
+
+variable "session_nodes" {
+  default = 2
+}
+
+variable "board_replicas" {
+  default = 1
+}
