@@ -92,3 +92,24 @@ def test_who_does_not_wait_is_told_how_to_look(service: testing.Service) -> None
     second = run(service, "scale", NAME, "--replicas", "1")
     assert (second.exit_code, "cachewright explain" in second.stderr) == (1, True)
     kit.wait_status(service.client(), NAME, "available")
+
+
+def test_a_larger_type_and_a_newer_version_are_followed_to_their_end(
+    service: testing.Service,
+) -> None:
+    api = service.client()
+    versions = api.describe_cache_engine_versions(Engine="redis", EngineVersion="7.0")
+    if not versions["CacheEngineVersions"]:
+        pytest.skip("redis 7.0 cannot be had on this machine")
+    service.create_replication_group("old", replicas=1, Engine="redis", EngineVersion="7.0")
+    report = document(service, "scale", "old", "--node-type", "cache.t4g.small")
+    assert (report["ok"], report["group"]["node_type"]) == (True, "cache.t4g.small")
+    assert any("Succeeded applying modification" in event for event in report["events"])
+    result = run(service, "upgrade", "old", "6.2")
+    assert (result.exit_code, "Cannot find version 6.2" in result.stderr) == (1, True)
+    report = document(service, "upgrade", "old", "9.1")
+    assert (report["ok"], report["change"]) == (True, "valkey 9.1 instead of redis 7.0")
+    versions = [n["engine_version"] for s in report["group"]["shards"] for n in s["nodes"]]
+    assert all(version.startswith("9.1.") for version in versions)
+    again = run(service, "upgrade", "old", "9.1")
+    assert (again.exit_code, "No modifications were requested" in again.stderr) == (1, True)

@@ -156,3 +156,36 @@ def test_redis_becomes_valkey_under_load_and_keeps_every_key(
             **asked,
         )
         assert (code, "Cannot modify valkey" in text) == ("InvalidParameterCombination", True)
+
+
+def test_a_single_node_changes_its_version_and_keeps_its_data(api: Any, group_id: str) -> None:
+    if not api.describe_cache_engine_versions(Engine="valkey", EngineVersion="8.1")[
+        "CacheEngineVersions"
+    ]:
+        pytest.skip("valkey 8.1 cannot be had on this machine")
+    name = f"{group_id}-single"
+    api.create_cache_cluster(
+        CacheClusterId=name, Engine="valkey", EngineVersion="8.1", CacheNodeType=kit.NODE_TYPE
+    )
+    try:
+        cache_kit.wait_status(api, name, "available", timeout_s=_INSTALL_S)
+        place = cache_kit.nodes(cache_kit.wait_available(api, name))["0001"]
+        with kit.connect(place) as client:
+            client.set("greeting", "hello")
+        answer = api.modify_cache_cluster(
+            CacheClusterId=name,
+            EngineVersion="9.1",
+            CacheNodeType="cache.t4g.small",
+            ApplyImmediately=True,
+        )
+        assert answer["CacheCluster"]["CacheClusterStatus"] == "modifying"
+        shown = cache_kit.wait_available(api, name)
+        assert shown["EngineVersion"].startswith("9.1.")
+        assert shown["CacheNodeType"] == "cache.t4g.small"
+        with kit.connect(place) as client:
+            assert client.get("greeting") == "hello"
+            assert client.info("server")["valkey_version"] == shown["EngineVersion"]
+        allowed = api.list_allowed_node_type_modifications(CacheClusterId=name)
+        assert kit.NODE_TYPE in allowed["ScaleDownModifications"]
+    finally:
+        cache_kit.delete(api, name)
