@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import dataclasses
+import json
 import secrets
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
 
 from cachewright.agent.supervisor import LocalAgent
-from cachewright.model.commands import AdmitNode, IntroduceNode, Launch, Peer, StartNode
+from cachewright.engines.cluster_view import View
+from cachewright.engines.resp import AdminConnection
+from cachewright.engines.valkey import ValkeyAdapter
+from cachewright.engines.valkey_slots import ValkeySlots
+from cachewright.model.commands import AdmitNode, IntroduceNode, Launch, MoveSlots, Peer, StartNode
+from cachewright.model.engines import EngineName
 from cachewright.model.facts import ClusterFact
+from cachewright.model.moves import MoveMethod
+from cachewright.model.slots import SLOT_COUNT, SlotRange, SlotRanges, numbers_of
 from cachewright.model.status import Role
-from tests.fault.agent_groups import EPOCH, Group
-from tests.fault.agent_world import free_address, until
+from tests.fault.agent_groups import EPOCH, Group, hosting_all, launches_of, start_group
+from tests.fault.agent_world import PASSWORD, free_address, until
+
+WRITER = Path(__file__).with_name("slot_writer.py")
 
 
 def newcomer_of(group: Group) -> Launch:
@@ -55,3 +72,169 @@ async def join(agent: LocalAgent, group: Group, launch: Launch) -> None:
     await until(is_known, "everybody knows the newcomer")
     await agent.execute(AdmitNode(key=launch.key, bind=(launch.address,)), epoch=EPOCH)
     await until(group.is_whole, "a whole group")
+
+
+Work = Callable[[LocalAgent, Group], Awaitable[None]]
+
+
+def run_with_newcomer(
+    folder: Path, build: tuple[EngineName, str], work: Work, *, nodes: int = 1, shards: int = 1
+) -> None:
+    """Run work on a group of primaries of which the last owns nothing."""
+
+    async def hosted() -> None:
+        async with hosting_all(folder) as agent:
+            launches = launches_of(nodes, shards, build, is_cluster=True)
+            group = await start_group(agent, launches)
+            await join(agent, group, newcomer_of(group))
+            await until(lambda: has_settled(group), "all slots are served")
+            await work(agent, group)
+
+    asyncio.run(hosted())
+
+
+def slots_of(*bounds: tuple[int, int]) -> SlotRanges:
+    return tuple(SlotRange(first, last) for first, last in bounds)
+
+
+def move_of(
+    group: Group,
+    source: Launch,
+    target: Launch,
+    slots: SlotRanges,
+    method: MoveMethod,
+) -> MoveSlots:
+    """Return the order to move slots between two primaries of a group."""
+    others = [shard[0] for shard in group.shards if shard[0] not in (source, target)]
+    return MoveSlots(
+        key=source.key,
+        to_key=target.key,
+        to_engine_id=target.engine_id,
+        to_address=target.address,
+        to_port=target.port,
+        slots=slots,
+        method=method,
+        others=tuple((other.address, other.port) for other in others),
+        generation=1,
+    )
+
+
+async def admin_of(launch: Launch) -> AdminConnection:
+    return await ValkeyAdapter().connect(launch.address, launch.port, PASSWORD, timeout_s=20)
+
+
+async def fill(source: Launch, count: int, size: int = 100, prefix: str = "k") -> None:
+    """Write keys to a primary that owns all slots, as the administrator."""
+    admin = await admin_of(source)
+    try:
+        for first in range(0, count, 1000):
+            numbers = range(first, min(first + 1000, count))
+            replies = await admin.pipeline(
+                [("SET", f"{prefix}{number}", f"{number}".ljust(size)) for number in numbers]
+            )
+            assert set(replies) == {b"OK"}
+    finally:
+        admin.close()
+
+
+async def owned(group: Group, launch: Launch) -> int:
+    """Return how many slots a primary owns by its own word."""
+    return sum(len(part) for part in (await cluster_of(group, launch)).own_slots)
+
+
+async def slots_owned(group: Group, launch: Launch) -> SlotRanges:
+    return (await cluster_of(group, launch)).own_slots
+
+
+async def check_whole(group: Group, count: int | None = None) -> None:
+    """All slots are owned once and closed, and each key is at the owner of its slot alone."""
+    seen: set[int] = set()
+    keys = 0
+    for shard in group.shards:
+        admin = await admin_of(shard[0])
+        try:
+            view = await admin_view(admin)
+            own = set(numbers_of(view.own_slots))
+            assert not own & seen
+            seen |= own
+            assert view.open_slots == (), shard[0].key
+            keeper = ValkeySlots()
+            foreign = sorted(set(range(SLOT_COUNT)) - own)
+            assert not sum(await keeper.counts(admin, foreign)), shard[0].key
+            keys += sum(await keeper.counts(admin, sorted(own)))
+        finally:
+            admin.close()
+    assert len(seen) == SLOT_COUNT
+    assert count is None or keys == count
+
+
+async def admin_view(admin: AdminConnection) -> View:
+    return await ValkeySlots().view(admin)
+
+
+async def has_settled(group: Group) -> bool:
+    """Tell whether every node says that all slots are served."""
+    views = [await cluster_of(group, launch) for launch in group.launches()]
+    return all(view.is_ok and view.slots_assigned == SLOT_COUNT for view in views)
+
+
+class Writing:
+    """A `slot_writer` at work."""
+
+    def __init__(self, seeds: list[str], keys: int, batch: int, rate: int = 0) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, str(WRITER), ",".join(seeds), str(keys), str(batch), str(rate)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.report: dict[str, Any] = {}
+
+    async def begin(self) -> None:
+        assert self._process.stdout is not None
+        assert await asyncio.to_thread(self._process.stdout.readline) == "ready\n"
+
+    async def end(self) -> dict[str, Any]:
+        said, _ = await asyncio.to_thread(self._process.communicate, "\n", 60)
+        self.report = json.loads(said)
+        return self.report
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+    async def check(self, group: Group) -> None:
+        """Every key has the newest value that was acknowledged, or one that was sent after it."""
+        found: dict[str, int] = {}
+        for shard in group.shards:
+            admin = await admin_of(shard[0])
+            try:
+                names = [*self.report["sent"]]
+                for name, value in zip(
+                    names, await admin.pipeline([("GET", name) for name in names]), strict=True
+                ):
+                    if isinstance(value, bytes):
+                        assert name not in found
+                        found[name] = int(value.rstrip(b"x"))
+            finally:
+                admin.close()
+        acknowledged, sent = self.report["acknowledged"], self.report["sent"]
+        wrong = {
+            name: (acknowledged[name], found.get(name), sent[name])
+            for name in sent
+            if not acknowledged[name] <= found.get(name, -1) <= sent[name]
+        }
+        assert not wrong, (len(wrong), dict(list(wrong.items())[:5]), self.report["errors"])
+
+
+@contextlib.asynccontextmanager
+async def writing(
+    group: Group, keys: int = 2000, batch: int = 50, rate: int = 0
+) -> AsyncIterator[Writing]:
+    """Write all the time; the process is gone after the block."""
+    writer = Writing([launch.address for launch in group.launches()], keys, batch, rate)
+    try:
+        await writer.begin()
+        yield writer
+    finally:
+        writer.kill()

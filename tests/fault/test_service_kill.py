@@ -136,7 +136,10 @@ def test_kills_at_random_moments(service: kit.Up) -> None:
     assert_all_addresses_are_free(service)
 
 
-@pytest.mark.parametrize("name", sorted(failpoints.NAMES.keys() - failpoints.OF_FAILOVER.keys()))
+@pytest.mark.parametrize(
+    "name",
+    sorted(failpoints.NAMES.keys() - failpoints.OF_FAILOVER.keys() - failpoints.OF_MOVES.keys()),
+)
 def test_a_kill_at_a_failpoint(service: kit.Up, name: str) -> None:
     """Create and delete with the failpoint armed; each death is followed by a plain start."""
     caller = Caller()

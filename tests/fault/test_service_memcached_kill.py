@@ -119,7 +119,10 @@ def scale_in(api: Any) -> None:
     )
 
 
-@pytest.mark.parametrize("name", sorted(failpoints.NAMES.keys() - failpoints.OF_FAILOVER.keys()))
+@pytest.mark.parametrize(
+    "name",
+    sorted(failpoints.NAMES.keys() - failpoints.OF_FAILOVER.keys() - failpoints.OF_MOVES.keys()),
+)
 def test_a_kill_at_a_failpoint_in_every_stage_of_a_cluster(service: kit.Up, name: str) -> None:
     service.start()
     deaths = live_through(service, name, lambda api: cache_kit.create(api, _NAME, 2))

@@ -15,10 +15,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator
 
-from cachewright.agent import bus, process
+from cachewright.agent import bus
 from cachewright.agent.node import ANSWER_TIMEOUT_S, Node
+from cachewright.agent.party import while_alive
 from cachewright.agent.promoting import is_primary_within
 from cachewright.engines.adapter import Connection, EngineRefused, EngineUnreachable
 from cachewright.engines.home import RoleSeen
@@ -53,7 +53,7 @@ async def hand_over(node: Node, successor: Node, command: HandOver) -> None:
         CommandFailed: it was not done; `node` is still the primary, or no node is.
     """
     async with contextlib.AsyncExitStack() as stack:
-        await stack.enter_async_context(_while_alive(node))
+        await stack.enter_async_context(while_alive(node, "hands nothing over"))
         # Connections of its own: a deadline of another call on a shared one would end this act.
         old = await _connected(stack, node)
         new = await _connected(stack, successor)
@@ -69,29 +69,6 @@ async def hand_over(node: Node, successor: Node, command: HandOver) -> None:
         else:
             await _hand_over(node, old, successor, new, command)
     _log.info("event=handed_over from=%s to=%s", node.key, successor.key)
-
-
-@contextlib.asynccontextmanager
-async def _while_alive(node: Node) -> AsyncIterator[None]:
-    """Break off the block when the process of the node ends."""
-    if node.process is None:
-        raise CommandFailed(f"node {node.name} does not run")
-    try:
-        async with asyncio.timeout(None) as limit:
-            watching = asyncio.create_task(_expire_at_end(node.process, limit))
-            try:
-                yield
-            finally:
-                watching.cancel()
-    except TimeoutError:
-        if not limit.expired():
-            raise
-        raise CommandFailed(f"node {node.name} has ended, and hands nothing over") from None
-
-
-async def _expire_at_end(running: process.Process, limit: asyncio.Timeout) -> None:
-    await running.ended(None)
-    limit.reschedule(asyncio.get_running_loop().time())
 
 
 async def _connected(stack: contextlib.AsyncExitStack, node: Node) -> Connection:

@@ -28,6 +28,7 @@ from cachewright.engines.adapter import (
     EngineRefused,
     EngineUnreachable,
     RoleChanger,
+    SlotKeeper,
     adapter_of,
 )
 from cachewright.engines.home import AUTHORITY_NAME
@@ -119,6 +120,14 @@ class Node:
         if cluster is None:
             raise CommandFailed(f"node {self.name} is in no cluster")
         return cluster
+
+    @property
+    def slots(self) -> SlotKeeper[Any]:
+        """How its slots are weighed and moved."""
+        slots = self.adapter.slots
+        if slots is None:
+            raise CommandFailed(f"node {self.name} has no slots")
+        return slots
 
     @property
     def saved(self) -> SavedData | None:

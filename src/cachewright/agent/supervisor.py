@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -23,11 +24,13 @@ from cachewright.agent import (
     process,
     promoting,
     pulse,
+    resharding,
     serving,
     settings,
     starting,
     stopping,
     telling,
+    weighing,
     writers,
 )
 from cachewright.agent.machine import State
@@ -42,17 +45,20 @@ from cachewright.model.commands import (
     AdmitNode,
     ApplySettings,
     BindNode,
+    CloseSlots,
     FenceNode,
     FollowPrimary,
     ForgetNodes,
     HandOver,
     HostCommand,
     IntroduceNode,
+    MoveSlots,
     PromoteNode,
     RemoveNode,
     StartNode,
     StopNode,
     TellMembers,
+    WeighSlots,
 )
 from cachewright.model.engines import EngineName
 from cachewright.model.errors import Terminal
@@ -92,6 +98,7 @@ class LocalAgent:
         self._pulses = pulse.Pulses(self._nodes, self._tell_silence)
         self._offers: tuple[EngineOffer, ...] = ()
         self._epoch = 0
+        self._resharding = resharding.Resharding()
         self._asking = asyncio.Semaphore(OBSERVED_AT_ONCE)
 
     @property
@@ -155,6 +162,9 @@ class LocalAgent:
             return
         if isinstance(command, HandOver):
             await self._hand_over(command, epoch)
+            return
+        if isinstance(command, MoveSlots | CloseSlots | WeighSlots):
+            await self._reshard(command, epoch)
             return
         key = command.launch.key if isinstance(command, StartNode) else command.key
         while True:
@@ -240,10 +250,25 @@ class LocalAgent:
         first, second = sorted((node, successor), key=lambda one: one.key)
         async with first.commands, second.commands:
             self._check_epoch(epoch)
+            self._resharding.require_still(node, successor)
             try:
                 await handover.hand_over(node, successor, command)
             except (EngineRefused, EngineUnreachable) as error:
                 raise CommandFailed(f"node {node.name} did not hand over: {error}") from error
+
+    async def _reshard(self, command: MoveSlots | CloseSlots | WeighSlots, epoch: int) -> None:
+        """Do what may take minutes; other commands of the nodes do not wait for it."""
+        self._check_epoch(epoch)
+        node = self._nodes.get(command.key)
+        if node is None:
+            raise CommandFailed("slots are weighed and moved by the host of their node")
+        check = functools.partial(self._check_epoch, epoch)
+        if isinstance(command, WeighSlots):
+            await weighing.weigh(node, command)
+        elif isinstance(command, CloseSlots):
+            await self._resharding.close(node, command, check)
+        else:
+            await self._resharding.move(node, self._nodes.get(command.to_key), command, check)
 
     def _node_at(self, place: tuple[str, int]) -> Node | None:
         """Return the node of this host that was last started at an address and port."""

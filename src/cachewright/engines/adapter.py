@@ -35,6 +35,7 @@ from cachewright.engines.resp import (
     EngineSilent,
     EngineUnreachable,
 )
+from cachewright.engines.slots import SlotKeeper
 from cachewright.engines.text import UnusableLaunch
 from cachewright.engines.valkey import ValkeyAdapter
 from cachewright.model import errors
@@ -58,6 +59,7 @@ __all__ = [
     "Pinger",
     "RoleChanger",
     "RoleSeen",
+    "SlotKeeper",
     "UnusableLaunch",
     "adapter_of",
 ]
@@ -96,6 +98,10 @@ class EngineAdapter(Protocol[Admin]):
     @property
     def cluster(self) -> ClusterMember[Admin] | None:
         """How it joins others; `None` where engines know nothing of each other."""
+
+    @property
+    def slots(self) -> SlotKeeper[Admin] | None:
+        """How its slots are weighed and moved; `None` where there are none."""
 
     @property
     def pinger(self) -> Pinger[Admin] | None:

@@ -32,6 +32,7 @@ _SETS_SHARED = 256
 class View:
     """The fields of `ClusterFact` that are read from `CLUSTER NODES`."""
 
+    own_id: str
     own_slots: SlotRanges
     known_ids: frozenset[str]
     owner_ids: frozenset[str]
@@ -46,10 +47,12 @@ def parse_view(cluster_nodes: bytes) -> View:
         lines = [line for line in lines if _HANDSHAKE not in line.split(" ", 3)[_FLAGS_FIELD]]
     own_slots = parse_own_slots(cluster_nodes)
     mine = own_line(cluster_nodes)
+    own_id = mine[:_ID_LENGTH].decode("ascii")
     owners = {line[:_ID_LENGTH] for line in lines if not line.endswith(_LINK_STATE)}
     if not own_slots:
-        owners.discard(mine[:_ID_LENGTH].decode("ascii"))  # its line may end with open slots
+        owners.discard(own_id)  # its line may end with open slots
     return View(
+        own_id=own_id,
         own_slots=own_slots,
         known_ids=_shared(frozenset([line[:_ID_LENGTH] for line in lines])),
         owner_ids=_shared(frozenset(owners)),

@@ -106,6 +106,7 @@ class DiscoveryAdapter:
     items = None
     roles = None
     cluster = None
+    slots = None
     #: Nobody takes over from it, so it is only looked at.
     pinger = None
 

@@ -33,6 +33,7 @@ class MemcachedAdapter:
     items = MemcachedItems()
     roles = None
     cluster = None
+    slots = None
     #: Nobody takes over from it, so it is only looked at.
     pinger = None
 

@@ -16,6 +16,7 @@ from cachewright.engines.text import check_address, check_port
 from cachewright.engines.valkey_cluster import ValkeyCluster
 from cachewright.engines.valkey_pulse import ValkeyPinger
 from cachewright.engines.valkey_roles import ValkeyRoles
+from cachewright.engines.valkey_slots import ValkeySlots
 from cachewright.model import errors
 from cachewright.model.builds import Build
 from cachewright.model.commands import Launch, Promotion
@@ -40,6 +41,7 @@ class ValkeyAdapter:
     roles = ValkeyRoles()
     pinger = ValkeyPinger()
     cluster = ValkeyCluster()
+    slots = ValkeySlots()
 
     def files(self, launch: Launch) -> dict[str, bytes]:
         """Return configuration, users and (in cluster mode) the cluster's nodes."""

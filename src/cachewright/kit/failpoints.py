@@ -20,6 +20,22 @@ OF_FAILOVER: dict[str, str] = {
     "agent.before_fence": "a silent process is about to be killed",
     "agent.after_fence": "its end is proven, nobody was told",
 }
+#: Those that are passed when slots move, with what has happened by then.
+OF_MOVES: dict[str, str] = {
+    "agent.before_move": "slots are to be moved, no engine was told",
+    "agent.before_export": "the engines are to move whole slots, they were not told",
+    "agent.after_export": "the engines have begun to move some",
+    "agent.after_exports": "they have moved all, nobody was told",
+    "agent.after_import": "one lets keys of slots in, the other sends no client on",
+    "agent.after_open": "slots are open on both sides, no key has moved",
+    "agent.after_copy": "some keys have moved",
+    "agent.after_empty": "all keys have moved, the slots are open on both sides",
+    "agent.after_claim": "the one that took owns the slots, the other does not know",
+    "agent.after_give": "both know, other slots are to come",
+    "agent.before_close": "a move that was cut is to be ended, nothing was done",
+    "agent.after_take_back": "keys of slots have come back, the slots are open on the other side",
+    "agent.after_close": "nothing is open any more, nobody was told",
+}
 #: Every failpoint of the program.
 NAMES: dict[str, str] = {
     "control.before_observe": "a key was taken, nothing was read from engines",
@@ -32,6 +48,7 @@ NAMES: dict[str, str] = {
     "agent.before_forget": "the process has ended, its folder is still there",
     "service.after_commit": "a change is durable, the caller has no answer yet",
     **OF_FAILOVER,
+    **OF_MOVES,
 }
 
 

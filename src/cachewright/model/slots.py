@@ -6,7 +6,7 @@ Text form as the API shows it: comma-separated inclusive ranges, `0-1000,8192-90
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 SLOT_COUNT = 16_384
@@ -71,6 +71,20 @@ def merge(ranges: Iterable[SlotRange]) -> SlotRanges:
         else:
             merged.append(part)
     return tuple(merged)
+
+
+def numbers_of(ranges: Iterable[SlotRange]) -> Iterator[int]:
+    """Yield every slot of some ranges."""
+    return itertools.chain.from_iterable(range(part.first, part.last + 1) for part in ranges)
+
+
+def ranges_of(numbers: Iterable[int]) -> SlotRanges:
+    """Return slots, which must ascend, as ranges."""
+    ranges: list[SlotRange] = []
+    for _, run in itertools.groupby(enumerate(numbers), lambda pair: pair[1] - pair[0]):
+        found = [number for _, number in run]
+        ranges.append(SlotRange(found[0], found[-1]))
+    return tuple(ranges)
 
 
 def covers_all(ranges: Iterable[SlotRange]) -> bool:

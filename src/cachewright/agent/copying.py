@@ -1,0 +1,205 @@
+"""How do keys get from one engine to another, so that each is at one of them and no write is lost?
+
+The giving engine sends a batch, waits for the other one's answer and deletes what that one has
+taken; it serves nobody meanwhile, so batches are small, and a key that is large goes alone. Both
+have the slot open: a client that asks the first for a key which is not there is sent to the other,
+so what is left at the first only gets less.
+
+An answer that does not come leaves keys at both. The one that clients are sent to first is right,
+and its copy replaces the other; but only after everything that was sent before is certainly read
+or thrown away (`Entry.renew`): an old copy that is read late would undo what clients wrote since.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import itertools
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from cachewright.agent.party import Party
+from cachewright.engines.slots import CopyBatch, CopyOutcome, CopyWay
+from cachewright.kit.failpoints import passing
+from cachewright.model.moves import LARGEST_KEY_BYTES
+from cachewright.rpc.agent import CommandFailed
+
+#: Of one batch; it keeps the giving engine busy for some 10 ms.
+BATCH_BYTES = 1024 * 1024
+_BATCH_KEYS = 1_000
+#: Names of keys that are looked up at once.
+_LISTED_KEYS = 4_096
+_LISTED_OF_SLOT_MIN = 64
+#: Keys of one slot among which a too large one is looked for before anything is moved.
+_LOOKED_AT_OF_SLOT = 10_000
+#: The giving engine does nothing while it waits for the other one; a few clients notice this.
+_PATIENCE_MS = 400
+#: Packing and unpacking of a large value, bytes per second at the slowest.
+_SLOWEST_BYTES_S = 20 * 1024 * 1024
+#: A batch that is not answered for by then is given up, though both engines answer us.
+_STALL_S = 30.0
+_USER = "cachewright-mover-"
+_ID_SHOWN = 12
+
+
+#: A slot, and size and name of keys in it.
+_Sized: TypeAlias = tuple[int, list[tuple[int, bytes]]]
+
+
+@dataclass(kw_only=True)
+class Entry:
+    """The name under which keys come in at an engine, for as long as a move lasts."""
+
+    user: str
+    password: str = field(default_factory=lambda: secrets.token_hex(32), repr=False)
+    #: How often it was made; what came in under an earlier one has ended.
+    renewals: int = 0
+    _renewing: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    @classmethod
+    def of(cls, giving: Party) -> Entry:
+        """Return the one for what an engine gives: each has its own."""
+        return cls(user=_USER + giving.engine_id[:_ID_SHOWN])
+
+    async def renew(self, taking: Party, seen: int) -> None:
+        """End what came in under this name and was not read yet; wait until the engine answers.
+
+        Nothing happens if somebody did so since `renewals` was `seen`. The connection is a new one:
+        engines accept connections in their order, so what was sent before on others is there.
+        """
+        async with self._renewing:
+            if self.renewals != seen:
+                return
+            taking.hang_up()
+            await taking.call(lambda admin: taking.keeper.let_in(admin, self.user, self.password))
+            self.renewals += 1
+
+    async def end(self, taking: Party) -> None:
+        """Let nothing in any more."""
+        await taking.call(lambda admin: taking.keeper.shut_out(admin, self.user))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Copier:
+    """Moves keys of open slots from one engine to another."""
+
+    giving: Party
+    taking: Party
+    address: str
+    port: int
+    entry: Entry
+    #: Whose copy is right where both have one.
+    taker_is_right: bool
+    #: Raises when nobody wants it any more.
+    check: Callable[[], None]
+
+    async def stuck(self, slots: Sequence[int]) -> frozenset[int]:
+        """Return the slots with a key that is too large to be moved, as far as is looked.
+
+        Of a slot with very many keys, not all are.
+        """
+        found: set[int] = set()
+        keeper = self.giving.keeper
+        for database in await self._databases():
+            self.giving.database = database
+            counts = await self.giving.call(lambda admin: keeper.counts(admin, slots))
+            limit = min(max(counts, default=0) + _LISTED_OF_SLOT_MIN, _LOOKED_AT_OF_SLOT)
+            sized = await self._sized(slots, limit)
+            found |= {slot for slot, keys in sized if keys and max(keys)[0] > LARGEST_KEY_BYTES}
+        self.giving.database = 0
+        return frozenset(found)
+
+    async def empty(self, slots: Sequence[int]) -> frozenset[int]:
+        """Move all keys of these slots; return those slots that a too large key keeps."""
+        stuck: set[int] = set()
+        for database in await self._databases():
+            self.giving.database = database
+            waiting = [slot for slot in slots if slot not in stuck]
+            while waiting := await self._round(waiting, stuck):
+                pass
+        self.giving.database = 0
+        return frozenset(stuck)
+
+    async def _databases(self) -> tuple[int, ...]:
+        return (await self.giving.call(self.giving.keeper.memory)).databases
+
+    async def _sized(self, slots: Sequence[int], limit: int) -> list[_Sized]:
+        """Return some keys of each slot, with what they take."""
+        keeper = self.giving.keeper
+        listed = await self.giving.call(lambda admin: keeper.keys(admin, slots, limit))
+        keys = [*itertools.chain.from_iterable(listed)]
+        sizes = iter(await self.giving.call(lambda admin: keeper.sizes(admin, keys)))
+        return [
+            (slot, [*zip(itertools.islice(sizes, len(names)), names, strict=True)])
+            for slot, names in zip(slots, listed, strict=True)
+        ]
+
+    async def _round(self, slots: Sequence[int], stuck: set[int]) -> list[int]:
+        """Move some keys of each slot; return the slots that had any."""
+        if not slots:
+            return []
+        left: list[int] = []
+        limit = max(_LISTED_OF_SLOT_MIN, _LISTED_KEYS // len(slots))
+        for slot, sized in await self._sized(slots, limit):
+            if any(size > LARGEST_KEY_BYTES for size, _ in sized):
+                stuck.add(slot)
+            elif sized:
+                left.append(slot)
+                for size, batch in _batches(sized):
+                    await self._copy(batch, size)
+        return left
+
+    async def _copy(self, keys: tuple[bytes, ...], size: int) -> None:
+        loop = asyncio.get_running_loop()
+        patience_s = size / _SLOWEST_BYTES_S
+        way = CopyWay(
+            address=self.address,
+            port=self.port,
+            user=self.entry.user,
+            password=self.entry.password,
+            database=self.giving.database,
+            patience_ms=_PATIENCE_MS + int(patience_s * 1000),
+        )
+        deadline_s = loop.time() + _STALL_S + patience_s
+        replaces = False
+        while True:
+            self.check()
+            seen = self.entry.renewals
+            batch = CopyBatch(keys=keys, replaces=replaces)
+            act = functools.partial(self.giving.keeper.copy, batches=(batch,), way=way)
+            (outcome,) = await self.giving.call(act, patience_s=patience_s)
+            passing("agent.after_copy")
+            if outcome is CopyOutcome.MOVED:
+                return
+            if outcome is CopyOutcome.TAKEN:
+                replaces = not self.taker_is_right
+                if self.taker_is_right:
+                    await self._drop_taken(keys)
+            else:
+                await self.entry.renew(self.taking, seen)
+            if loop.time() > deadline_s:
+                raise CommandFailed(
+                    f"{self.taking.name} does not take keys of {self.giving.name} ({outcome.value})"
+                )
+
+    async def _drop_taken(self, keys: Sequence[bytes]) -> None:
+        """Delete what the other one has as well."""
+        sizes = await self.taking.call(lambda admin: self.taking.keeper.sizes(admin, keys))
+        taken = [key for key, size in zip(keys, sizes, strict=True) if size]
+        await self.giving.call(lambda admin: self.giving.keeper.drop(admin, taken))
+
+
+def _batches(sized: Sequence[tuple[int, bytes]]) -> Iterator[tuple[int, tuple[bytes, ...]]]:
+    """Yield size and keys of each batch; a key that is too large for one goes alone, and first."""
+    total = 0
+    names: list[bytes] = []
+    for size, name in sorted(sized, reverse=True):
+        if names and (total + size > BATCH_BYTES or len(names) == _BATCH_KEYS):
+            yield total, tuple(names)
+            total, names = 0, []
+        total += size
+        names.append(name)
+    if names:
+        yield total, tuple(names)

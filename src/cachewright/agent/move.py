@@ -1,0 +1,68 @@
+"""What is one order to move slots, and who takes part in it?"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from cachewright.agent.node import Node
+from cachewright.agent.party import Party
+from cachewright.engines.adapter import Connection
+from cachewright.model.commands import MoveSlots
+from cachewright.model.slots import numbers_of, ranges_of, render_ranges
+from cachewright.rpc.agent import CommandFailed
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Move:
+    """An order, while it is carried out."""
+
+    #: The node that gives.
+    node: Node
+    #: The node that takes, where it is of this host.
+    taker: Node | None
+    command: MoveSlots
+    #: Raises `StaleEpoch` when somebody newer gives the orders.
+    check: Callable[[], None]
+
+    def giving(self) -> Party:
+        """Return the one that gives, with a connection of its own."""
+        launch = self.node.launch
+        return party(self.node, self.node.name, launch.engine_id, launch.address, launch.port)
+
+    def taking(self) -> Party:
+        """Return the one that takes, with a connection of its own."""
+        command = self.command
+        name = self.taker.name if self.taker is not None else command.to_address
+        return party(self.node, name, command.to_engine_id, command.to_address, command.to_port)
+
+    async def left(self, giving: Party, taking: Party) -> list[int]:
+        """Return the slots that are still to be moved, ascending.
+
+        Raises:
+            CommandFailed: some are owned by neither.
+        """
+        wanted = set(numbers_of(self.command.slots))
+        mine = await giving.call(giving.keeper.view)
+        theirs = await taking.call(taking.keeper.view)
+        left = wanted - set(numbers_of(theirs.own_slots))
+        strange = left - set(numbers_of(mine.own_slots))
+        if strange:
+            raise CommandFailed(
+                f"slots {render_ranges(ranges_of(sorted(strange)))} are neither of "
+                f"{giving.name} nor of {taking.name}"
+            )
+        return sorted(left)
+
+
+def party(node: Node, name: str, engine_id: str, address: str, port: int) -> Party:
+    """Return a node of the same group as `node`: they share the administrator's password."""
+    return Party(name, engine_id, node.slots, functools.partial(_connect, node, address, port))
+
+
+async def _connect(node: Node, address: str, port: int, timeout_s: float) -> Connection:
+    connection: Connection = await node.adapter.connect(
+        address, port, node.launch.admin_password, timeout_s=timeout_s
+    )
+    return connection

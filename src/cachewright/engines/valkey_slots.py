@@ -1,0 +1,342 @@
+"""How are the slots of Valkey and Redis weighed, moved and closed, in the engines' words?
+
+`CLUSTER MIGRATESLOTS` where there is one (Valkey 9.0), `MIGRATE` in all versions. What `MIGRATE`
+sends comes in as a user of its own that may do nothing else (`let_in`): commands with its password
+may be seen by clients that monitor, and by ending that user everything ends that was sent and not
+read yet.
+
+Source: cluster_migrateslots.c, cluster_legacy.c and cluster.c of Valkey 9.1 and 8.0.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from cachewright.engines import cluster_view, resp
+from cachewright.engines.slots import (
+    CopyBatch,
+    CopyOutcome,
+    CopyWay,
+    Export,
+    ExportState,
+    MemoryUse,
+)
+from cachewright.engines.text import check_address, check_port
+from cachewright.model.slots import SlotRange, SlotRanges
+
+#: Questions in one write. Each takes an engine less than a microsecond, some a few; no client is
+#: kept waiting longer than 2 ms.
+_AT_ONCE = 512
+#: Names of keys in one answer.
+_KEYS_AT_ONCE = 4096
+#: What may be written and not sent yet when clients' writes are made to wait for the hand-over, so
+#: long as that takes. The default of 0 is never reached under steady writes.
+_UNSENT_BYTES_MAX = 4 * 1024 * 1024
+#: Ended exports that an engine remembers. By default a thousand, each in every answer.
+_EXPORTS_KEPT = 50
+_KEYSPACE = re.compile(rb"^db([0-9]+):keys=([0-9]+)", re.MULTILINE)
+_DATASET = re.compile(rb"^used_memory_dataset:([0-9]+)", re.MULTILINE)
+_STATES = {
+    b"replicating": ExportState.FOLLOWING,
+    b"waiting-to-pause": ExportState.FOLLOWING,
+    b"failover-paused": ExportState.PAUSED,
+    b"failover-granted": ExportState.GRANTED,
+    b"success": ExportState.DONE,
+    b"cancelled": ExportState.FAILED,
+    b"failed": ExportState.FAILED,
+}
+#: In one step, for in between two the other engine may be granted the slots.
+_CANCEL_UNLESS_GRANTED = """#!lua flags=no-writes
+for _, job in ipairs(server.call('CLUSTER', 'GETSLOTMIGRATIONS')) do
+    for index = 1, #job, 2 do
+        if job[index] == 'state' and job[index + 1] == 'failover-granted' then return 0 end
+    end
+end
+server.call('CLUSTER', 'CANCELSLOTMIGRATIONS')
+return 1
+"""
+_NO_EXPORTS = "No migrations ongoing"
+#: A target of `MIGRATE` answered with an error, which follows.
+_STILL_HELD = "while I still hold keys"
+#: What an import may do: RESTORE-ASKING is the one command that `MIGRATE` sends beside these.
+_MOVER_RULES = ("resetchannels", "~*", "-@all", "+restore-asking", "+select")
+_OUTCOMES = {
+    "IOERR": CopyOutcome.LOST,
+    "BUSYKEY": CopyOutcome.TAKEN,
+    "WRONGPASS": CopyOutcome.SHUT_OUT,
+    "NOPERM": CopyOutcome.SHUT_OUT,
+    "NOAUTH": CopyOutcome.SHUT_OUT,
+}
+#: The answers of an engine that does not have a key of an open slot, or of one it does not own.
+_ELSEWHERE = frozenset({"ASK", "MOVED"})
+#: The giving engine's answer must come when its own patience is over, and what it does after that.
+_COPY_MARGIN_S = 5.0
+
+
+class ValkeySlots:
+    """Slots, for all versions of Valkey and Redis."""
+
+    async def ping(self, admin: resp.AdminConnection) -> None:
+        """Return when the engine has come round to answering."""
+        await admin.command("PING")
+
+    async def view(self, admin: resp.AdminConnection) -> cluster_view.View:
+        """Return what the node says of its cluster."""
+        return cluster_view.parse_view(_bytes(await admin.command("CLUSTER", "NODES")))
+
+    # Looking
+
+    async def counts(self, admin: resp.AdminConnection, slots: Sequence[int]) -> list[int]:
+        """Return how many keys the node holds of each slot, whoever owns it."""
+        replies = await _ask(admin, [("CLUSTER", "COUNTKEYSINSLOT", slot) for slot in slots])
+        return [_int(reply) for reply in replies]
+
+    async def keys(
+        self, admin: resp.AdminConnection, slots: Sequence[int], limit: int
+    ) -> list[list[bytes]]:
+        """Return up to `limit` keys of each slot."""
+        questions = [("CLUSTER", "GETKEYSINSLOT", slot, limit) for slot in slots]
+        return [
+            [_bytes(key) for key in _list(reply)]
+            for reply in await _ask(admin, questions, at_once=max(1, _KEYS_AT_ONCE // limit))
+        ]
+
+    async def sizes(self, admin: resp.AdminConnection, keys: Sequence[bytes]) -> list[int]:
+        """Return the bytes that each key takes with its value; 0 for one that is not there."""
+        sizes: list[int] = []
+        for first in range(0, len(keys), _AT_ONCE):
+            part = keys[first : first + _AT_ONCE]
+            replies = await admin.pipeline(
+                [words for key in part for words in (("ASKING",), ("MEMORY", "USAGE", key))]
+            )
+            sizes += map(_size, replies[1::2])
+        return sizes
+
+    async def scan(
+        self, admin: resp.AdminConnection, cursor: int, count: int
+    ) -> tuple[int, list[bytes]]:
+        """Return the next cursor, 0 at the end, and about `count` keys of all slots."""
+        reply = _list(await admin.command("SCAN", cursor, "COUNT", count))
+        return int(_bytes(reply[0])), [_bytes(key) for key in _list(reply[1])]
+
+    async def slot_of(self, admin: resp.AdminConnection, key: bytes) -> int:
+        """Return the slot of a key."""
+        return _int(await admin.command("CLUSTER", "KEYSLOT", key))
+
+    async def memory(self, admin: resp.AdminConnection) -> MemoryUse:
+        """Return what the data takes."""
+        info = _bytes(await admin.command("INFO", "memory", "keyspace"))
+        dataset = _DATASET.search(info)
+        found = _KEYSPACE.findall(info)
+        return MemoryUse(
+            dataset_bytes=int(dataset[1]) if dataset else 0,
+            keys=sum(int(keys) for _, keys in found),
+            databases=tuple(int(number) for number, _ in found),
+        )
+
+    async def select(self, admin: resp.AdminConnection, database: int) -> None:
+        """Let later calls on this connection be about a database."""
+        await admin.command("SELECT", database)
+
+    # Moves of the engine's own
+
+    async def prepare_exports(self, admin: resp.AdminConnection) -> None:
+        """Let exports end under writes that do not cease."""
+        await admin.command(
+            "CONFIG", "SET", "slot-migration-max-failover-repl-bytes", _UNSENT_BYTES_MAX,
+            "cluster-slot-migration-log-max-len", _EXPORTS_KEPT,
+        )  # fmt: skip
+
+    async def begin_export(self, admin: resp.AdminConnection, slots: SlotRanges, to_id: str) -> str:
+        """Begin to move whole slots; return the name of the export."""
+        bounds = [bound for part in slots for bound in (part.first, part.last)]
+        begun, listed = await admin.pipeline(
+            [
+                ("CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", *bounds, "NODE", to_id),
+                ("CLUSTER", "GETSLOTMIGRATIONS"),
+            ]
+        )
+        resp.reply_or_raise(begun)
+        for job in _parse_jobs(resp.reply_or_raise(listed)):
+            if job.is_export and job.export.slots == slots and job.export.to_id == to_id:
+                return job.export.name
+        raise resp.EngineUnreachable("the engine does not know a move that it has begun")
+
+    async def exports(self, admin: resp.AdminConnection) -> tuple[Export, ...]:
+        """Return exports that go on or ended lately, the newest first."""
+        jobs = _parse_jobs(await admin.command("CLUSTER", "GETSLOTMIGRATIONS"))
+        return tuple(job.export for job in jobs if job.is_export)
+
+    async def said_of(self, admin: resp.AdminConnection, name: str) -> str:
+        """Return what the engine, on either side, says of an export; empty if nothing."""
+        jobs = _parse_jobs(await admin.command("CLUSTER", "GETSLOTMIGRATIONS"))
+        return next((job.export.said for job in jobs if job.export.name == name), "")
+
+    async def cancel_exports(self, admin: resp.AdminConnection, *, is_granted_too: bool) -> bool:
+        """Cancel all exports; false, and none, if one was granted and `is_granted_too` is not."""
+        try:
+            if is_granted_too:
+                await admin.command("CLUSTER", "CANCELSLOTMIGRATIONS")
+                return True
+            return await admin.command("EVAL_RO", _CANCEL_UNLESS_GRANTED, 0) == 1
+        except resp.EngineRefused as refused:
+            if _NO_EXPORTS in str(refused):
+                return True
+            raise
+
+    # Moves key by key
+
+    async def open_imports(
+        self, admin: resp.AdminConnection, slots: Sequence[int], from_id: str
+    ) -> None:
+        """Let keys of slots that another one owns come in."""
+        await _ask(admin, [("CLUSTER", "SETSLOT", slot, "IMPORTING", from_id) for slot in slots])
+
+    async def open_exports(
+        self, admin: resp.AdminConnection, slots: Sequence[int], to_id: str
+    ) -> None:
+        """Send clients that ask for keys which are not here on to another one."""
+        await _ask(admin, [("CLUSTER", "SETSLOT", slot, "MIGRATING", to_id) for slot in slots])
+
+    async def assign(
+        self, admin: resp.AdminConnection, slots: Sequence[int], to_id: str
+    ) -> tuple[int, ...]:
+        """Make a node own slots, in the eyes of this one; return those of which it has keys yet."""
+        held: list[int] = []
+        if not slots:
+            return ()
+        replies = await admin.pipeline(
+            [("CLUSTER", "SETSLOT", slot, "NODE", to_id) for slot in slots]
+        )
+        for slot, reply in zip(slots, replies, strict=True):
+            if isinstance(reply, resp.EngineRefused) and _STILL_HELD in str(reply):
+                held.append(slot)
+            else:
+                resp.reply_or_raise(reply)
+        return tuple(held)
+
+    async def close_slots(self, admin: resp.AdminConnection, slots: Sequence[int]) -> None:
+        """End what was opened, whoever owns the slots."""
+        await _ask(admin, [("CLUSTER", "SETSLOT", slot, "STABLE") for slot in slots])
+
+    async def let_in(self, admin: resp.AdminConnection, user: str, password: str) -> None:
+        """Let keys come in under this name, and nobody who came under it before."""
+        digest = hashlib.sha256(password.encode()).hexdigest()
+        await _ask(
+            admin,
+            [
+                ("ACL", "DELUSER", user),
+                ("ACL", "SETUSER", user, "on", f"#{digest}", *_MOVER_RULES),
+            ],
+        )
+
+    async def shut_out(self, admin: resp.AdminConnection, user: str) -> None:
+        """Let nothing come in under this name, not even what was sent already."""
+        await admin.command("ACL", "DELUSER", user)
+
+    async def copy(
+        self, admin: resp.AdminConnection, batches: Sequence[CopyBatch], way: CopyWay
+    ) -> list[CopyOutcome]:
+        """Move keys, batch by batch; each is answered for.
+
+        Raises:
+            EngineRefused: an engine does not do it, in its words, such as for want of memory.
+        """
+        address, port = check_address("address", way.address), check_port("port", way.port)
+        to = (address, port, "", way.database, way.patience_ms)
+        login = ("AUTH2", way.user, way.password)
+        replies = await admin.pipeline(
+            [
+                ("MIGRATE", *to, *(("REPLACE",) if batch.replaces else ()), *login, "KEYS",
+                 *batch.keys)
+                for batch in batches
+            ],
+            timeout_s=_COPY_MARGIN_S + way.patience_ms * len(batches) / 1000,
+        )  # fmt: skip
+        return [_outcome(reply) for reply in replies]
+
+    async def drop(self, admin: resp.AdminConnection, keys: Sequence[bytes]) -> None:
+        """Delete keys of slots that are open here, whoever owns them."""
+        await _ask(admin, [words for key in keys for words in (("ASKING",), ("UNLINK", key))])
+
+
+async def _ask(
+    admin: resp.AdminConnection,
+    questions: Sequence[Sequence[resp.Argument]],
+    *,
+    at_once: int = _AT_ONCE,
+) -> list[resp.Reply]:
+    """Send commands, some in each write; raise the first refusal."""
+    replies: list[resp.Reply] = []
+    for first in range(0, len(questions), at_once):
+        replies += await admin.pipeline(questions[first : first + at_once])
+    return [resp.reply_or_raise(reply) for reply in replies]
+
+
+def _size(reply: resp.Reply) -> int:
+    if reply is None:
+        return 0
+    if isinstance(reply, resp.EngineRefused) and reply.code in _ELSEWHERE:
+        return 0
+    return _int(resp.reply_or_raise(reply))
+
+
+def _outcome(reply: resp.Reply) -> CopyOutcome:
+    if not isinstance(reply, resp.EngineRefused):
+        return CopyOutcome.MOVED
+    words = str(reply)
+    for code, outcome in _OUTCOMES.items():
+        if code in words:
+            return outcome
+    raise reply
+
+
+class _Job(NamedTuple):
+    """A move of the engine's own, as either side tells of it."""
+
+    is_export: bool
+    export: Export
+
+
+def _parse_jobs(reply: resp.Reply) -> Iterator[_Job]:
+    for job in _list(reply):
+        words = iter(_list(job))
+        fields = {_bytes(name): value for name, value in zip(words, words, strict=True)}
+        state, message = _bytes(fields[b"state"]), _bytes(fields[b"message"])
+        yield _Job(
+            is_export=fields[b"operation"] == b"EXPORT",
+            export=Export(
+                name=_bytes(fields[b"name"]).decode(),
+                # Not told by who only replicates from the one that takes.
+                to_id=_bytes(fields.get(b"target_node", b"")).decode(),
+                slots=_parse_slots(_bytes(fields[b"slot_ranges"]).decode()),
+                state=_STATES.get(state, ExportState.SENDING),
+                said=(message or state).decode(),
+            ),
+        )
+
+
+def _parse_slots(text: str) -> SlotRanges:
+    bounds = (part.partition("-") for part in text.split())
+    return tuple(SlotRange(int(first), int(last or first)) for first, _, last in bounds)
+
+
+def _int(reply: resp.Reply) -> int:
+    if not isinstance(reply, int):
+        raise resp.EngineUnreachable("what answers there is not such an engine")
+    return reply
+
+
+def _bytes(reply: resp.Reply) -> bytes:
+    if not isinstance(reply, bytes):
+        raise resp.EngineUnreachable("what answers there is not such an engine")
+    return reply
+
+
+def _list(reply: resp.Reply) -> list[resp.Reply]:
+    if not isinstance(reply, list):
+        raise resp.EngineUnreachable("what answers there is not such an engine")
+    return reply

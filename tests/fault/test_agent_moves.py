@@ -1,0 +1,221 @@
+"""Do slots move between primaries that serve, so that each key is at one of them, the newest?"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from cachewright.agent.supervisor import LocalAgent
+from cachewright.engines.slots import ENDED
+from cachewright.engines.valkey_slots import ValkeySlots
+from cachewright.model.commands import BindNode, CloseSlots, HandOver, Launch
+from cachewright.model.engines import EngineName
+from cachewright.model.moves import MoveMethod
+from cachewright.model.slots import SLOT_COUNT
+from cachewright.rpc.agent import CommandFailed, StaleEpoch
+from tests.fault.agent_groups import EPOCH, Group
+from tests.fault.agent_moves import (
+    admin_of,
+    check_whole,
+    fill,
+    move_of,
+    owned,
+    run_with_newcomer,
+    slots_of,
+    slots_owned,
+    writing,
+)
+from tests.fault.agent_world import PATIENCE_S, fact_of, pid_of
+
+ATOMIC, COPY = MoveMethod.ATOMIC, MoveMethod.COPY
+WAYS = [
+    pytest.param((EngineName.VALKEY, "9.1"), ATOMIC, id="valkey-9.1-atomic"),
+    pytest.param((EngineName.VALKEY, "9.1"), COPY, id="valkey-9.1-copy"),
+    pytest.param((EngineName.VALKEY, "8.0"), COPY, id="valkey-8.0-copy"),
+    pytest.param((EngineName.REDIS, "7.0"), COPY, id="redis-7.0-copy"),
+]
+
+
+@pytest.mark.parametrize(("build", "method"), WAYS)
+def test_slots_move_there_and_back(
+    tmp_path: Path, build: tuple[EngineName, str], method: MoveMethod
+) -> None:
+    async def work(agent: LocalAgent, group: Group) -> None:
+        source, target = (shard[0] for shard in group.shards)
+        await fill(source, 5000)
+        slots = slots_of((0, 3000), (5000, 5000), (10000, 16383))
+        move = move_of(group, source, target, slots, method)
+        await agent.execute(move, epoch=EPOCH)
+        assert await slots_owned(group, target) == slots
+        await check_whole(group, 5000)
+        await agent.execute(move, epoch=EPOCH)  # once more changes nothing
+        await check_whole(group, 5000)
+        await agent.execute(move_of(group, target, source, slots, method), epoch=EPOCH)
+        assert await owned(group, source) == SLOT_COUNT
+        await check_whole(group, 5000)
+
+    run_with_newcomer(tmp_path, build, work)
+
+
+@pytest.mark.parametrize(("build", "method"), WAYS)
+def test_clients_write_all_the_time(
+    tmp_path: Path, build: tuple[EngineName, str], method: MoveMethod
+) -> None:
+    """Into the slots that move, as fast as they can."""
+
+    async def work(agent: LocalAgent, group: Group) -> None:
+        source, target = (shard[0] for shard in group.shards)
+        await fill(source, 20000)
+        async with writing(group) as writer:
+            for one, other in ((source, target), (target, source)):
+                move = move_of(group, one, other, slots_of((0, 8000)), method)
+                await agent.execute(move, epoch=EPOCH)
+            report = await writer.end()
+        await check_whole(group, 22000)
+        await writer.check(group)
+        assert set(report["errors"]) <= {"MOVED", "ASK"}
+
+    run_with_newcomer(tmp_path, build, work)
+
+
+async def slow_down(source: Launch, target: Launch, method: MoveMethod, agent: LocalAgent) -> None:
+    """Let a move not end by itself: the snapshot takes seconds, or the other engine is frozen."""
+    if method is ATOMIC:
+        admin = await admin_of(source)
+        await admin.command("CONFIG", "SET", "rdb-key-save-delay", "20000")
+        admin.close()
+    else:
+        os.kill(pid_of(await fact_of(agent, target.key)), signal.SIGSTOP)
+
+
+@pytest.mark.parametrize(("build", "method"), WAYS[:2])
+def test_nothing_else_happens_to_who_gives_or_takes(
+    tmp_path: Path, build: tuple[EngineName, str], method: MoveMethod
+) -> None:
+    """Other commands do not wait for a move; roles do not change, and there is one move a node."""
+
+    async def work(agent: LocalAgent, group: Group) -> None:
+        (source, replica), (target,) = group.shards
+        await fill(source, 2000)
+        await slow_down(source, target, method, agent)
+        move = move_of(group, source, target, slots_of((0, 8000)), method)
+        moving = asyncio.create_task(agent.execute(move, epoch=EPOCH))
+        await asyncio.sleep(0.5)
+        assert not moving.done()
+        with pytest.raises(CommandFailed, match="gives slots already"):
+            await agent.execute(move, epoch=EPOCH)
+        handover = HandOver(
+            key=source.key, to_key=replica.key, to_address=replica.address, to_port=replica.port,
+            is_cluster=True, bind=(source.address,), to_bind=(replica.address,),
+        )  # fmt: skip
+        with pytest.raises(CommandFailed, match="are on their way"):
+            await agent.execute(handover, epoch=EPOCH)
+        bind = BindNode(key=source.key, bind=(source.address,))
+        await asyncio.wait_for(agent.execute(bind, epoch=EPOCH + 1), 2)
+        # Somebody else gives the orders now; who comes next finds what is under way.
+        os.kill(pid_of(await fact_of(agent, target.key)), signal.SIGCONT)
+        with pytest.raises(StaleEpoch):
+            await asyncio.wait_for(moving, PATIENCE_S)
+        with pytest.raises(StaleEpoch):
+            await agent.execute(move, epoch=EPOCH)
+        admin = await admin_of(source)
+        await admin.command("CONFIG", "SET", "rdb-key-save-delay", "0")
+        admin.close()
+        await agent.execute(move, epoch=EPOCH + 1)
+        await check_whole(group, 2000)
+
+    run_with_newcomer(tmp_path, build, work, nodes=2)
+
+
+@pytest.mark.parametrize("who", ["source", "target"])
+@pytest.mark.parametrize(("build", "method"), WAYS[:2])
+def test_it_ends_at_once_when_one_of_both_has_ended(
+    tmp_path: Path, build: tuple[EngineName, str], method: MoveMethod, who: str
+) -> None:
+    async def work(agent: LocalAgent, group: Group) -> None:
+        source, target = (shard[0] for shard in group.shards)
+        victim = source if who == "source" else target
+        await fill(source, 2000)
+        await slow_down(source, target, method, agent)
+        move = move_of(group, source, target, slots_of((0, 8000)), method)
+        moving = asyncio.create_task(agent.execute(move, epoch=EPOCH))
+        await asyncio.sleep(0.5)
+        began_s = time.monotonic()
+        os.kill(pid_of(await fact_of(agent, victim.key)), signal.SIGKILL)
+        with pytest.raises(CommandFailed, match="has ended, and"):
+            await moving
+        assert time.monotonic() - began_s < 2.0
+        if victim is target:
+            admin = await admin_of(source)
+            exports = await ValkeySlots().exports(admin) if method is ATOMIC else ()
+            assert all(export.state in ENDED for export in exports)
+            assert sum(await ValkeySlots().counts(admin, range(SLOT_COUNT))) == 2000
+            admin.close()
+
+    run_with_newcomer(tmp_path, build, work)
+
+
+def test_slots_of_somebody_else_are_not_moved(tmp_path: Path) -> None:
+    async def work(agent: LocalAgent, group: Group) -> None:
+        first, second, fresh = (shard[0] for shard in group.shards)
+        move = move_of(group, first, fresh, slots_of((8000, 9000)), COPY)
+        with pytest.raises(CommandFailed, match="slots 8192-9000 are neither of"):
+            await agent.execute(move, epoch=EPOCH)
+        stranger = msgspec.structs.replace(move, key="g.nobody")
+        with pytest.raises(CommandFailed, match="by the host of their node"):
+            await agent.execute(stranger, epoch=EPOCH)
+        await check_whole(group)
+        assert second.key != first.key
+
+    run_with_newcomer(tmp_path, (EngineName.VALKEY, "9.1"), work, shards=2)
+
+
+@pytest.mark.parametrize("can_go_on", [True, False])
+@pytest.mark.parametrize("build", [way.values[0] for way in WAYS[1:]])
+def test_a_move_that_was_cut_ends(
+    tmp_path: Path, build: tuple[EngineName, str], *, can_go_on: bool
+) -> None:
+    """Keys on both sides, keys that were written to the other side since, slots open on one."""
+
+    async def work(agent: LocalAgent, group: Group) -> None:
+        source, target = (shard[0] for shard in group.shards)
+        await fill(source, 1000)
+        keeper = ValkeySlots()
+        giving, taking = await admin_of(source), await admin_of(target)
+        slots = [*range(1000)]
+        await keeper.open_imports(taking, slots, source.engine_id)
+        await keeper.open_exports(giving, slots[:900], target.engine_id)
+        names = [name for keys in await keeper.keys(giving, slots, 100) for name in keys]
+        assert len(names) > 30
+        for index, name in enumerate(names):
+            if index % 3 == 0:  # it is there alone
+                await taking.pipeline([("ASKING",), ("SET", name, "there")])
+                await keeper.drop(giving, [name])
+            elif index % 3 == 1:  # it is on both sides, and here is right
+                await taking.pipeline([("ASKING",), ("SET", name, "old")])
+        if not can_go_on:
+            await taking.command("CONFIG", "SET", "maxmemory", "1mb")
+        others = ((target.address, target.port),)
+        close = CloseSlots(key=source.key, slots=slots_of((0, 16383)), others=others)
+        await agent.execute(close, epoch=EPOCH)
+        await check_whole(group, 1000)
+        assert (await owned(group, target) == 900) is can_go_on  # empty slots always move
+        gets = [("GET", name) for name in names]
+        said = [await admin.pipeline(gets) for admin in (giving, taking)]
+        values = [one if isinstance(one, bytes) else two for one, two in zip(*said, strict=True)]
+        assert [value == b"there" for value in values] == [
+            index % 3 == 0 for index, _ in enumerate(names)
+        ]
+        assert b"old" not in values
+        giving.close()
+        taking.close()
+        await agent.execute(close, epoch=EPOCH)
+        await check_whole(group, 1000)
+
+    run_with_newcomer(tmp_path, build, work)
