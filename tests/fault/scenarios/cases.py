@@ -55,6 +55,7 @@ def run(name: str, seed: int) -> str:
         return _run_inside(name, seed)
     with _GROUNDS[found.fault.needs]() as service:
         scene = Scene(service, found.shape, table.expected(found), seed)
+        scene.moves_slots = found.operation.moves_slots
         if found.fault.needs is Need.OWN_ENGINE:
             scene.engine = {"Engine": ground.OWN_ENGINE, "EngineVersion": ground.OWN_VERSION}
         with _explained(name, seed, service), contextlib.closing(scene):

@@ -14,7 +14,7 @@ from valkey.exceptions import ValkeyError
 from tests import service_kit as kit
 from tests.fault.scenarios.probes import Target
 from tests.fault.scenarios.records import Told
-from tests.fault.scenarios.shapes import GROUP, Shape, targets
+from tests.fault.scenarios.shapes import GROUP, Shape, places, shard_of, targets_of_all_keys
 
 _SLOTS = 16_384
 _SAME_WITHIN_S = 5.0
@@ -22,7 +22,9 @@ _SAME_WITHIN_S = 5.0
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
-def what_is_missing(api: Any, service: kit.Up, shape: Shape, nodes_wanted: int) -> str:
+def what_is_missing(
+    api: Any, service: kit.Up, shape: Shape, *, nodes_wanted: int, shards_wanted: int
+) -> str:
     """Return why a group is not whole yet, empty when it is."""
     try:
         group = kit.describe(api, GROUP)
@@ -43,6 +45,8 @@ def what_is_missing(api: Any, service: kit.Up, shape: Shape, nodes_wanted: int) 
         return f"nodes wait: {waiting}"
     if len(members) != nodes_wanted or set(group["MemberClusters"]) != set(members):
         return f"{sorted(members)} are there, {nodes_wanted} are wanted"
+    if len(group["NodeGroups"]) != shards_wanted:
+        return f"{len(group['NodeGroups'])} shards are there, {shards_wanted} are wanted"
     running = [n for n in service.engines() if n.startswith(f"{GROUP}-")]
     if sorted(running) != sorted(members):
         return f"{sorted(running)} run, {sorted(members)} are members"
@@ -51,22 +55,25 @@ def what_is_missing(api: Any, service: kit.Up, shape: Shape, nodes_wanted: int) 
 
 def _out_of_sync(state_dir: Path, shape: Shape, nodes_wanted: int) -> str:
     roles: dict[str, list[str]] = {}
-    for target in targets(state_dir, shape):
-        said = kit.reachable(target.place, _role)
+    for node_id, place in places(state_dir):
+        said = kit.reachable(place, role)
         if said not in {"master", "slave connected"}:
-            return f"{target.node_id} says {said}"
-        roles.setdefault(target.shard_id, []).append(said)
+            return f"{node_id} says {said}"
+        roles.setdefault(shard_of(node_id, shape), []).append(said)
         if shape.is_cluster:
-            slots = kit.reachable(target.place, _slots)
+            slots = kit.reachable(place, _slots)
             if slots != f"ok {_SLOTS}":
-                return f"{target.node_id} knows of slots: {slots}"
+                return f"{node_id} knows of slots: {slots}"
+            if wrong := _open_or_strange(state_dir, node_id, nodes_wanted):
+                return f"{node_id} has {wrong}"
     if sum(len(found) for found in roles.values()) != nodes_wanted:
         return f"nodes answer: {roles}"
-    wrong = {shard: found for shard, found in roles.items() if found.count("master") != 1}
-    return f"not one primary: {wrong}" if wrong else ""
+    wrong_roles = {shard: found for shard, found in roles.items() if found.count("master") != 1}
+    return f"not one primary: {wrong_roles}" if wrong_roles else ""
 
 
-def _role(client: Any) -> str:
+def role(client: Any) -> str:
+    """Return what an engine says of its role, and whether it is in sync."""
     said = client.execute_command("ROLE")
     return f"slave {said[3]}" if said[0] == "slave" else str(said[0])
 
@@ -79,13 +86,30 @@ def _slots(client: Any) -> str:
     return f"{rows['cluster_state']} {rows['cluster_slots_ok']}"
 
 
+def _open_or_strange(state_dir: Path, node_id: str, nodes_wanted: int) -> str:
+    """Return slots that somebody has begun to move, and nodes that nobody should know any more."""
+    try:
+        with kit.admin(state_dir, node_id) as admin:
+            # The client parses what it knows into something else.
+            said = admin.execute_command("CLUSTER", "NODES")
+            shown = str(said)
+    except (ValkeyError, OSError, KeyError) as error:
+        return repr(error)
+    if "->-" in shown or "-<-" in shown:
+        return "open slots"
+    known = len(said) if isinstance(said, dict) else len(shown.strip().splitlines())
+    return "" if known == nodes_wanted else f"{known} nodes in its table"
+
+
 def different_copies(state_dir: Path, shape: Shape) -> list[str]:
     """Return which nodes of a shard do not hold the same numbers, once nobody writes any more."""
-    by_shard: dict[str, list[Target]] = {}
-    for target in targets(state_dir, shape):
-        by_shard.setdefault(target.shard_id, []).append(target)
+    # Of each shard that there is now, the keys of each that there was.
+    by_keys: dict[tuple[str, str], list[Target]] = {}
+    for target in targets_of_all_keys(state_dir, shape):
+        shard_id = shard_of(target.node_id, shape)
+        by_keys.setdefault((shard_id, target.shard_id), []).append(target)
     findings: list[str] = []
-    for shard_id, found in by_shard.items():
+    for (shard_id, _), found in by_keys.items():
 
         def look(found: list[Target] = found) -> dict[str, str]:
             return {target.node_id: _content(target, shape) for target in found}

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 
 from tests import service_kit as kit
 from tests.fault import service_disk_child
-from tests.fault.scenarios import ending, ground
+from tests.fault.scenarios import ending, ground, movers
 from tests.fault.scenarios.scene import Scene
 from tests.fault.scenarios.shapes import targets
 
@@ -58,6 +58,8 @@ class Fault:
 
     name: str
     strike: Strike
+    #: It strikes who gives slots away, or who gets some.
+    needs_moves: bool = False
     #: For how long, seconds; zero for what is over at once.
     lasts_s: tuple[float, float] = (0.0, 0.0)
     #: How many replicas and shards there have to be.
@@ -222,11 +224,8 @@ def keep_cores_busy(scene: Scene) -> Lift:
 
 
 def _limit_descriptors(pid: int, count: int) -> tuple[int, int]:
-    return resource.prlimit(pid, resource.RLIMIT_NOFILE, (count, _hard_limit(pid)))
-
-
-def _hard_limit(pid: int) -> int:
-    return resource.prlimit(pid, resource.RLIMIT_NOFILE)[1]
+    hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)[1]
+    return resource.prlimit(pid, resource.RLIMIT_NOFILE, (count, hard))
 
 
 def _starve_of_descriptors(pid: int) -> Lift:
@@ -367,6 +366,7 @@ FAULTS = {
         Fault(name="kill-server", strike=kill_server, lasts_s=(0.0, 2.0), stuns_server=True),
         Fault(name="kill-server-and-primary", strike=kill_server_and_primary, replicas=1,
               lasts_s=(0.0, 2.0), ends_primary=True, stuns_server=True),
+        Fault(name="nothing", strike=movers.nothing, lasts_s=(0.0, 2.0)),
         Fault(name="stop-primary", strike=stop_primary, replicas=1, ends_primary=True,
               patience_s=3.0),
         Fault(name="doze-primary", strike=doze_primary, replicas=1, lasts_s=(0.8, 3.0),

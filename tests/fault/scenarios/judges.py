@@ -209,6 +209,19 @@ def writes_go_on(record: Record) -> Iterator[str]:
             )
 
 
+def requests_succeed(record: Record) -> Iterator[str]:
+    """Where nobody who serves was struck, no request fails for its caller."""
+    if not record.expected.fails_nothing:
+        return
+    for shard_id, written in record.written.items():
+        if written.refused:
+            text, at_s = written.refused[0]
+            yield (
+                f"{len(written.refused)} requests to shard {shard_id} failed, the first one at "
+                f"{at_s - record.struck_s:+.3f}: {text}"
+            )
+
+
 def available_was_true(record: Record) -> Iterator[str]:
     """Whenever the API said `available`, every shard took writes, or had just stopped to."""
     grace_s = record.expected.grace_s + record.late_s
@@ -248,7 +261,7 @@ def roles_were_true(record: Record) -> Iterator[str]:
     }
     for answer in record.answers:
         primaries = [node_id for node_id, role in answer.roles.items() if role == "primary"]
-        if len(primaries) > max(1, record.shape.shards):
+        if len(primaries) > max(1, record.shape.shards, record.shards_max):
             yield f"the API calls {primaries} primaries at the same time"
             return
         for changed_s, node_id in (pair for pairs in changes.values() for pair in pairs[-1:]):
@@ -273,6 +286,7 @@ JUDGES: tuple[Callable[[Record], Iterator[str]], ...] = (
     losses_are_told,
     failed_over_as_expected,
     writes_go_on,
+    requests_succeed,
     available_was_true,
     roles_were_true,
     judges_events.in_order_and_once,

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from valkey.exceptions import ValkeyError
 
 from tests import service_kit as kit
+from tests.fault.scenarios import changes
 from tests.fault.scenarios.scene import Scene
 from tests.fault.scenarios.shapes import GROUP
 
@@ -47,6 +48,14 @@ class Operation:
     ends_engines: bool = False
     keeps_on_disk: bool = False
     checks_events: bool = False
+    #: How many shards there have to be.
+    shards: int = 0
+    #: Slots go from shard to shard.
+    moves_slots: bool = False
+    #: Clients are to notice nothing of it.
+    is_silent: bool = False
+    #: The faults that strike it; all where none are named.
+    faults: frozenset[str] = frozenset()
     #: Nothing goes on when the fault strikes.
     is_at_rest: bool = False
     is_create: bool = False
@@ -191,6 +200,13 @@ def _delete(scene: Scene) -> None:
     scene.is_deleted = True
 
 
+#: Of operations that change the size of a group: somebody dies or sleeps in the middle.
+_IN_THE_MIDDLE = frozenset({
+    "nothing", "kill-primary", "kill-replica", "kill-server", "kill-server-and-primary",
+    "stop-server", "stop-server-kill-primary", "stop-primary", "pulse-primary", "kill-primaries",
+    "busy-cores", "crash-host",
+})  # fmt: skip
+
 OPERATIONS = {
     operation.name: operation
     for operation in (
@@ -212,6 +228,15 @@ OPERATIONS = {
                   ends_engines=True),
         Operation(name="parameters", make=_make_with_parameters, begin=_change_parameter,
                   check=_check_parameter, after_s=(0.0, 0.5)),
+        Operation(name="replicas-out", begin=changes.more_replicas, after_s=(0.0, 2.0),
+                  is_silent=True, faults=_IN_THE_MIDDLE),
+        Operation(name="replicas-in", begin=changes.fewer_replicas, after_s=(0.0, 1.0),
+                  replicas=2, is_silent=True, faults=_IN_THE_MIDDLE),
+        Operation(name="node-type", begin=changes.larger_nodes, check=changes.check_larger,
+                  after_s=(0.0, 0.5), is_silent=True, faults=_IN_THE_MIDDLE),
+        Operation(name="upgrade", make=changes.make_older, begin=changes.upgrade,
+                  check=changes.check_version, after_s=(0.0, 6.0), replicas=1, is_silent=True,
+                  changes_primaries=True, ends_engines=True, faults=_IN_THE_MIDDLE),
         Operation(name="append-only", make=_make_append_only, after_s=(0.0, 1.0),
                   keeps_on_disk=True, is_at_rest=True),
     )

@@ -82,8 +82,11 @@ class Prober(threading.Thread):
         super().__init__(name="prober", daemon=True)
         self._is_cluster = is_cluster
         self._selector = selectors.DefaultSelector()
-        self._lines: dict[str, _Line] = {}
-        self._incoming: dict[str, Target] = {}
+        #: By node and shard.
+        self._lines: dict[tuple[str, str], _Line] = {}
+        self._incoming: dict[tuple[str, str], Target] = {}
+        #: How often each target is asked, seconds.
+        self.every_s = EVERY_S
         self._halt = threading.Event()
         self._count = 0
         #: Per shard, in the order in which answers came.
@@ -98,7 +101,7 @@ class Prober(threading.Thread):
     def aim(self, targets: Iterable[Target]) -> None:
         """Begin to ask nodes; those that are asked already go on."""
         for target in targets:
-            self._incoming.setdefault(target.node_id, target)
+            self._incoming.setdefault((target.node_id, target.shard_id), target)
 
     def stop(self) -> None:
         """End it, and fail if it failed."""
@@ -128,8 +131,8 @@ class Prober(threading.Thread):
                     self._hear(key.data)
                 else:
                     self._note_end(key.data)
-            for node_id, target in list(self._incoming.items()):
-                self._lines.setdefault(node_id, _Line(target))
+            for name, target in list(self._incoming.items()):
+                self._lines.setdefault(name, _Line(target))
             now_s = time.monotonic()
             self.late_s = max(self.late_s, now_s - before_s)
             before_s = now_s
@@ -138,7 +141,7 @@ class Prober(threading.Thread):
                     self._ask(line, now_s)
 
     def _ask(self, line: _Line, now_s: float) -> None:
-        line.next_s = now_s + EVERY_S
+        line.next_s = now_s + self.every_s
         line.sent_s = now_s
         if line.socket is None:
             self._connect(line)

@@ -34,6 +34,8 @@ class Expected:
     keeps_on_disk: bool = False
     #: For how long `available` may still be said after the last accepted write, seconds.
     grace_s: float = 2.0
+    #: Nothing that the fault does costs a client a request, whatever its retries.
+    fails_nothing: bool = False
     #: Events have the times of a clock that was stepped: their order says nothing.
     is_clock_stepped: bool = False
 
@@ -82,3 +84,5 @@ class Record:
     #: The longest time in which the observer itself did not get round to looking, and how much
     #: longer the fault took than it was to, seconds.
     late_s: float = 0.0
+    #: The most shards that there were, 0 where cluster mode is disabled.
+    shards_max: int = 0

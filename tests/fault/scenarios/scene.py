@@ -15,9 +15,18 @@ from typing import Any
 
 from tests import service_kit as kit
 from tests.fault.scenarios import ending
-from tests.fault.scenarios.probes import Prober
+from tests.fault.scenarios.probes import EVERY_S, Prober
 from tests.fault.scenarios.records import Expected, Record, Told, Written
-from tests.fault.scenarios.shapes import ENDPOINT, GROUP, Shape, endpoint_targets, shard_of, targets
+from tests.fault.scenarios.shapes import (
+    ENDPOINT,
+    GROUP,
+    Shape,
+    endpoint_targets,
+    places,
+    shard_of,
+    targets,
+    targets_of_all_keys,
+)
 from tests.fault.scenarios.watching import Watcher
 from tests.fault.scenarios.writers import Writer, missing
 
@@ -38,8 +47,14 @@ class Scene:
         self.shape = shape
         self.expected = expected
         self.dice = random.Random(seed)  # noqa: S311 chooses moments and victims, not secrets
-        #: How many nodes there shall be in the end.
+        #: How many nodes and shards there shall be in the end.
         self.nodes_wanted = shape.nodes
+        self.shards_wanted = max(1, shape.shards)
+        #: Slots go from shard to shard: every node is asked for the keys of all shards.
+        self.moves_slots = False
+        #: The shards that give slots away, and those that get some.
+        self.givers: tuple[str, ...] = ()
+        self.takers: tuple[str, ...] = ()
         self.struck_s = time.monotonic()
         self.lifted_s = self.struck_s
         self.struck_shards: set[str] = set()
@@ -90,7 +105,9 @@ class Scene:
 
     def look(self) -> None:
         """Aim at every node that there is by now."""
-        self._prober.aim(targets(self.service.state_dir, self.shape))
+        aim_at = targets_of_all_keys if self.moves_slots else targets
+        self._prober.aim(aim_at(self.service.state_dir, self.shape))
+        self._prober.every_s = EVERY_S * (2 * self.shape.shards if self.moves_slots else 1)
         if not self._prober.is_alive():
             self._prober.start()
 
@@ -130,19 +147,32 @@ class Scene:
         }
 
     def primary(self, shard_id: str) -> kit.Engine | None:
-        """Return the engine that took the last write of a shard, `None` when it has ended."""
-        running = self.engines(shard_id)
+        """Return the engine that took the last write of a shard, `None` when it has ended.
+
+        Where slots move it is the one that has the keys which were the shard's.
+        """
+        running = self.engines(None if self.moves_slots else shard_id)
         for look in reversed(self._prober.looks.get(shard_id, ())):
             if look.is_accepted:
                 found = [engine for engine in running.values() if engine.pid == look.pid]
                 return found[0] if found else None
         # Nobody took a write yet: of a fresh shard the first node is the primary.
+        running = self.engines(shard_id)
         return running.get(min(running)) if running else None
 
     def replicas(self, shard_id: str) -> list[kit.Engine]:
         """Return the engines of a shard that are not its primary, in the order of their ids."""
         primary = self.primary(shard_id)
         return [e for _, e in sorted(self.engines(shard_id).items()) if e != primary]
+
+    def primary_by_its_word(self, shard_id: str) -> kit.Engine | None:
+        """Return the engine of a shard that says that it is the primary."""
+        running = self.engines(shard_id)
+        for node_id, place in places(self.service.state_dir):
+            said = kit.reachable(place, ending.role) if node_id in running else ""
+            if said == "master":
+                return running[node_id]
+        return None
 
     def a_shard(self) -> str:
         """Choose a shard and write down that it is struck."""
@@ -170,7 +200,13 @@ class Scene:
 
         def look() -> str:
             self.look()
-            return ending.what_is_missing(self.api, self.service, self.shape, self.nodes_wanted)
+            return ending.what_is_missing(
+                self.api,
+                self.service,
+                self.shape,
+                nodes_wanted=self.nodes_wanted,
+                shards_wanted=self.shards_wanted,
+            )
 
         try:
             kit.wait_until(
@@ -187,7 +223,7 @@ class Scene:
     def remember(self) -> None:
         """Note secrets and places of nodes while they are there, for what is asked at the end."""
         self.passwords |= ending.passwords(self.service.state_dir)
-        self.places |= {t.place for t in targets(self.service.state_dir, self.shape)}
+        self.places |= {place for _, place in places(self.service.state_dir)}
 
     def finish(self) -> Record:
         """Wait until all is well again, ask the last questions, and delete the group."""
@@ -227,6 +263,7 @@ class Scene:
             written=written,
             findings=tuple(findings),
             late_s=self._prober.late_s + self.overrun_s,
+            shards_max=max(self.shape.shards, self.shards_wanted),
         )
 
     def _events(self) -> tuple[Told, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -51,6 +52,7 @@ SHAPES = {
         Shape("1+2", 0, 2),
         Shape("1x2", 1, 1),
         Shape("2x2", 2, 1),
+        Shape("2x3", 2, 2),
         Shape("3x2", 3, 1),
     )
 }
@@ -61,6 +63,7 @@ def shard_of(node_id: str, shape: Shape) -> str:
     return node_id.split("-")[1] if shape.is_cluster else "0001"
 
 
+@functools.cache
 def key_of(shard_id: str, shape: Shape, prefix: str) -> str:
     """Return a key in a slot of a shard; slots lie in order and evenly."""
     if not shape.is_cluster:
@@ -77,7 +80,36 @@ def key_of(shard_id: str, shape: Shape, prefix: str) -> str:
 
 
 def targets(state_dir: Path, shape: Shape) -> Iterator[Target]:
-    """Yield every node that has a folder, as a target of direct looks."""
+    """Yield every node that has a folder, as a target of looks at the keys of its shard."""
+    for node_id, place in places(state_dir):
+        shard_id = shard_of(node_id, shape)
+        # A shard that came later has no keys of its own: those of the first one are not there.
+        keys_of = shard_id if shard_id in shape.shard_ids else shape.shard_ids[0]
+        yield target(node_id, place, shape, shard_id, keys_of)
+
+
+def targets_of_all_keys(state_dir: Path, shape: Shape) -> Iterator[Target]:
+    """Yield every node once for each shard that there was: keys may be anywhere."""
+    for node_id, place in places(state_dir):
+        for shard_id in shape.shard_ids:
+            yield target(node_id, place, shape, shard_id, shard_id)
+
+
+def target(
+    node_id: str, place: tuple[str, int], shape: Shape, shard_id: str, keys_of: str
+) -> Target:
+    """Return a node as a target of looks, kept under a shard."""
+    return Target(
+        shard_id=shard_id,
+        node_id=node_id,
+        place=place,
+        probe_key=key_of(keys_of, shape, "probe"),
+        writer_key=key_of(keys_of, shape, "written"),
+    )
+
+
+def places(state_dir: Path) -> Iterator[tuple[str, tuple[str, int]]]:
+    """Yield every node of the group that has a folder, with its place."""
     for node_id, folder in kit.node_folders(state_dir).items():
         if not node_id.startswith(f"{GROUP}-"):
             continue
@@ -85,14 +117,7 @@ def targets(state_dir: Path, shape: Shape) -> Iterator[Target]:
             launch: dict[str, Any] = json.loads((folder / "node.json").read_bytes())["launch"]
         except (OSError, ValueError):
             continue
-        shard_id = shard_of(node_id, shape)
-        yield Target(
-            shard_id=shard_id,
-            node_id=node_id,
-            place=(launch["address"], launch["port"]),
-            probe_key=key_of(shard_id, shape, "probe"),
-            writer_key=key_of(shard_id, shape, "written"),
-        )
+        yield node_id, (launch["address"], launch["port"])
 
 
 def endpoint_targets(group: dict[str, Any], shape: Shape) -> Iterator[Target]:

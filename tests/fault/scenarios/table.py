@@ -43,7 +43,14 @@ class Cell:
         shape, operation, fault = self.shape, self.operation, self.fault
         if shape.replicas < max(operation.replicas, fault.replicas):
             return False
-        if shape.shards < fault.shards:
+        if shape.shards < max(operation.shards, fault.shards):
+            return False
+        if operation.faults and fault.name not in operation.faults:
+            return False
+        if fault.needs_moves and not operation.moves_slots:
+            return False
+        # Nothing comes of nothing, unless something is asked for.
+        if fault.name == "nothing" and not operation.is_silent:
             return False
         # What strikes while there is no writer yet has to be an end of somebody.
         if operation.is_create and fault.patience_s:
@@ -92,10 +99,17 @@ def expected(found: Cell) -> Expected:
         may_lose_all=may_lose_all and not operation.keeps_on_disk,
         keeps_on_disk=operation.keeps_on_disk,
         is_clock_stepped=fault.needs is Need.OWN_CLOCK,
+        fails_nothing=_fails_nothing(found),
         # A status that nobody can write down stays as it was.
         grace_s=2.0 + fault.patience_s + (fault.lasts_s[1] if is_stuck else 0.0),
     )
     return EXCEPTIONS.get(found.name, _as_it_is)(value)
+
+
+def _fails_nothing(found: Cell) -> bool:
+    # A plain client does not try again when its primary has become a replica.
+    is_told = found.operation.changes_primaries and not found.shape.is_cluster
+    return found.operation.is_silent and found.fault.name in _SILENT and not is_told
 
 
 def _as_it_is(value: Expected) -> Expected:
@@ -104,7 +118,16 @@ def _as_it_is(value: Expected) -> Expected:
 
 def _failover(found: Cell, *, may_lose_all: bool) -> Failover:
     operation, fault = found.operation, found.fault
-    if operation.changes_primaries or operation.is_create or operation.is_delete or may_lose_all:
+    if operation.is_silent and fault.ends_primary:
+        # Whose keys a shard had may be elsewhere when it is struck.
+        return Failover.MAY
+    if (
+        operation.moves_slots
+        or operation.changes_primaries
+        or operation.is_create
+        or operation.is_delete
+        or may_lose_all
+    ):
         return Failover.MAY
     if fault.name == "doze-primary":
         return Failover.MAY
@@ -128,6 +151,9 @@ def _gap_s(found: Cell, *, may_lose_all: bool) -> float:
     return gap_s
 
 
+#: Faults that take nobody away who serves clients.
+_SILENT = frozenset({"nothing", "kill-replica", "kill-server", "stop-server"})
+
 #: Where the outcome of a cell differs from what follows from its rows, and why.
 EXCEPTIONS: dict[str, Callable[[Expected], Expected]] = {}
 
@@ -145,4 +171,9 @@ SUITE = (
     "1+2/failover/kill-replica",
     "1+1/at-rest/server-out-of-descriptors",
     "3x2/create/kill-primary",
+    "2x2/upgrade/kill-primary",
+    "1+2/replicas-in/kill-primary",
+    "2x2/replicas-out/kill-server-and-primary",
+    "2x2/node-type/kill-server",
+    "1+1/node-type/nothing",
 )

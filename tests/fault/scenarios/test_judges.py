@@ -210,6 +210,17 @@ _BROKEN = {
         "writes_go_on",
         but(written={"0001": Written(acknowledged=acks((0, 1000), (1800, 2000)))}),
     ),
+    "a request fails although nobody was struck": (
+        "requests_succeed",
+        but(
+            expected=Expected(fails_nothing=True),
+            written={
+                "0001": Written(
+                    acknowledged=acks((0, 1000), (1110, 2000)), refused=(("TRYAGAIN", 1.05),)
+                )
+            },
+        ),
+    ),
     "available is said of a dead shard": (
         "available_was_true",
         but(looks=_SLOW, answers=(Answer(1.55, 1.56, "available"),)),
@@ -306,3 +317,22 @@ def test_a_handover_needs_no_end_when_the_old_primary_refuses() -> None:
 def test_what_began_before_a_delete_need_not_end() -> None:
     told = events(("chaos-001", _RECOVERING), ("chaos-001", "Cache cluster deleted"))
     assert judges.verdict(but(events=told)) == []
+
+
+def test_a_slot_that_went_to_another_shard_has_another_writer() -> None:
+    """The giver lives on, and leads clients to the taker."""
+    moved = [
+        dataclasses.replace(look, said="MOVED 7 127.64.0.9:6379", role="master")
+        for look in refusing("chaos-0001-001", A, 1.05, 2.0)
+    ]
+    looks = with_looks(
+        taking("chaos-0001-001", A, 0.0, 1.0), moved, taking("chaos-0002-001", B, 1.1, 2.0)
+    )
+    record = but(looks=looks, ended_s={}, expected=Expected(gap_s=0.5, grace_s=0.5))
+    assert judges.verdict(dataclasses.replace(record, answers=())) == []
+
+
+def test_more_shards_have_more_primaries() -> None:
+    roles = {"chaos-0001-001": "primary", "chaos-0002-001": "primary"}
+    record = but(answers=(Answer(0.5, 0.51, "available", roles),), shards_max=2)
+    assert judges.verdict(record) == []

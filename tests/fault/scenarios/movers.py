@@ -1,0 +1,48 @@
+"""What goes wrong while slots move? Whoever gives them, or gets them, dies or sleeps."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+
+from tests.fault.scenarios.scene import Scene
+
+
+def nothing(_: Scene) -> None:
+    """All goes well."""
+
+
+def _kill_one_of(scene: Scene, shard_ids: tuple[str, ...]) -> None:
+    """The primary of one of these shards by its own word: it may have no key yet, or any more."""
+    shard_id = scene.dice.choice(shard_ids)
+    scene.struck_shards.add(shard_id)
+    engine = scene.primary_by_its_word(shard_id)
+    if engine is not None:
+        engine.kill()
+
+
+def kill_giver(scene: Scene) -> None:
+    _kill_one_of(scene, scene.givers)
+
+
+def kill_taker(scene: Scene) -> None:
+    _kill_one_of(scene, scene.takers)
+
+
+def kill_giver_and_taker(scene: Scene) -> None:
+    _kill_one_of(scene, scene.givers)
+    scene.wait(0.0, 0.3)
+    _kill_one_of(scene, scene.takers)
+
+
+def doze_taker(scene: Scene) -> Callable[[], None]:
+    """Who gets slots sleeps, longer than anybody waits for it."""
+    engine = scene.primary_by_its_word(scene.dice.choice(scene.takers))
+    if engine is not None:
+        scene.freeze(engine)
+
+    def wake() -> None:
+        if engine is not None:
+            engine.kill(signal.SIGCONT)
+
+    return wake
