@@ -165,6 +165,19 @@ def test_reserved_bytes_must_leave_something_of_the_new_type(tmp_path: Path) -> 
     run(tmp_path, scenario)
 
 
+def test_a_parameter_group_that_waits_must_go_with_a_new_type(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        await _parameter_group(world, "reserved", "valkey9", "reserved-memory", "2000000000")
+        await group(world)
+        await modify(world, now=False, cache_parameter_group_name="reserved")
+        code, text = await refusal(modify(world, now=False, cache_node_type=SMALL))
+        assert (code, "reserved-memory" in text) == (IPC, True)
+        spec = await modify(world, now=False, cache_node_type=LARGE)
+        assert spec.pending == PendingChanges(node_type=LARGE, parameter_group="reserved")
+
+    run(tmp_path, scenario)
+
+
 async def _parameter_group(
     world: World, name: str, family: str, parameter: str = "", value: str = ""
 ) -> None:
@@ -351,6 +364,9 @@ def test_a_larger_type_waits_for_the_upgrade_that_waits_and_the_other_way_round(
         await modify(world, now=False, engine_version="9.1")
         code, text = await refusal(modify(world, cache_node_type=LARGE))
         assert (code, "an engine upgrade waits" in text) == (IPC, True)
+        waiting = views.find_group(world.records, "demo").spec.pending
+        assert waiting is not None
+        assert waiting.engine_version == "9.1"
         after = await modify(world, cache_node_type=LARGE, engine_version="9.1")
         assert (after.node_type, after.engine_version) == (LARGE, "9.1")
 
@@ -366,6 +382,15 @@ def test_a_larger_type_waits_for_the_upgrade_that_waits_and_the_other_way_round(
         assert (spec.pending.node_type, spec.pending.engine_version) == (LARGE, "9.1")
 
     run(tmp_path / "engine", other)
+
+    async def smaller(world: World) -> None:
+        await group(world, engine_version="8.1")
+        await modify(world, now=False, engine_version="9.1")
+        # It takes with it what waits.
+        after = await modify(world, cache_node_type=SMALL)
+        assert (after.node_type, after.engine_version) == (SMALL, "9.1")
+
+    run(tmp_path / "smaller", smaller)
 
 
 def test_a_second_change_is_refused_while_one_runs(tmp_path: Path) -> None:

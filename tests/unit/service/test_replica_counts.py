@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 from pathlib import Path
 from typing import Any
@@ -244,6 +245,21 @@ def test_the_present_primary_stays_wherever_it_is(tmp_path: Path) -> None:
         code, text = await refusal(decrease(world, replicas_to_remove=("DEMO-003",)))
         assert (code, "is the primary" in text) == (IPV, True)
         assert ids(await decrease(world, 0)) == ["demo-003"]
+
+    run(tmp_path, scenario)
+
+
+def test_who_becomes_the_primary_meanwhile_stays(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        spec = await world.create_available(num_cache_clusters=3)
+        # Both read the same; the promotion is written down first.
+        _, outcome = await asyncio.gather(
+            world.settle(spec, primary="demo-002"),
+            decrease(world, replicas_to_remove=("demo-002",)),
+            return_exceptions=True,
+        )
+        assert isinstance(outcome, ClientFault)
+        assert "is the primary" in outcome.message
 
     run(tmp_path, scenario)
 

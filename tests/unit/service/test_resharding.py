@@ -304,8 +304,11 @@ def test_data_that_plainly_does_not_fit_is_refused_at_once(tmp_path: Path) -> No
         world.usage[spec.uid] = usage
         code, text = await refusal(world, 2, **removes)
         assert (code, "does not fit in 2 node groups" in text) == (IPC, True)
-        # Where a shard has not said what it holds, the planner will find out.
-        for known in (usage | {"demo-0003-001": 100 * MIB, "demo-0003-002": 100 * MIB}, {}):
+        # Where a shard has not said what it holds, the planner will find out; and what engines
+        # need for themselves is no data.
+        unknown = {node_id: used * 2 for node_id, used in usage.items() if "-0003-" not in node_id}
+        nearly = dict.fromkeys(usage, 256 * MIB + MIB)
+        for known in (usage | {"demo-0003-001": 100 * MIB, "demo-0003-002": 1}, unknown, nearly):
             world.usage[spec.uid] = known
             after = await reshard(world, 2, **removes)
             await _forget_resharding(world, dataclasses.replace(after, shards=spec.shards))

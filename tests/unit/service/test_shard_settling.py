@@ -154,6 +154,20 @@ def test_without_proof_no_shard_goes(tmp_path: Path, changes: dict[str, Any]) ->
     run(tmp_path, scenario)
 
 
+def test_slots_that_turn_up_meanwhile_keep_their_shard(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        before = await leaving(world)
+        await seen(world, before)
+        owned = (MOVED[0], MOVED[2], dataclasses.replace(MOVED[3], slots=HALVES[1]))
+        # Both read the same; what was seen now is written down first.
+        await asyncio.gather(
+            seen(world, before, owned=owned), shard_settling.settle(world.service, before.uid)
+        )
+        assert "0004" in shards(spec_of(world))
+
+    run(tmp_path, scenario)
+
+
 @pytest.mark.parametrize(
     "resharding",
     [
