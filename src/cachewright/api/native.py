@@ -22,7 +22,6 @@ status. Nothing else can be changed here.
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import datetime
 import urllib.parse
 from collections.abc import Awaitable, Callable
@@ -38,7 +37,7 @@ from cachewright.model import slots
 from cachewright.model.checks import CheckFigures, KeptCheck
 from cachewright.model.engines import EngineName
 from cachewright.model.errors import invalid_value
-from cachewright.model.groups import DISCOVERY_ID, GroupKind, NodeSpec, ShardSpec
+from cachewright.model.groups import DISCOVERY_ID, GroupKind, NodeSpec
 from cachewright.model.status import Event
 from cachewright.protocol.sigv4 import WireRequest
 from cachewright.rpc.agent import EngineOffer
@@ -224,22 +223,15 @@ def _group(service: Service, group: GroupView) -> Output:
         "shards": [
             {
                 "shard_id": shard.shard_id,
-                "slots": slots.render_ranges(shard.slots),
+                "slots": slots.render_ranges(group.slots_of(shard)),
                 "nodes": [_node(group, node) for node in shard.nodes],
             }
-            for shard in _shards(group)
+            for shard in group.shards()
         ],
+        "resharding_percent": group.resharding_percent,
         "events": [_event(happened) for happened in _newest_events(service, group)],
         "checks": [_check(kept) for kept in checks.kept_of(service.records, spec.uid)],
     }
-
-
-def _shards(group: GroupView) -> tuple[ShardSpec, ...]:
-    """Return the shards with the nodes that are on their way out, where there is one shard."""
-    shards, leaving = group.spec.shards, group.leaving()
-    if len(shards) > 1 or not leaving:
-        return shards
-    return (dataclasses.replace(shards[0], nodes=(*shards[0].nodes, *leaving)),)
 
 
 def _node(group: GroupView, node: NodeSpec) -> Output:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-_SCALING = "changing the number of shards comes later"
 _SNAPSHOTS = "snapshots come later"
 _USERS = "users, user groups and their passwords come later"
 _GLOBAL = "global datastores come later"
@@ -17,7 +16,6 @@ _SERVERLESS = "serverless caches come later"
 _MIGRATION = "online migration comes later"
 
 _BY_REASON: Mapping[str, tuple[str, ...]] = {
-    _SCALING: ("ModifyReplicationGroupShardConfiguration",),
     _SNAPSHOTS: ("CopySnapshot", "CreateSnapshot", "DeleteSnapshot", "DescribeSnapshots"),
     _USERS: (
         "CreateUser",

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import msgspec
@@ -30,6 +30,7 @@ from cachewright.model.settings import Limits
 from cachewright.model.status import GroupStatus
 from cachewright.plan.group import plan_group
 from cachewright.plan.plan import Plan
+from cachewright.plan.resharding import is_to_settle
 from cachewright.plan.shutdown import plan_stop
 from cachewright.store import records
 from cachewright.store.base import Conflict, StoreUnavailable
@@ -80,12 +81,15 @@ class Controller:
         executor: Executor,
         clock: Clock,
         limits: Limits,
+        settle: Callable[[str], Awaitable[object]],
     ) -> None:
+        """`settle(uid)` makes what is wanted of a group what could be reached (law: one writer)."""
         self._records = store
         self._observer = observer
         self._executor = executor
         self._clock = clock
         self._limits = limits
+        self._settle = settle
         self._queue = KeyedQueue(clock.monotonic_s)
         self._rescue = rescue.Rescue(
             store=store, observer=observer, executor=executor, clock=clock, tell=self.wake
@@ -154,6 +158,8 @@ class Controller:
         except Conflict:
             return 0.0
         passing("control.after_record")
+        if is_to_settle(group, plan.status):
+            await self._settle(uid)
         failures = await self._execute(group, plan.steps, known_at_s)
         return self._look_again_s(uid, plan, failures)
 

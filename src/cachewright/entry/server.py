@@ -18,7 +18,7 @@ import shlex
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,7 +43,7 @@ from cachewright.model.arns import Arns
 from cachewright.model.errors import CachewrightError
 from cachewright.model.settings import Addressing, Settings
 from cachewright.plan.placement import AddressPool, OwnAddresses, SharedAddress
-from cachewright.service import pending, service_updates, update_batches
+from cachewright.service import pending, service_updates, shard_settling, update_batches
 from cachewright.service.context import Service
 from cachewright.store.base import StoreUnavailable
 from cachewright.store.records import Records
@@ -162,12 +162,17 @@ def _parts(  # noqa: PLR0917 this is where everything meets
         agent=agent, store=records, clock=clock, arns=arns, pool=places, epoch=epoch
     )
     observer = Observer(agent, clock)
+
+    def settle(uid: str) -> Awaitable[bool]:
+        return shard_settling.settle(service, uid)
+
     controller = Controller(
         store=records,
         observer=observer,
         executor=executor,
         clock=clock,
         limits=settings.limits,
+        settle=settle,
     )
     agent.on_exit(controller.wake_for_node)
     agent.on_silence(controller.wake_for_node)

@@ -25,6 +25,16 @@ class MoveMethod(enum.Enum):
     COPY = "copy"
 
 
+#: What is moved at once, bytes; one slot at least. Clients may wait at the end of each move of the
+#: engines', for as long as it takes to hand over what was written meanwhile.
+BYTES_PER_MOVE: Mapping[MoveMethod, int] = {
+    MoveMethod.ATOMIC: 64 * 1024 * 1024,
+    MoveMethod.COPY: 64 * 1024 * 1024,
+}
+#: Primaries that may give to one other at the same time.
+MOVES_PER_TAKER = 2
+
+
 class Moving(msgspec.Struct, frozen=True, kw_only=True):
     """A move that goes on."""
 

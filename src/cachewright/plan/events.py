@@ -7,10 +7,11 @@ repeats one. Texts are ElastiCache's where it has one.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from cachewright.model.facts import Observed
 from cachewright.model.groups import Group, GroupKind
+from cachewright.model.slots import SlotRanges
 from cachewright.model.status import (
     Event,
     GroupState,
@@ -48,6 +49,7 @@ def of_change(
         texts += _failover_texts(group, previous, current)
         texts += _node_texts(group, previous, current, observed)
         texts += _fate_texts(group, previous, current)
+        texts += _resharding_texts(group, previous, current)
     return tuple(
         Event(source_type=source_type, source_id=source_id, message=message, at=now)
         for source_type, source_id, message in texts
@@ -333,3 +335,38 @@ def _primary_among(ids: set[str], status: GroupStatus | None) -> str | None:
     nodes = status.nodes if status else ()
     found = [n.node_id for n in nodes if n.node_id in ids and n.role is Role.PRIMARY]
     return found[0] if len(found) == 1 else None
+
+
+def _resharding_texts(
+    group: Group, previous: GroupStatus | None, current: GroupStatus
+) -> Iterator[_Text]:
+    """Tell that a resharding began, which shards have what they shall have, and how it ended."""
+    now, before = current.resharding, previous.resharding if previous else None
+    if now is None or now == before:
+        return
+    source, subject = _subject(group)
+    is_new = before is None or before.generation != now.generation
+    texts = [f"Resharding of {subject} started"] if is_new else []
+    if now.target:
+        texts += _arrived_texts(previous, current, {t.shard_id: t.slots for t in now.target})
+    if now.is_over and (is_new or (before is not None and not before.is_over)):
+        ended = f"ended before it was complete: {now.failure}" if now.failure else "completed"
+        texts.append(f"Resharding of {subject} {ended}")
+    for text in texts:
+        yield source, group.spec.name, text
+
+
+def _arrived_texts(
+    previous: GroupStatus | None, current: GroupStatus, target: Mapping[str, SlotRanges]
+) -> Iterator[str]:
+    before = {o.shard_id: o.slots for o in previous.owned} if previous else {}
+    for shard in current.owned:
+        wanted = target.get(shard.shard_id, ())
+        if shard.slots != wanted or before.get(shard.shard_id, ()) == wanted:
+            continue
+        count = sum(map(len, wanted))
+        yield (
+            f"Node group {shard.shard_id} has all of its {count} slots"
+            if count
+            else f"Node group {shard.shard_id} has no slots left"
+        )

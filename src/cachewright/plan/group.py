@@ -7,6 +7,7 @@ the parts: who is primary (`shard`), what to start with (`launch`), who listens 
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 
 from cachewright.model.commands import (
@@ -24,12 +25,14 @@ from cachewright.model.facts import Absent, Observed, Running, Stopped
 from cachewright.model.groups import DISCOVERY_ID, Group, GroupKind, GroupPlacement
 from cachewright.model.settings import Limits
 from cachewright.model.status import GroupState, GroupStatus, NodeState, NodeStatus
-from cachewright.plan import events, flapping, joining, node_status, settings, status
+from cachewright.plan import events, flapping, joining, node_status, resharding, settings, status
 from cachewright.plan.memcached import plan_memcached
 from cachewright.plan.nodes import World, steps_for_nodes
+from cachewright.plan.ownership import Ownership, ownership
 from cachewright.plan.plan import (
     LOOK_AGAIN_FAILED_S,
     LOOK_AGAIN_INSTALLING_S,
+    LOOK_AGAIN_MOVING_S,
     LOOK_AGAIN_REST_S,
     Plan,
     busy_look_again_s,
@@ -70,9 +73,12 @@ def _plan_nodes(
 ) -> Plan:
     world, current = _look(group, placement, previous, observed, now)
     if group.spec.deletion is None:
+        outlook = _slots_of(world, previous)
+        current = _with_slots(current, world.owned, outlook, previous)
         steps = (
             *joining.place(group, placement),
             *steps_for_nodes(world),
+            *outlook.steps,
             *joining.release(group, placement, observed),
         )
     else:
@@ -81,11 +87,53 @@ def _plan_nodes(
         steps=steps,
         status=current,
         events=events.of_change(group, previous, current, observed, now),
-        look_again_s=_look_again_s(current, steps, now),
+        look_again_s=_look_again_s(current, steps, now, is_moving=bool(observed.moves.running)),
     )
 
 
-def _look_again_s(current: GroupStatus, steps: tuple[Step, ...], now: datetime.datetime) -> float:
+def _slots_of(world: World, previous: GroupStatus | None) -> resharding.Outlook:
+    """Return what there is to do about the slots of a group."""
+    if world.owned is None:
+        return resharding.Outlook(resharding=None)
+    return resharding.look(
+        resharding.Scene(
+            group=world.group,
+            placement=world.placement,
+            views=world.views,
+            observed=world.observed,
+            owned=world.owned,
+            status=world.status,
+            previous=previous,
+            now=world.now,
+        )
+    )
+
+
+def _with_slots(
+    current: GroupStatus,
+    owned: Ownership | None,
+    outlook: resharding.Outlook,
+    previous: GroupStatus | None,
+) -> GroupStatus:
+    """Return the status with who owns what, and how far a resharding has got.
+
+    A look that straddles a move may find slots that nobody owns: what was known of them stays.
+    """
+    if owned is None:
+        return current
+    known = previous.owned if previous else ()
+    is_doubtful = owned.unowned or owned.disputed
+    return dataclasses.replace(
+        current,
+        owned=known if is_doubtful and known else owned.owned,
+        resharding=outlook.resharding,
+        reason=outlook.reason if current.reason == status.RESHARDING else current.reason,
+    )
+
+
+def _look_again_s(
+    current: GroupStatus, steps: tuple[Step, ...], now: datetime.datetime, *, is_moving: bool
+) -> float:
     """Return when something may be new: soon, unless all rest or are held back for a while."""
     holds: list[datetime.datetime] = []
     is_restless = bool(steps)
@@ -96,6 +144,8 @@ def _look_again_s(current: GroupStatus, steps: tuple[Step, ...], now: datetime.d
         else:
             is_restless |= node.state is not NodeState.AVAILABLE
     busy_s = busy_look_again_s(len(current.nodes))
+    if is_moving and not is_restless:
+        return max(busy_s, LOOK_AGAIN_MOVING_S)
     if is_restless or (current.state is not GroupState.AVAILABLE and not holds):
         return busy_s
     pauses_s = [LOOK_AGAIN_REST_S, *((until - now).total_seconds() for until in holds)]
@@ -112,12 +162,16 @@ def _look(
     """Return what decisions look at, and the status that follows from it."""
     views = tuple(view_shard(shard, observed, previous) for shard in shards_to_run(group))
     asked = settings.ask(group, observed)
+    owned = None
+    if group.spec.cluster_enabled:
+        owned = ownership(group, placement, observed, previous)
     seen = node_status.Seen(
         group=group,
         placement=placement,
         views=views,
         observed=observed,
         asked=asked,
+        owned=owned,
         previous=previous,
         now=now,
     )
@@ -128,6 +182,7 @@ def _look(
         views=views,
         observed=observed,
         asked=asked,
+        owned=owned,
         status=current,
         now=now,
     )

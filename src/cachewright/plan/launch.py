@@ -1,7 +1,8 @@
 """With what is a node started? Memory, settings, and for cluster mode the whole cluster's map.
 
-Every start writes `nodes.conf` anew from what is known now; an engine never starts on the map it
-kept, because a returning primary could win back slots with old data (valkey#974).
+Every start writes `nodes.conf` anew from what is known now, also of who owns which slot; an engine
+never starts on the map it kept, because a returning primary could win back slots with old data
+(valkey#974).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from cachewright.model.facts import Observed
 from cachewright.model.groups import Group, GroupPlacement
 from cachewright.model.status import Role
 from cachewright.plan import settings
+from cachewright.plan.ownership import Ownership
 from cachewright.plan.shard import Phase, ShardView, engine_of
 
 
@@ -24,6 +26,7 @@ def launch_of(
     seen: Observed,
     *,
     wanted: settings.Wanted,
+    owned: Ownership | None,
 ) -> Launch:
     """Return everything a host needs to start `node_id` in the role that `views` give it."""
     spec = group.spec
@@ -42,7 +45,7 @@ def launch_of(
         restarts=node.restarts if node is not None else 0,
         admin_password=group.secret.admin_password,
         replication_password=group.secret.replication_password,
-        peers=_peers(placement, views, seen) if spec.cluster_enabled else (),
+        peers=_peers(placement, views, seen, owned) if owned is not None else (),
         engine_id=place.engine_id,
         loads_saved_data=is_primary and fact.has_saved_data,
         # The snapshot of a graceful stop is the last that there was.
@@ -51,7 +54,7 @@ def launch_of(
 
 
 def _peers(
-    placement: GroupPlacement, views: Sequence[ShardView], seen: Observed
+    placement: GroupPlacement, views: Sequence[ShardView], seen: Observed, owned: Ownership
 ) -> tuple[Peer, ...]:
     peers: list[Peer] = []
     for index, view in enumerate(views):
@@ -67,7 +70,7 @@ def _peers(
                     port=place.port,
                     role=Role.PRIMARY if is_primary else Role.REPLICA,
                     primary_engine_id=None if is_primary else primary_engine_id,
-                    slots=view.shard.slots if is_primary else (),
+                    slots=owned.of(view.shard.shard_id) if is_primary else (),
                     epoch=_epoch(index, view, seen) if is_primary else 0,
                 )
             )

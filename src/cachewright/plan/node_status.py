@@ -15,6 +15,7 @@ from cachewright.model.facts import EngineFact, NodeFact, Observed, Running, Unk
 from cachewright.model.groups import Group, GroupPlacement, RestartCause
 from cachewright.model.status import GroupStatus, NodeState, NodeStatus, Role
 from cachewright.plan import flapping, restarts, settings
+from cachewright.plan.ownership import Ownership
 from cachewright.plan.shard import Phase, ShardView, engine_of, is_down, leaving_ids
 
 #: Seconds of silence for which the last known state of a node still counts.
@@ -30,6 +31,8 @@ class Seen:
     views: Sequence[ShardView]
     observed: Observed
     asked: settings.Asked
+    #: Cluster mode: who owns which slot.
+    owned: Ownership | None
     previous: GroupStatus | None
     now: datetime.datetime
 

@@ -37,6 +37,7 @@ from cachewright.plan import (
 from cachewright.plan.election import elections
 from cachewright.plan.handover import handovers
 from cachewright.plan.launch import launch_of
+from cachewright.plan.ownership import Ownership
 from cachewright.plan.shard import (
     Phase,
     ShardView,
@@ -57,6 +58,8 @@ class World:
     views: Sequence[ShardView]
     observed: Observed
     asked: settings.Asked
+    #: Cluster mode: who owns which slot.
+    owned: Ownership | None
     #: How the group is doing by what was seen, and what it remembers.
     status: GroupStatus
     now: datetime.datetime
@@ -224,7 +227,13 @@ def _start(world: World, view: ShardView, node_id: str, reason: str) -> Step | N
     fact = world.observed.of(node_id)
     wanted = settings.for_start(world.asked, fact)
     launch = launch_of(
-        world.group, world.placement, node_id, _map(world), world.observed, wanted=wanted
+        world.group,
+        world.placement,
+        node_id,
+        _map(world),
+        world.observed,
+        wanted=wanted,
+        owned=world.owned,
     )
     if world.observed.build_version is None:
         before = restarts.version_to_go_on_with(world.group, view, node_id, world.observed)

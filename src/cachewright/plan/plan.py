@@ -17,6 +17,8 @@ LOOK_AGAIN_BUSY_S = 0.1
 #: A bigger group is looked at less often, so that looking costs a fixed share of a core:
 #: seconds for each node.
 LOOK_AGAIN_BUSY_S_PER_NODE = 0.005
+#: While slots move, seconds: the end of each move wakes the group anyway.
+LOOK_AGAIN_MOVING_S = 0.5
 #: Between two looks at a group at rest, seconds. Exits of processes wake it at once.
 LOOK_AGAIN_REST_S = 5.0
 #: While a build is installed, seconds: its end wakes the group anyway.

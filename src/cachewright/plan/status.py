@@ -8,10 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cachewright.model.facts import Observed, Unknown
-from cachewright.model.slots import SlotRange, covers_all
+from cachewright.model.facts import Unknown
+from cachewright.model.slots import numbers_of
 from cachewright.model.status import GroupState, GroupStatus, NodeState, NodeStatus, Role
-from cachewright.plan import endpoints, flapping, joining, restarts, settings, suspicion
+from cachewright.plan import (
+    endpoints,
+    flapping,
+    joining,
+    resharding,
+    restarts,
+    settings,
+    suspicion,
+)
 from cachewright.plan.node_status import Seen, node_status
 from cachewright.plan.shard import (
     Phase,
@@ -23,6 +31,8 @@ from cachewright.plan.shard import (
     leaving_ids,
 )
 
+#: The reason while slots move, until there is a better one.
+RESHARDING = "moving slots"
 #: A node in one of these is not there yet, or not there again.
 _WAITING = frozenset({NodeState.CREATING, NodeState.MODIFYING})
 
@@ -86,15 +96,17 @@ def _moving(seen: Seen) -> set[str]:
     }
 
 
-def slots_problem(views: Sequence[ShardView], observed: Observed) -> str:
-    """Return what is wrong with the ownership of slots, empty when every slot has one owner."""
-    owned: list[SlotRange] = []
-    for view in views:
-        engine = engine_of(observed.of(view.primary_id)) if view.primary_id else None
-        if engine is None or engine.cluster is None:
-            return ""
-        owned.extend(engine.cluster.own_slots)
-    return "" if covers_all(owned) else "not every slot is served by exactly one primary"
+def slots_problem(seen: Seen) -> str:
+    """Return what is wrong with the ownership of slots, empty when every slot has one owner.
+
+    What is on its way may have a new owner for one node and not yet for another.
+    """
+    staying = [view for view in seen.views if not is_gone(seen.group, view.shard)]
+    if seen.owned is None or not all(view.phase is Phase.SERVING for view in staying):
+        return ""
+    on_its_way = {s for move in seen.observed.moves.running for s in numbers_of(move.slots)}
+    doubtful = {*numbers_of(seen.owned.unowned), *numbers_of(seen.owned.disputed)}
+    return "not every slot is served by exactly one primary" if doubtful - on_its_way else ""
 
 
 def group_status(seen: Seen) -> GroupStatus:
@@ -115,6 +127,8 @@ def group_status(seen: Seen) -> GroupStatus:
     change = change_of(nodes, newcomers)
     if node_type != seen.group.spec.node_type:
         change = change or f"changing the node type to {seen.group.spec.node_type}"
+    if not change and resharding.is_unsettled(seen.group, seen.previous):
+        change = RESHARDING
     if not problem and not (change and was_available):
         state = GroupState.AVAILABLE
     else:
@@ -198,8 +212,7 @@ def _first_problem(seen: Seen, nodes: Sequence[NodeStatus]) -> str:
             return (view.primary_id is None and _silence_in(seen, view)) or problem
     problem = endpoint_problem(seen)
     if not problem and seen.group.spec.cluster_enabled:
-        staying = [view for view in seen.views if not is_gone(seen.group, view.shard)]
-        problem = slots_problem(staying, seen.observed)
+        problem = slots_problem(seen)
     return problem
 
 

@@ -61,6 +61,7 @@ HANDLERS: Mapping[str, Handler] = MappingProxyType(
         "ModifyCacheParameterGroup": parameter_groups.modify,
         "ModifyCacheSubnetGroup": subnet_groups.modify,
         "ModifyReplicationGroup": replication_groups.modify,
+        "ModifyReplicationGroupShardConfiguration": replication_groups.reshard,
         "PurchaseReservedCacheNodesOffering": reserved_nodes.purchase,
         "RebootCacheCluster": cache_clusters.reboot,
         "RemoveTagsFromResource": tags.remove,

@@ -12,6 +12,7 @@ from cachewright.service import (
     inputs_scaling,
     replica_counts,
     replication_groups,
+    resharding,
     views,
 )
 from cachewright.service.context import Service
@@ -33,6 +34,12 @@ async def delete(service: Service, params: Params) -> Output:
     """DeleteReplicationGroup."""
     wanted = inputs.read(inputs.DeleteReplicationGroup, params)
     return _shown(service, await replication_groups.delete(service, wanted))
+
+
+async def reshard(service: Service, params: Params) -> Output:
+    """ModifyReplicationGroupShardConfiguration."""
+    wanted = inputs.read(inputs_scaling.ModifyReplicationGroupShardConfiguration, params)
+    return _shown(service, await resharding.modify(service, wanted))
 
 
 async def increase_replicas(service: Service, params: Params) -> Output:
