@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import msgspec
@@ -9,11 +10,14 @@ import pytest
 
 from cachewright.api.app import App
 from cachewright.cli import answers
-from cachewright.model.status import GroupState
-from cachewright.service import cluster_changes, inputs, replication_groups
+from cachewright.model.slots import split_evenly
+from cachewright.model.status import GroupState, Resharding, ShardSlots
+from cachewright.service import cluster_changes, inputs, replication_groups, resharding
 from cachewright.service.inputs_cache_clusters import ModifyCacheCluster
+from cachewright.service.inputs_scaling import ModifyReplicationGroupShardConfiguration
+from cachewright.store.records import SPEC, STATUS, ChangeSet
 from tests.unit.api.api_caller import ask_signed, serve
-from tests.unit.service.service_world import CLUSTER_OFFERS, World
+from tests.unit.service.service_world import CLUSTER_OFFERS, World, status_of
 
 BASE = "/cachewright/v1"
 SINGLE: dict[str, object] = {
@@ -106,5 +110,43 @@ def test_maintenance_at_no_moment_is_refused(tmp_path: Path, body: bytes) -> Non
     async def scenario(_: World, app: App) -> None:
         answer = await ask_signed(app, "POST", f"{BASE}/maintenance", body)
         assert (answer.status, answer.document["code"]) == (400, "InvalidParameterValue")
+
+    serve(tmp_path, scenario)
+
+
+def test_a_resharding_is_shown_with_what_shards_own_by_now(tmp_path: Path) -> None:
+    async def scenario(world: World, app: App) -> None:
+        spec = await world.create_available(num_node_groups=2)
+        assert (await show(app, "demo")).resharding_percent is None
+        wanted = ModifyReplicationGroupShardConfiguration(
+            replication_group_id="demo", node_group_count=3, apply_immediately=True
+        )
+        after = (await resharding.modify(world.service, wanted)).spec
+        assert (await show(app, "demo")).resharding_percent == 0.0
+        owned = tuple(
+            ShardSlots(shard_id=shard_id, slots=slots)
+            for shard_id, slots in zip(("0001", "0002", "0003"), split_evenly(3), strict=True)
+        )
+        changes = ChangeSet()
+        status = dataclasses.replace(
+            status_of(after, GroupState.MODIFYING),
+            owned=owned,
+            resharding=Resharding(generation=after.resharding_generation, progress_percent=75.0),
+        )
+        changes.put(STATUS + spec.uid, status)
+        await world.records.commit(changes)
+        seen = await show(app, "demo")
+        assert seen.resharding_percent == 75.0
+        assert [shard.slots for shard in seen.shards] == ["0-5460", "5461-10921", "10922-16383"]
+
+        # The new shard is dropped again, and has a place until its node is gone.
+        await world.settle(after)
+        changes = ChangeSet()
+        changes.put(SPEC + spec.uid, dataclasses.replace(after, shards=after.shards[:2]))
+        await world.records.commit(changes)
+        last = (await show(app, "demo")).shards[2]
+        assert [(node.node_id, node.status) for node in last.nodes] == [
+            ("demo-0003-001", "deleting"),
+        ]
 
     serve(tmp_path, scenario)
