@@ -145,6 +145,22 @@ def test_a_command_that_fails_or_does_not_end_fails_the_check(service: testing.S
     assert_no_keys(service, PAIR)
 
 
+def test_our_own_commands_mean_the_same_service_wherever_they_are_installed(
+    service: testing.Service,
+) -> None:
+    argv = [_PYTHON, "-m", "cachewright", "check", PAIR, "--during", f"cachewright show {PAIR}"]
+    argv += ["--state-dir", str(service.state_dir)]
+    environment = {n: v for n, v in os.environ.items() if n != "CACHEWRIGHT_STATE_DIR"}
+    environment["PATH"] = "/nowhere"
+    done = subprocess.run(
+        argv, capture_output=True, text=True, timeout=100, check=False, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    # It is shown what is known of the group, and after that what clients saw.
+    assert "primary endpoint" in done.stderr
+    assert f"during `cachewright show {PAIR}`" in done.stdout
+
+
 def test_what_somebody_takes_or_doubles_meanwhile_is_found(service: testing.Service) -> None:
     is_done = threading.Event()
 

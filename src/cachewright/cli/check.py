@@ -97,7 +97,13 @@ def check(
         )
     is_json = output == options.JSON
     console = screen.console(stderr=is_json)
-    wish = checking.Wish(command=command, seconds=seconds, kind=kind, requests_per_s=rate)
+    wish = checking.Wish(
+        command=command,
+        state_dir=state_dir.absolute(),
+        seconds=seconds,
+        kind=kind,
+        requests_per_s=rate,
+    )
     with _tidy(), _moving(console, is_quiet=bool(command)) as show:
         report = checking.run(service, group, wish, show)
     service.keep_check(group.name, checking.figures_of(report))
@@ -122,6 +128,8 @@ def _refuse_missing(kind: Kind) -> None:
 
 def _words(during: str | None) -> tuple[str, ...]:
     """Return the words of a command that can be run."""
+    from cachewright.cli import checking
+
     if during is None:
         return ()
     try:
@@ -130,7 +138,7 @@ def _words(during: str | None) -> tuple[str, ...]:
         raise click.BadParameter(f"{during!r} is no command: {error}") from None
     if not words:
         raise click.BadParameter("there is no command in it", param_hint="--during")
-    if shutil.which(words[0]) is None:
+    if words[0] != checking.OURSELVES and shutil.which(words[0]) is None:
         raise Failed(f"{words[0]} is no program that can be found")
     return words
 

@@ -7,6 +7,7 @@ somebody else does. Imported when a check runs.
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import secrets
 import shlex
@@ -15,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from cachewright.checker import judge, lanes, summary, traffic
 from cachewright.checker.clients import Kind, Target
@@ -38,6 +40,8 @@ _SHOW_EVERY_S = 1.0
 _END_TIMEOUT_S = 10.0
 #: Keys that a report names where they could not be removed.
 _NAMED_MAX = 5
+#: Our own program, in a command.
+OURSELVES = "cachewright"
 _SECRET = re.compile(r"password|secret|token", re.IGNORECASE)
 
 
@@ -47,6 +51,8 @@ class Wish:
 
     #: What runs meanwhile, word by word; nothing for empty.
     command: tuple[str, ...]
+    #: The folder of the service: `cachewright` in the command means the same one.
+    state_dir: Path
     #: How long clients are watched at most.
     seconds: float
     kind: Kind
@@ -245,7 +251,7 @@ def _watch(service: calls.Service, name: str, wish: Wish, looker: _Looker) -> En
         with contextlib.suppress(Interrupted):
             _wait(lambda: False, deadline, looker)
         return Ending(exit_code=None, is_over=True)
-    with _running(wish.command) as process:
+    with _running(wish) as process:
         if not _wait(lambda: process.poll() is not None, deadline, looker):
             return Ending(exit_code=None, is_over=False)
     is_over = _wait(lambda: service.group(name).status == "available", deadline, looker)
@@ -263,12 +269,16 @@ def _wait(is_over: Callable[[], bool], deadline: float, looker: _Looker) -> bool
 
 
 @contextlib.contextmanager
-def _running(command: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
+def _running(wish: Wish) -> Iterator[subprocess.Popen[bytes]]:
     """Run a command for the block; what it says goes to standard error, beside our document."""
+    program, *rest = wish.command
+    # Whoever has not put it on the path has it all the same: it runs.
+    argv = [sys.executable, "-m", program, *rest] if program == OURSELVES else wish.command
+    environment = os.environ | {"CACHEWRIGHT_STATE_DIR": str(wish.state_dir)}
     try:
-        process = subprocess.Popen(command, stdout=sys.stderr)
+        process = subprocess.Popen(argv, stdout=sys.stderr, env=environment)
     except OSError as error:
-        raise Failed(f"{command[0]} cannot be run ({error})") from None
+        raise Failed(f"{program} cannot be run ({error})") from None
     try:
         yield process
     finally:

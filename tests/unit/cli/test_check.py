@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -38,7 +39,11 @@ SEEN = Summary(
     errors=(),
 )
 WISH = checking.Wish(
-    command=("scale", "--shards", "5"), seconds=60.0, kind=Kind.VALKEY_PY, requests_per_s=2_000.0
+    command=("scale", "--shards", "5"),
+    state_dir=Path("/nowhere"),
+    seconds=60.0,
+    kind=Kind.VALKEY_PY,
+    requests_per_s=2_000.0,
 )
 OVER = checking.Ending(exit_code=0, is_over=True)
 
