@@ -127,3 +127,50 @@ def test_slots_that_are_spread_evenly_stay_where_they_are(service: kit.Up) -> No
     before = kit.create_available(api, _GROUP, shards=3)
     after = reshard(api, 3)[-1]
     assert [s["Slots"] for s in after["NodeGroups"]] == [s["Slots"] for s in before["NodeGroups"]]
+
+
+def test_a_move_that_was_cut_goes_on_after_the_death_of_both_that_kept_their_data(
+    service: kit.Up,
+) -> None:
+    """An engine that loads keys of a slot that it does not own would throw them away."""
+    api = service.api
+    api.create_cache_parameter_group(
+        CacheParameterGroupName="kept", CacheParameterGroupFamily="valkey9", Description="kept"
+    )
+    values = {"appendonly": "yes", "appendfsync": "always", "cluster-enabled": "yes"}
+    api.modify_cache_parameter_group(
+        CacheParameterGroupName="kept",
+        ParameterNameValues=[
+            {"ParameterName": name, "ParameterValue": value} for name, value in values.items()
+        ],
+    )
+    group = kit.create_available(api, _GROUP, shards=2, CacheParameterGroupName="kept")
+    client = kit.connect_cluster(group)
+    keys = [f"{{same-slot}}-{number}" for number in range(100)]
+    for key in keys:
+        client.set(key, key)
+    slot = client.keyslot(keys[0])
+    giving, taking = (kit.admin(service.state_dir, f"{_GROUP}-000{n}-001") for n in (1, 2))
+    if not giving.execute_command("CLUSTER COUNTKEYSINSLOT", slot):
+        giving, taking = taking, giving
+    service.kill()  # nobody mends it meanwhile
+    ids = [admin.execute_command("CLUSTER MYID") for admin in (giving, taking)]
+    taking.execute_command("CLUSTER SETSLOT", slot, "IMPORTING", ids[0])
+    giving.execute_command("CLUSTER SETSLOT", slot, "MIGRATING", ids[1])
+    place = taking.connection_pool.connection_kwargs
+    login = ("AUTH2", place["username"], place["password"])
+    giving.execute_command(
+        "MIGRATE", place["host"], place["port"], "", 0, 5000, *login, "KEYS", *keys[:50]
+    )
+    for engine in service.engines().values():
+        engine.kill()
+    service.start()
+    kit.wait_status(service.api, _GROUP, "available")
+    client = kit.connect_cluster(group)
+    kit.wait_until("all is at one place", lambda: are_there_once(client, keys))
+
+
+def are_there_once(client: Any, keys: list[str]) -> bool:
+    """Tell whether every key is found, and none twice."""
+    are_found = all(client.get(key) == key for key in keys)
+    return are_found and client.dbsize(target_nodes="primaries") == len(keys)

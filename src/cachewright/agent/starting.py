@@ -98,6 +98,10 @@ async def _spawn(node: Node, launch: Launch, catalogue: Catalogue, authority: Pa
     node.advance(Event.START)
     await process.end_leftovers(node.folder.output)
     has_copy = launch.loads_saved_data or launch.loads_append_only_file
+    if has_copy and adapter.cluster is not None and launch.peers:
+        map_name = adapter.cluster.map_name
+        before = node.folder.content(map_name)
+        content[map_name] = adapter.cluster.reopened(content[map_name], before)
     record = dataclasses.replace(node.record, launch=launch, had_copy=has_copy)
     loads = launch.loads_saved_data
     if adapter.items is not None:

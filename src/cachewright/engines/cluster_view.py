@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from cachewright.engines.nodes_conf import own_line, parse_own_slots
 from cachewright.model.facts import OpenSlot
-from cachewright.model.slots import SlotRanges
+from cachewright.model.slots import SlotRanges, numbers_of
 
 _ID_LENGTH = 40
 #: Of a node that was met and has not said who it is: its id is made up for the time being.
@@ -61,6 +61,22 @@ def parse_view(cluster_nodes: bytes) -> View:
             for slot, way, peer_id in _OPEN_SLOT.findall(mine)
         ),
     )
+
+
+def reopen(fresh: bytes, before: bytes) -> bytes:
+    """Return the map `fresh` with the moves that a node had begun and not ended by its map before.
+
+    An engine that loads keys of a slot which another one owns deletes them (Valkey), unless its map
+    says that they are on their way. Moves that `fresh` makes impossible are left out.
+    """
+    mine, now = own_line(fresh), parse_view(fresh)
+    own = frozenset(numbers_of(now.own_slots))
+    words = [
+        b"[%d-%s-%s]" % (one.slot, b"<" if one.is_import else b">", one.peer_id.encode("ascii"))
+        for one in parse_view(before).open_slots
+        if one.peer_id in now.known_ids and one.is_import is (one.slot not in own)
+    ]
+    return fresh.replace(mine, b" ".join([mine, *words])) if words else fresh
 
 
 @functools.lru_cache(maxsize=_SETS_SHARED)

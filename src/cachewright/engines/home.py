@@ -117,6 +117,9 @@ class ClusterMember(Protocol[Admin_contra]):
     def own_slots(self, content: bytes) -> SlotRanges | None:
         """Return what the writer of `map_name` owned by its own word; `None` if it says nothing."""
 
+    def reopened(self, fresh: bytes, before: bytes | None) -> bytes:
+        """Return the map to start on, with the moves of slots that were open by the one before."""
+
     async def introduce(self, admin: Admin_contra, others: Sequence[tuple[str, int]]) -> None:
         """Meet the nodes at these addresses and ports; only begins it."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cachewright.engines import nodes_conf, render, resp
+from cachewright.engines import cluster_view, nodes_conf, render, resp
 from cachewright.engines.text import check_address, check_port
 from cachewright.model.slots import SlotRanges
 
@@ -28,6 +28,13 @@ class ValkeyCluster:
             return nodes_conf.parse_own_slots(content)
         except ValueError:
             return None
+
+    def reopened(self, fresh: bytes, before: bytes | None) -> bytes:
+        """Return the map to start on, with the moves that were open by the one before."""
+        try:
+            return cluster_view.reopen(fresh, before or b"")
+        except ValueError:
+            return fresh  # a file that was cut has nothing to tell
 
     async def introduce(
         self, admin: resp.AdminConnection, others: Sequence[tuple[str, int]]

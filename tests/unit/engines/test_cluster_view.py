@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cachewright.engines.cluster_view import parse_view
+from cachewright.engines.cluster_view import parse_view, reopen
 from cachewright.model.facts import OpenSlot
 from cachewright.model.slots import SlotRange
 
@@ -59,3 +59,13 @@ def test_who_says_nothing_of_itself_owns_nothing() -> None:
     view = parse_view(said(*OTHERS))
     assert view.own_slots == ()
     assert view.owner_ids == {B}
+
+
+def test_moves_that_were_open_are_open_again_where_that_is_possible() -> None:
+    own = f"{A} 127.0.0.1:6379@16379 myself,master - 0 0 1 connected"
+    before = said(f"{own} 0-99 [5->-{B}] [7->-{E}] [99->-{B}] [120-<-{B}] [50-<-{B}]", *OTHERS)
+    fresh = said(f"{own} 0-98", *OTHERS)
+    again = reopen(fresh, before)
+    assert again == said(f"{own} 0-98 [5->-{B}] [120-<-{B}]", *OTHERS)
+    assert reopen(fresh, b"") == fresh
+    assert reopen(fresh, fresh) == fresh
