@@ -25,10 +25,10 @@ CHANGED = {
     "maintenance_window": "tue:22:00-tue:23:30",
     "snapshot_window": "04:30-06:00",
     "memcached_nodes": 3,
-    # Larger nodes, a replica more here and one less there.
+    # Larger nodes, a replica more and a shard more.
     "node_type": "cache.t4g.medium",
     "session_nodes": 3,
-    "board_replicas": 0,
+    "board_shards": 3,
     # Automatic failover and Multi-AZ, in one call.
     "multi_az": True,
     # Another value for one parameter, none for the other, and one that ElastiCache has fixed.
@@ -37,10 +37,11 @@ CHANGED = {
 }
 
 
-def _serves(endpoints: dict[str, str]) -> tuple[int, str]:
+def _serves(endpoints: dict[str, str]) -> tuple[int, str, int]:
     """Use every endpoint that a configuration puts out.
 
-    Returns how many nodes the Memcached one tells of, and what `sessions` does when it is full.
+    Returns how many nodes the Memcached one tells of, what `sessions` does when it is full, and
+    how many shards `board` has.
     """
     policy = ""
     for name in ("jobs", "sessions"):
@@ -51,9 +52,9 @@ def _serves(endpoints: dict[str, str]) -> tuple[int, str]:
     with service_kit.connect((endpoints["sessions_readers"], service_kit.PORT)) as client:
         assert client.ping()
     with service_kit.connect((endpoints["board"], service_kit.PORT)) as client:
-        assert client.cluster("info")["cluster_size"] == "2"
+        shards = int(client.cluster("info")["cluster_size"])
     host, _, port = endpoints["pages"].partition(":")
-    return len(iac_kit.discovered_nodes((host, int(port)))), policy
+    return len(iac_kit.discovered_nodes((host, int(port)))), policy, shards
 
 
 def test_everything_applies_changes_imports_and_goes_without_drift(
@@ -68,14 +69,14 @@ def test_everything_applies_changes_imports_and_goes_without_drift(
     assert " 0 changed, 0 destroyed" in terraform.apply()
     assert terraform.plan() == ""
     before = terraform.resources()
-    assert _serves(terraform.output("endpoints")) == (2, "volatile-lru")
+    assert _serves(terraform.output("endpoints")) == (2, "volatile-lru", 2)
 
     terraform.set(**CHANGED)
     said = terraform.apply()
     assert f" 0 added, {len(before)} changed, 0 destroyed" in said
     assert terraform.plan() == ""
     assert terraform.resources() == before
-    assert _serves(terraform.output("endpoints")) == (3, "allkeys-lfu")
+    assert _serves(terraform.output("endpoints")) == (3, "allkeys-lfu", 3)
 
     terraform.forget()
     api, events = service.client(), iac_kit.events(service.client())

@@ -61,6 +61,25 @@ def test_a_refusal_says_what_to_do_next(service: testing.Service) -> None:
     assert (result.exit_code, "`cachewright ls`" in result.stderr) == (1, True)
 
 
+def test_shards_come_and_go_and_their_slots_with_them(service: testing.Service) -> None:
+    service.create_replication_group("board", shards=2, cluster_mode=True)
+    result = run(service, "scale", "board", "--shards", "91")
+    assert (result.exit_code, "--max-nodes-per-group" in result.stderr) == (1, True)
+    report = document(service, "scale", "board", "--shards", "4")
+    assert (report["ok"], report["change"]) == (True, "4 shards instead of 2")
+    assert [shard["shard_id"] for shard in report["group"]["shards"]] == [
+        "0001", "0002", "0003", "0004",
+    ]  # fmt: skip
+    assert all(shard["slots"] for shard in report["group"]["shards"])
+    result = run(service, "scale", "board", "--shards", "2")
+    assert result.exit_code == 0, result.stderr
+    assert "% of the slots moved" in result.stdout
+    assert "2 shards instead of 4, without 0003, 0004: done after" in result.stdout
+    report = document(service, "scale", "board", "--remove", "0001")
+    assert [shard["shard_id"] for shard in report["group"]["shards"]] == ["0002"]
+    assert report["group"]["shards"][0]["slots"] == "0-16383"
+
+
 def test_ctrl_c_ends_the_command_and_not_the_change(service: testing.Service) -> None:
     command = [sys.executable, "-m", "cachewright", "scale", NAME, "--replicas", "3"]
     command += ["--state-dir", str(service.state_dir)]

@@ -23,8 +23,8 @@ resource "aws_elasticache_replication_group" "board" {
   description                = var.description
   engine                     = "valkey"
   node_type                  = var.node_type
-  num_node_groups            = 2
-  replicas_per_node_group    = var.board_replicas
+  num_node_groups            = var.board_shards
+  replicas_per_node_group    = 1
   automatic_failover_enabled = true
   maintenance_window         = var.maintenance_window
   snapshot_window            = var.snapshot_window

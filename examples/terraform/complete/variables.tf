@@ -36,7 +36,7 @@ variable "security_group_ids" {
   default = ["sg-0000000a"]
 }
 
-# The size: nodes get other memory while they run, replicas come and go.
+# The size: nodes get other memory while they run, shards and replicas come and go.
 
 variable "node_type" {
   default = "cache.t4g.small"
@@ -46,6 +46,6 @@ variable "session_nodes" {
   default = 2
 }
 
-variable "board_replicas" {
-  default = 1
+variable "board_shards" {
+  default = 2
 }
