@@ -29,7 +29,7 @@ $(ANSIBLE)/.setup-done: requirements-ansible.lock
 	  -r requirements-ansible.lock
 	@touch $@
 
-demo: $(STAMP) ## watch a real sharded cluster come up, work, lose a primary and go away (about a minute)
+demo: $(STAMP) ## watch a real sharded cluster come up, work, grow, shrink, lose a primary and go away (about a minute)
 	$(BIN)/cachewright demo $(ARGS)
 
 up: $(STAMP) ## run the service in the foreground

@@ -17,7 +17,7 @@ import pytest
 
 from cachewright.testing import leftovers
 
-_DEADLINE_S = 60.0
+_DEADLINE_S = 100.0
 _ENGINE = "valkey-server"
 
 
@@ -59,21 +59,33 @@ def test_the_demo_holds_and_says_so_to_a_program(folder: Path) -> None:
     assert demo.returncode == 0, stderr
     assert report["ok"] is True
     assert [check["name"] for check in report["checks"] if not check["ok"]] == []
-    assert len(report["checks"]) == 12
+    assert len(report["checks"]) == 14
     assert report["engine_version"].startswith("9.1.")
     assert report["total"]["operations"] == report["total"]["requests"] * report["pipeline"] > 0
     latency = report["total"]["latency"]
     assert 0 < latency["p50_ms"] <= latency["p99_ms"] <= latency["p99_9_ms"]
     assert 0 < report["create_s"] < _DEADLINE_S
     assert "Available after" in stderr
+    scaling = report["scaling"]
+    assert [step["what"] for step in scaling["steps"]] == [
+        "3 -> 5 shards",
+        "5 -> 2 shards",
+        "1 -> 2 replicas of each shard",
+    ]
+    assert all(0 < step["seconds"] < _DEADLINE_S for step in scaling["steps"])
+    assert scaling["failed_requests"] == 0
+    assert 0 < scaling["operations"] < report["total"]["operations"]
+    assert scaling["requests"] > 0
+    assert "Scaling out: 3 -> 5 shards" in stderr
+    assert "slots 0001: " in stderr
     failover = report["failover"]
     assert failover["shard_id"] == "0002"
     assert failover["primary"] not in {None, failover["node_id"]}
     assert f"Killing {failover['node_id']}" in stderr
     assert 0 < failover["gap_ms"] < 30_000
     assert 0 < failover["whole_after_s"] < _DEADLINE_S
-    assert [shard["shard_id"] for shard in failover["shards"]] == ["0001", "0002", "0003"]
-    assert [shard["lost"] for shard in failover["shards"]] == [0, 0, 0]
+    assert [shard["shard_id"] for shard in failover["shards"]] == ["0001", "0002"]
+    assert [shard["lost"] for shard in failover["shards"]] == [0, 0]
     assert all(shard["writes"]["answered"] > 0 for shard in failover["shards"])
     assert "were without an acknowledged write for" in stderr
     assert list(folder.iterdir()) == []
@@ -86,6 +98,8 @@ def test_the_demo_holds_and_says_so_to_a_program(folder: Path) -> None:
         ("It is ready", signal.SIGTERM),
         ("Creating", signal.SIGINT),
         ("2 worker processes", signal.SIGINT),
+        ("Scaling out", signal.SIGINT),
+        ("Scaling in", signal.SIGTERM),
         ("Clients write", signal.SIGTERM),
         ("Killing", signal.SIGINT),
         ("Stopping", signal.SIGTERM),
@@ -95,7 +109,8 @@ def test_an_interrupt_leaves_nothing_behind(
     moment: str, number: signal.Signals, folder: Path
 ) -> None:
     """Sent to the whole group, as a terminal does, and a second time while it tidies up."""
-    with start(folder, "--seconds", "0.5") as demo:
+    options = () if moment.startswith("Scaling") else ("--no-scaling",)
+    with start(folder, "--seconds", "0.5", *options) as demo:
         wait_for_line(demo, moment)
         for _ in range(2):
             if demo.poll() is None:
@@ -133,7 +148,7 @@ def test_a_broken_promise_is_named_and_fails_the_demo(folder: Path) -> None:
 
 def test_a_write_that_is_lost_with_a_shard_fails_the_demo(folder: Path) -> None:
     """The replica is frozen, and killed with its primary, so nobody has the data any more."""
-    with start(folder, "--seconds", "0.5") as demo:
+    with start(folder, "--seconds", "0.5", "--no-scaling") as demo:
         wait_for_line(demo, "Clients write")
         os.kill(engines_of(folder, "demo-0002-002")[0], signal.SIGSTOP)
         wait_for_line(demo, "Killing demo-0002-001")
@@ -161,3 +176,16 @@ def _name_and_folder(pid: int) -> tuple[str, str]:
         return (process / "comm").read_text().strip(), (process / "cwd").readlink().name
     except (FileNotFoundError, ProcessLookupError):
         return "", ""
+
+
+def test_a_shard_that_dies_while_the_cluster_is_scaled_fails_the_demo(folder: Path) -> None:
+    """Every node of one shard, under the workers."""
+    with start(folder, "--seconds", "0.5") as demo:
+        wait_for_line(demo, "Scaling out")
+        for pid in engines_of(folder, "demo-0003-"):
+            os.kill(pid, signal.SIGKILL)
+        _, stderr = demo.communicate(timeout=_DEADLINE_S)
+    assert demo.returncode == 1
+    assert "Failed: " in stderr
+    assert "Traceback" not in stderr
+    assert list(folder.iterdir()) == []

@@ -5,11 +5,13 @@ from __future__ import annotations
 import ipaddress
 import json
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from cachewright.checker.judge import LaneVerdict, RequestsVerdict, Verdict
+from cachewright.checker.summary import Summary, Totals
 from cachewright.cli.demo import checks, workload
 
 
@@ -162,6 +164,71 @@ def test_every_acknowledged_write_is_there(seen: Verdict, ok: bool, detail: str)
     found = checks.no_write_is_lost(seen)
     assert found.ok is ok
     assert detail in found.detail
+
+
+TOTALS = Totals(answered=500, failed=0, per_second=50.0, lowest_per_second=40.0, longest_gap_s=0.1)
+SEEN = Summary(
+    seconds=10.0,
+    writes=TOTALS,
+    reads=TOTALS,
+    keys=1_024,
+    keys_written=500,
+    doubled=0,
+    foreign=0,
+    wrong_reads=0,
+    errors=(),
+)
+
+
+def unfailed(found: Verdict) -> Verdict:
+    """Return a verdict without the one failure that those above have."""
+    lanes = tuple(
+        replace(
+            lane,
+            writes=replace(lane.writes, failed=0),
+            reads=replace(lane.reads, failed=0),
+        )
+        for lane in found.lanes
+    )
+    return replace(found, lanes=lanes)
+
+
+@pytest.mark.parametrize(
+    ("found", "seen", "ok", "detail"),
+    [
+        (unfailed(verdict()), SEEN, True, "1,000 requests, 0 failed, 0 writes lost"),
+        (verdict(), replace(SEEN, errors=("it broke",)), False, "2 failed, 0 writes lost"),
+        (unfailed(verdict(lost=(7,))), SEEN, False, "1 writes lost"),
+        (unfailed(verdict(lost=None)), SEEN, False, "unknown writes lost"),
+        (unfailed(verdict(is_served=False)), SEEN, False, "0 failed"),
+        (unfailed(verdict()), replace(SEEN, doubled=1), False, "1 doubled"),
+        (unfailed(verdict()), replace(SEEN, foreign=1), False, "0 doubled"),
+        (unfailed(verdict()), replace(SEEN, wrong_reads=1), False, "1 wrong answers"),
+    ],
+)
+def test_clients_notice_nothing_or_it_is_named(
+    found: Verdict, seen: Summary, ok: bool, detail: str
+) -> None:
+    check = checks.clients_noticed_nothing(found, seen)
+    assert check.ok is ok
+    assert detail in check.detail
+    assert all(error in check.detail for error in seen.errors)
+
+
+@pytest.mark.parametrize(
+    ("slots", "ok"),
+    [
+        ((("0001", 8_192), ("0002", 8_192)), True),
+        ((("0001", 8_192), ("0002", 8_191)), False),
+        ((("0001", 16_384), ("0002", 0)), False),
+        ((("0001", 16_384),), False),
+        ((), False),
+    ],
+)
+def test_all_slots_are_with_the_shards_that_were_asked_for(
+    slots: tuple[tuple[str, int], ...], ok: bool
+) -> None:
+    assert checks.slots_are_spread(slots, 2).ok is ok
 
 
 def test_clients_are_served_in_the_end() -> None:

@@ -1,4 +1,4 @@
-"""People on a terminal and in a pipe are told of the kill of a primary while it is felt."""
+"""People on a terminal and in a pipe are told what goes on while it is felt."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console
 
 from cachewright.cli.demo import display
+from cachewright.cli.demo.scaling import Moment, Scaling, Step
 from cachewright.cli.demo.strike import Failover
 from cachewright.cli.watching import RequestsSeen, ShardSeen
 
@@ -80,3 +81,59 @@ def test_the_gap_is_told_with_what_may_have_caused_it(own_pause_ms: float, is_bu
     assert "shard 0002 (*) were without an acknowledged write for 38 ms" in text
     assert "demo-0002-002 is the primary now" in text
     assert ("busy" in text) is is_busy
+
+
+def moment(elapsed_s: float, errors: int = 0) -> Moment:
+    return Moment(
+        elapsed_s=elapsed_s,
+        slots=(("0001", 12_288), ("0004", 4_096)),
+        replicas=2,
+        operations_per_s=123_456.7,
+        errors=errors,
+        reason="moving slots\nsecond line",
+    )
+
+
+def test_a_pipe_gets_a_line_a_second_of_all_slots_and_the_speed() -> None:
+    console = Console(file=io.StringIO(), width=120, highlight=False)
+    made = display.make_display(console)
+    with made.moving():
+        for elapsed_s in (0.0, 0.9, 1.1):
+            made.scaling(moment(elapsed_s, errors=3))
+    assert shown(console).splitlines() == [
+        f"    {second} s  slots 0001: 12,288, 0004: 4,096; 2 replicas; 123,457 operations/s, "
+        "3 errors"
+        for second in ("0.0", "1.1")
+    ]
+
+
+def test_a_terminal_gets_a_bar_for_each_shard() -> None:
+    console = Console(file=io.StringIO(), width=120, force_terminal=True, highlight=False)
+    made = display.make_display(console)
+    deadline = time.monotonic() + 10.0
+    with made.moving():
+        while "moving slots" not in shown(console):
+            assert time.monotonic() < deadline
+            made.scaling(moment(0.4))
+            time.sleep(0.01)
+    text = shown(console)
+    assert "12,288" in text
+    assert "0 errors" in text
+    assert "second line" not in text
+
+
+def test_what_scaling_took_and_cost_is_told() -> None:
+    console = Console(file=io.StringIO(), width=200, highlight=False)
+    scaling = Scaling(
+        steps=(Step(what="3 -> 5 shards", seconds=4.25), Step(what="5 -> 2 shards", seconds=6.0)),
+        operations=1_000_000,
+        operations_per_s=90_000,
+        requests=2_000,
+        failed_requests=0,
+        longest_gap_ms=41.7,
+        own_pause_ms=0.0,
+    )
+    console.print(display.scaling_view(scaling))
+    text = shown(console)
+    assert "3 -> 5 shards   4.2 s" in text
+    assert "2,000 requests of stock clients 0 failed, and none waited longer than 42 ms." in text

@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from cachewright.checker.judge import Verdict
+from cachewright.checker.summary import Summary
 from cachewright.cli import tables
 from cachewright.cli.demo import workload
+from cachewright.model.slots import SLOT_COUNT
 
 _LISTEN = "0A"
 #: Sessions whose hash and time to live are asked for at once.
@@ -78,6 +80,31 @@ def sessions_are_right(client: Any, expected: Mapping[str, int]) -> Check:
         wrong,
         f"{len(expected):,} sessions",
     )
+
+
+def clients_noticed_nothing(verdict: Verdict, seen: Summary) -> Check:
+    """While the cluster grew and shrank no request failed, and nothing was lost or doubled."""
+    requests = seen.writes.answered + seen.reads.answered
+    lost = "unknown" if verdict.lost is None else f"{verdict.lost}"
+    detail = (
+        f"{requests:,} requests, {verdict.failed} failed, {lost} writes lost, {seen.doubled} "
+        f"doubled, {seen.wrong_reads} wrong answers, on {seen.keys:,} slots"
+    )
+    wrong = verdict.failed + seen.doubled + seen.foreign + seen.wrong_reads
+    ok = not wrong and verdict.keeps_everything and verdict.is_served
+    return Check(
+        name="clients noticed nothing while shards and replicas came and went",
+        ok=ok,
+        detail=detail if ok else f"{detail}: {'; '.join(seen.errors[:_SHOWN_MAX])}",
+    )
+
+
+def slots_are_spread(slots: Sequence[tuple[str, int]], wanted: int) -> Check:
+    """In the end there are as many shards as were asked for, with all slots."""
+    counts = [count for _, count in slots]
+    detail = ", ".join(f"{shard_id}: {count:,} slots" for shard_id, count in slots)
+    ok = len(counts) == wanted and sum(counts) == SLOT_COUNT and min(counts) > 0
+    return Check(name="every slot is owned by a shard that was asked for", ok=ok, detail=detail)
 
 
 def clients_are_served_again(verdict: Verdict, gap_ms: float) -> Check:

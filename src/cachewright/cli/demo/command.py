@@ -12,7 +12,7 @@ from cachewright.cli import options
 from cachewright.cli.failures import Failed
 
 if TYPE_CHECKING:
-    from cachewright.cli.demo.story import OpenService
+    from cachewright.cli.demo.story import OpenService, Wish
 
 #: Packages of the extra `testing`.
 _NEEDED = ("boto3", "valkey")
@@ -41,9 +41,9 @@ def demo_command(open_service: OpenService) -> click.Command:
     @click.option(
         "--seconds",
         type=click.FloatRange(min=0.1, max=_SECONDS_MAX),
-        default=15.0,
+        default=8.0,
         show_default=True,
-        help="How long the workers work.",
+        help="How long the workers work before the cluster is scaled under them.",
     )
     @click.option(
         "--workers",
@@ -52,23 +52,32 @@ def demo_command(open_service: OpenService) -> click.Command:
         show_default=True,
         help="Processes that send requests.",
     )
+    @click.option(
+        "--scaling/--no-scaling",
+        default=True,
+        help="With the part in which shards and replicas come and go, or without it.",
+    )
     @options.with_output
-    def demo(seconds: float, workers: int, output: str) -> None:
-        """Watch a real sharded cluster come up, work, lose a primary, and go without a trace.
+    def demo(*, seconds: float, workers: int, scaling: bool, output: str) -> None:
+        """Watch a real sharded cluster come up, work, grow, shrink, lose a primary, and go.
 
         Starts a service of its own in a temporary folder, creates 3 shards x 1 replica with
-        boto3, lets worker processes play a leaderboard and a session store, compares the data,
-        kills a primary with SIGKILL while clients write, tells how long they were without an
-        answer, compares again, deletes all and looks for leftovers. The exit code is 0 only if
-        everything held and no acknowledged write was lost. Ctrl-C at any moment leaves nothing
-        behind.
+        boto3, lets worker processes play a leaderboard and a session store, and goes to 5 shards,
+        to 2, and to 2 replicas under them. Then it compares the data, kills a primary with SIGKILL
+        while clients write, tells how long they were without an answer, compares again, deletes
+        all and looks for leftovers. The exit code is 0 only if everything held, no request failed
+        while the cluster was scaled, and no acknowledged write was lost. Ctrl-C at any moment
+        leaves nothing behind.
         """
-        sys.exit(_run(open_service, seconds, workers, output))
+        from cachewright.cli.demo import story
+
+        wish = story.Wish(workers=workers, seconds=seconds, has_scaling=scaling)
+        sys.exit(_run(open_service, wish, output))
 
     return demo
 
 
-def _run(open_service: OpenService, seconds: float, workers: int, output: str) -> int:
+def _run(open_service: OpenService, wish: Wish, output: str) -> int:
     from cachewright.cli.interrupts import Interrupted, interruptible
 
     missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
@@ -86,8 +95,7 @@ def _run(open_service: OpenService, seconds: float, workers: int, output: str) -
                 open_service,
                 console=screen.console(stderr=is_json),
                 interrupts=interrupts,
-                workers=workers,
-                seconds=seconds,
+                wish=wish,
             )
         except Interrupted:
             click.echo("Interrupted: the service is stopped and its folder removed.", err=True)

@@ -21,9 +21,11 @@ from rich.text import Text
 from cachewright.cli import answers, tables
 from cachewright.cli.demo.checks import Check
 from cachewright.cli.demo.load import Outcome
+from cachewright.cli.demo.scaling import Moment, Scaling
 from cachewright.cli.demo.strike import Failover
 from cachewright.cli.demo.workload import KINDS, PIPELINE
 from cachewright.cli.watching import ShardSeen
+from cachewright.model.slots import SLOT_COUNT
 
 #: Fast enough to look alive, slow enough to leave the processors to the engines.
 _FRAMES_PER_S = 8
@@ -47,6 +49,9 @@ class Display(Protocol):
 
     def rate(self, elapsed_s: float, seconds: float, operations: int) -> None:
         """Show how fast the workers are."""
+
+    def scaling(self, moment: Moment) -> None:
+        """Show who has how many slots, and how the workers get on."""
 
     def clients(self, shards: Sequence[ShardSeen], elapsed_s: float) -> None:
         """Show what clients saw since a primary was killed."""
@@ -92,6 +97,16 @@ class Lines:
         if elapsed_s >= self._next_rate_s:
             self._next_rate_s = elapsed_s + 1.0
             self._console.print(f"  {elapsed_s:5.1f} s of {seconds:g} s  {operations:,} operations")
+
+    def scaling(self, moment: Moment) -> None:
+        """Print the slots of each shard and the speed once a second."""
+        if moment.elapsed_s >= self._next_rate_s:
+            self._next_rate_s = moment.elapsed_s + 1.0
+            shards = ", ".join(f"{shard_id}: {count:,}" for shard_id, count in moment.slots)
+            self._console.print(
+                f"  {moment.elapsed_s:5.1f} s  slots {shards}; {moment.replicas} replicas; "
+                f"{moment.operations_per_s:,.0f} operations/s, {moment.errors} errors"
+            )
 
     def clients(self, shards: Sequence[ShardSeen], elapsed_s: float) -> None:
         """Print the writes and the longest gap of the shard once a second."""
@@ -151,6 +166,21 @@ class Screen:
         )
         self._update(row)
 
+    def scaling(self, moment: Moment) -> None:
+        """Show every shard with its slots as a bar, and below them the speed."""
+        head = f"{moment.elapsed_s:5.1f} s  {first_line(moment.reason)}"
+        self._spinner.update(text=Text(head))
+        table = tables.plain_table("SHARD", "SLOTS", "")
+        for shard_id, count in moment.slots:
+            bar = ProgressBar(total=SLOT_COUNT, completed=count, width=2 * _BAR_WIDTH)
+            table.add_row(Text(shard_id, style="bold"), f"{count:,}", bar)
+        speed = Text.assemble(
+            (f"{moment.operations_per_s:,.0f} operations/s", "bold"),
+            f", {moment.replicas} replicas, ",
+            (f"{moment.errors} errors", "bold red" if moment.errors else "green"),
+        )
+        self._update(Stack(self._spinner, Text(), table, Text(), speed))
+
     def clients(self, shards: Sequence[ShardSeen], elapsed_s: float) -> None:
         """Show every shard with what its clients saw."""
         self._spinner.update(text=Text(f"{elapsed_s:5.1f} s  since the kill"))
@@ -192,6 +222,21 @@ def figures_view(outcome: Outcome) -> RenderableType:
         f"{PIPELINE} commands to one shard."
     )
     return Stack(table, Text(), note)
+
+
+def scaling_view(scaling: Scaling) -> RenderableType:
+    """Return how long each step took, and what workers and clients noticed."""
+    table = tables.plain_table("CHANGE", "TOOK")
+    for step in scaling.steps:
+        table.add_row(step.what, f"{step.seconds:.1f} s")
+    text = Text.assemble(
+        f"Meanwhile the workers had {scaling.operations:,} operations answered "
+        f"({scaling.operations_per_s:,} a second). Of {scaling.requests:,} requests of stock "
+        f"clients {scaling.failed_requests} failed, and none waited longer than ",
+        (tables.gap_text(scaling.longest_gap_ms), "bold"),
+        ".",
+    )
+    return Stack(table, Text(), text)
 
 
 def failover_view(failover: Failover) -> RenderableType:

@@ -1,8 +1,8 @@
 """What happens in the demo, and in which order?
 
-Start a service, create a group, wait, show it, let the workers work, compare the data, kill a
-primary under its clients, compare again, delete the group, look for leftovers, stop the service,
-look again. A step that fails becomes a failed check
+Start a service, create a group, wait, show it, let the workers work, let shards and replicas come
+and go under them, compare the data, kill a primary under its clients, compare again, delete the
+group, look for leftovers, stop the service, look again. A step that fails becomes a failed check
 with its name; whatever happens, the service is stopped on the way out.
 """
 
@@ -19,7 +19,7 @@ from rich.console import Console
 
 from cachewright.checker.traffic import CheckFailed
 from cachewright.cli import answers, calls, tables
-from cachewright.cli.demo import checks, display, load, strike, workload
+from cachewright.cli.demo import checks, display, load, scaling, strike, workload
 from cachewright.cli.failures import Failed
 from cachewright.cli.interrupts import Interrupts
 from cachewright.kit.secret import Secret
@@ -65,6 +65,17 @@ class RunningService(Protocol):
 OpenService = Callable[[], contextlib.AbstractContextManager[RunningService]]
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Wish:
+    """How the demo is to be."""
+
+    workers: int
+    #: How long they work before anything is done to the cluster.
+    seconds: float
+    #: Shards and replicas come and go.
+    has_scaling: bool
+
+
 @dataclass(kw_only=True, slots=True)
 class Report:
     """All that the demo measured and checked: the document of `--output json`."""
@@ -85,6 +96,8 @@ class Report:
     seconds: float = 0.0
     total: load.Figures | None = None
     by_workload: Mapping[str, load.Figures] = field(default_factory=dict)
+    #: What came of the changes of shards and replicas.
+    scaling: scaling.Scaling | None = None
     #: What clients saw of the kill of a primary.
     failover: strike.Failover | None = None
     checks: list[checks.Check] = field(default_factory=list)
@@ -103,11 +116,10 @@ def play(
     *,
     console: Console,
     interrupts: Interrupts,
-    workers: int,
-    seconds: float,
+    wish: Wish,
 ) -> Report:
     """Play the whole demo and return what came of it."""
-    report = Report(workers=workers)
+    report = Report(workers=wish.workers)
     shown = display.make_display(console)
     shown.say("Starting a service of its own, in a temporary folder and on free addresses.")
     start = time.monotonic()
@@ -115,7 +127,7 @@ def play(
         with interrupts.undisturbed_at_end(open_service()) as service:
             report.service_ready_s = round(time.monotonic() - start, 3)
             shown.say(f"It is ready at {service.url} after {report.service_ready_s:.1f} s.")
-            _tell(service, shown, report, seconds)
+            _tell(service, shown, report, wish)
             shown.say("Stopping the service.")
         report.checks.append(checks.service_is_gone(service.state_dir, service.processes()))
     except Exception as error:  # noqa: BLE001 the last line: named as a failed check
@@ -125,18 +137,20 @@ def play(
     return report
 
 
-def _tell(service: RunningService, shown: display.Display, report: Report, seconds: float) -> None:
+def _tell(service: RunningService, shown: display.Display, report: Report, wish: Wish) -> None:
     """Tell the story; what fails in it becomes a failed check, and the service still stops."""
     try:
-        _Story(service, shown, report).tell(seconds)
+        _Story(service, shown, report).tell(wish)
     except _StepFailed as failed:
         report.checks.append(failed.check)
     except Failed as failed:
         _note(report, "the service answers", failed.message)
     except load.LoadFailed as failed:
         _note(report, "the workers do their work", str(failed))
+    except scaling.ScalingFailed as failed:
+        _note(report, "the group becomes what was asked for", str(failed))
     except (strike.StrikeFailed, CheckFailed) as failed:
-        _note(report, "a primary is killed under its clients", str(failed))
+        _note(report, "clients go on", str(failed))
     except Exception as error:  # noqa: BLE001 an error of an SDK or an engine, by its name
         _note(report, "no step of the demo fails", f"{type(error).__name__}: {error}")
 
@@ -157,19 +171,32 @@ class _Story:
         )
         self._shown = shown
         self._report = report
+        #: Every node that there was, and every address.
+        self._node_ids: set[str] = set()
+        self._addresses: set[str] = set()
 
-    def tell(self, seconds: float) -> None:
-        """Create, work, compare, kill, compare, delete, look for leftovers."""
+    def tell(self, wish: Wish) -> None:
+        """Create, work, scale, compare, kill, compare, delete, look for leftovers."""
         before = self._service.processes()
         group = self._create()
         self._shown.show(tables.nodes_table(group.shards))
         endpoint = self._endpoint()
-        outcome = self._work(endpoint, seconds)
+        outcome = self._work(endpoint, wish)
         self._check_data(endpoint, outcome)
-        self._strike(group)
+        self._strike(self._look())
         self._check_data_again(endpoint, outcome)
         self._delete()
-        self._check_leftovers(group, before)
+        self._check_leftovers(before)
+
+    def _look(self) -> answers.Group:
+        """Look at the group, and remember who is in it."""
+        group = self._native.group(GROUP)
+        nodes = [node for shard in group.shards for node in shard.nodes]
+        self._node_ids |= {node.node_id for node in nodes}
+        self._addresses |= {f"{node.address}:{node.port}" for node in nodes if node.address}
+        ends = group.endpoints
+        self._addresses |= {at for at in (ends.primary, ends.reader, ends.configuration) if at}
+        return group
 
     def _create(self) -> answers.Group:
         versions = self._api.describe_cache_engine_versions(Engine="valkey")["CacheEngineVersions"]
@@ -201,7 +228,7 @@ class _Story:
 
     def _wait_until_available(self, start: float) -> answers.Group:
         while True:
-            group = self._native.group(GROUP)
+            group = self._look()
             elapsed_s = time.monotonic() - start
             self._shown.progress(group, elapsed_s)
             if group.status == "available":
@@ -217,28 +244,45 @@ class _Story:
         found = answer["ReplicationGroups"][0]["ConfigurationEndpoint"]
         return found["Address"], found["Port"]
 
-    def _work(self, endpoint: tuple[str, int], seconds: float) -> load.Outcome:
+    def _work(self, endpoint: tuple[str, int], wish: Wish) -> load.Outcome:
         host, port = endpoint
+        seconds = wish.seconds
         self._shown.say(
             f"{self._report.workers} worker processes play a leaderboard and a session store for "
             f"{seconds:g} s, through the endpoint {host}:{port} and straight to the engines."
         )
-        with (
-            self._shown.moving(),
-            load.running(
-                host=host,
-                port=port,
-                workers=self._report.workers,
-                on_tick=lambda elapsed, done, _: self._shown.rate(elapsed, seconds, done),
-            ) as work,
-        ):
-            work.follow(seconds)
+        with load.running(
+            host=host, port=port, workers=self._report.workers, on_tick=self._show_rate(seconds)
+        ) as work:
+            with self._shown.moving():
+                work.follow(seconds)
+            if wish.has_scaling:
+                self._scale(work)
             outcome = work.finish()
         self._report.seconds = round(outcome.seconds, 3)
         self._report.total = outcome.total
         self._report.by_workload = outcome.by_kind
         self._shown.show(display.figures_view(outcome))
         return outcome
+
+    def _show_rate(self, seconds: float) -> load.OnTick:
+        def show(elapsed_s: float, operations: int, _errors: int) -> None:
+            if elapsed_s <= seconds:
+                self._shown.rate(elapsed_s, seconds, operations)
+
+        return show
+
+    def _scale(self, work: load.Load) -> None:
+        with self._shown.moving():
+            scaled, verdict, seen = scaling.scale(
+                self._api, self._look, work, self._shown.say, self._shown.scaling
+            )
+        self._report.scaling = scaled
+        self._shown.show(display.scaling_view(scaled))
+        self._report.checks += [
+            checks.clients_noticed_nothing(verdict, seen),
+            checks.slots_are_spread(scaling.slots_of(self._look()), scaling.FEWER_SHARDS),
+        ]
 
     def _check_data(self, endpoint: tuple[str, int], outcome: load.Outcome) -> None:
         self._shown.say("Reading the data back and comparing it with what the workers computed.")
@@ -256,7 +300,7 @@ class _Story:
         with self._shown.moving():
             failover, verdict = strike.strike(
                 group,
-                lambda: self._native.group(GROUP),
+                self._look,
                 self._service.processes(),
                 self._shown.say,
                 self._shown.clients,
@@ -290,20 +334,16 @@ class _Story:
         self._report.delete_s = round(time.monotonic() - start, 3)
         self._shown.say(f"Gone after {self._report.delete_s:.1f} s. Looking for leftovers.")
 
-    def _check_leftovers(self, group: answers.Group, before: tuple[int, ...]) -> None:
+    def _check_leftovers(self, before: tuple[int, ...]) -> None:
         state_dir = self._service.state_dir
-        nodes = [node for shard in group.shards for node in shard.nodes]
-        addresses = {f"{node.address}:{node.port}" for node in nodes}
-        ends = group.endpoints
-        addresses |= {at for at in (ends.primary, ends.reader, ends.configuration) if at}
         listed = self._api.describe_replication_groups()["ReplicationGroups"]
         self._report.checks += [
             checks.group_is_gone([str(found["ReplicationGroupId"]) for found in listed]),
             checks.processes_are_gone(before, self._service.processes()),
             checks.sockets_are_gone(
-                checks.pool_of(state_dir), addresses, checks.listening_sockets()
+                checks.pool_of(state_dir), self._addresses, checks.listening_sockets()
             ),
-            checks.folders_are_gone(state_dir, [node.node_id for node in nodes]),
+            checks.folders_are_gone(state_dir, self._node_ids),
         ]
 
 
