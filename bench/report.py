@@ -25,7 +25,7 @@ PAGE = _DOCS / "benchmarks.md"
 _BEGIN, _END = "<!-- figures: begin -->", "<!-- figures: end -->"
 #: Beginnings of keys, in the order of the table.
 _ORDER = (
-    *("failover", "hang", "handover", "false-failover", "replacement", "availability"),
+    *("failover", "hang", "handover", "false-failover", "replacement", "availability", "scaling"),
     *("durability", "create", "engine", "memcached", "describe", "up", "idle", "restart", "rest"),
     "terraform",
 )
