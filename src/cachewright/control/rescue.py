@@ -23,6 +23,7 @@ from cachewright.kit.tasks import Supervised
 from cachewright.model.commands import FenceNode, PromoteNode, Step
 from cachewright.model.groups import Group
 from cachewright.plan.failover import plan_failover
+from cachewright.plan.shard import reshards
 from cachewright.store.records import Records
 
 _log = logging.getLogger(__name__)
@@ -37,6 +38,10 @@ _STEPS_AT_ONCE = 250
 #: the kernel needs a moment; each try looks anew.
 _RETRY_FIRST_S = 0.02
 _RETRY_LAST_S = 2.0
+#: While slots move, a promotion waits so long, seconds: if it came between the claim of a slot by
+#: its new owner and the moment in which the replica hears of it, both would claim it, and one in
+#: two times the one that has its keys no more would win (valkey#2724). News travel in milliseconds.
+_AFTER_MOVES_S = 0.05
 
 
 class Rescue:
@@ -120,6 +125,7 @@ class Rescue:
     async def _rescue(self, uid: str) -> float | None:
         """Do what is urgent for a group; return when to look again, seconds, `None` for never."""
         named = self._named.pop(uid, set())
+        has_waited = False
         for _ in range(_STEPS_AT_ONCE):
             group = self._records.group(uid)
             if group is None:
@@ -132,6 +138,10 @@ class Rescue:
             steps = plan_failover(group, observed, status, struck=struck)
             if not steps:
                 break
+            if not has_waited and reshards(group, status) and _promotes(steps):
+                await asyncio.sleep(_AFTER_MOVES_S)
+                has_waited = True
+                continue
             passing("rescue.before_steps")
             self._moments[uid] = self.moment(uid) + 1
             try:
@@ -153,3 +163,7 @@ class Rescue:
             return 0.0
         self._failures.pop(uid, None)
         return None
+
+
+def _promotes(steps: Iterable[Step]) -> bool:
+    return any(isinstance(step.command, PromoteNode) for step in steps)
