@@ -18,7 +18,7 @@ import itertools
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from cachewright.agent.party import Party
 from cachewright.engines.slots import CopyBatch, CopyOutcome, CopyWay
@@ -34,8 +34,11 @@ _LISTED_KEYS = 4_096
 _LISTED_OF_SLOT_MIN = 64
 #: Keys of one slot among which a too large one is looked for before anything is moved.
 _LOOKED_AT_OF_SLOT = 10_000
-#: The giving engine does nothing while it waits for the other one; a few clients notice this.
-_PATIENCE_MS = 400
+#: Small batches that are sent at once; it saves as many round trips.
+_BATCHES_AT_ONCE = 4
+#: The giving engine serves nobody while it waits for the other one: not longer than this, for what
+#: is sent at once.
+_PATIENCE_S = 0.5
 #: Packing and unpacking of a large value, bytes per second at the slowest.
 _SLOWEST_BYTES_S = 20 * 1024 * 1024
 #: A batch that is not answered for by then is given up, though both engines answer us.
@@ -46,6 +49,15 @@ _ID_SHOWN = 12
 
 #: A slot, and size and name of keys in it.
 _Sized: TypeAlias = tuple[int, list[tuple[int, bytes]]]
+#: What keys take, by name.
+_Sizes: TypeAlias = dict[bytes, int]
+
+
+class _Batch(NamedTuple):
+    """Keys of one slot that go together."""
+
+    size: int
+    keys: tuple[bytes, ...]
 
 
 @dataclass(kw_only=True)
@@ -92,97 +104,127 @@ class Copier:
     entry: Entry
     #: Whose copy is right where both have one.
     taker_is_right: bool
+    #: There may be keys in other databases than the first.
+    has_databases: bool
     #: Raises when nobody wants it any more.
     check: Callable[[], None]
 
-    async def stuck(self, slots: Sequence[int]) -> frozenset[int]:
+    async def stuck(self, slots: Sequence[int], count: int, known: _Sizes) -> frozenset[int]:
         """Return the slots with a key that is too large to be moved, as far as is looked.
 
-        Of a slot with very many keys, not all are.
+        Args:
+            slots: Which slots.
+            count: How many keys one of them holds at most; of very many, not all are looked at.
+            known: What keys take; it is added to.
         """
         found: set[int] = set()
-        keeper = self.giving.keeper
+        limit = min(count + _LISTED_OF_SLOT_MIN, _LOOKED_AT_OF_SLOT)
         for database in await self._databases():
             self.giving.database = database
-            counts = await self.giving.call(lambda admin: keeper.counts(admin, slots))
-            limit = min(max(counts, default=0) + _LISTED_OF_SLOT_MIN, _LOOKED_AT_OF_SLOT)
-            sized = await self._sized(slots, limit)
+            sized = await self._sized(slots, limit, known)
             found |= {slot for slot, keys in sized if keys and max(keys)[0] > LARGEST_KEY_BYTES}
         self.giving.database = 0
         return frozenset(found)
 
-    async def empty(self, slots: Sequence[int]) -> frozenset[int]:
-        """Move all keys of these slots; return those slots that a too large key keeps."""
+    async def empty(self, slots: Sequence[int], known: _Sizes | None = None) -> frozenset[int]:
+        """Move all keys of these slots; return those slots that a too large key keeps.
+
+        What keys take need not be found out where it is `known`, roughly.
+        """
         stuck: set[int] = set()
+        sizes = known if known is not None else {}
         for database in await self._databases():
             self.giving.database = database
             waiting = [slot for slot in slots if slot not in stuck]
-            while waiting := await self._round(waiting, stuck):
+            while waiting := await self._round(waiting, stuck, sizes):
                 pass
         self.giving.database = 0
         return frozenset(stuck)
 
     async def _databases(self) -> tuple[int, ...]:
+        if not self.has_databases:
+            return (0,)
         return (await self.giving.call(self.giving.keeper.memory)).databases
 
-    async def _sized(self, slots: Sequence[int], limit: int) -> list[_Sized]:
-        """Return some keys of each slot, with what they take."""
+    async def _sized(self, slots: Sequence[int], limit: int, known: _Sizes) -> list[_Sized]:
+        """Return some keys of each slot, with what they take; what is found out is `known` then."""
         keeper = self.giving.keeper
         listed = await self.giving.call(lambda admin: keeper.keys(admin, slots, limit))
-        keys = [*itertools.chain.from_iterable(listed)]
-        sizes = iter(await self.giving.call(lambda admin: keeper.sizes(admin, keys)))
+        names = [name for name in itertools.chain.from_iterable(listed) if name not in known]
+        sizes = await self.giving.call(
+            lambda admin: keeper.sizes(admin, names, is_owner=not self.taker_is_right)
+        )
+        known.update(zip(names, sizes, strict=True))
         return [
-            (slot, [*zip(itertools.islice(sizes, len(names)), names, strict=True)])
+            (slot, [(known[name], name) for name in names])
             for slot, names in zip(slots, listed, strict=True)
         ]
 
-    async def _round(self, slots: Sequence[int], stuck: set[int]) -> list[int]:
+    async def _round(self, slots: Sequence[int], stuck: set[int], known: _Sizes) -> list[int]:
         """Move some keys of each slot; return the slots that had any."""
         if not slots:
             return []
         left: list[int] = []
+        batches: list[_Batch] = []
         limit = max(_LISTED_OF_SLOT_MIN, _LISTED_KEYS // len(slots))
-        for slot, sized in await self._sized(slots, limit):
+        for slot, sized in await self._sized(slots, limit, known):
             if any(size > LARGEST_KEY_BYTES for size, _ in sized):
                 stuck.add(slot)
             elif sized:
                 left.append(slot)
-                for size, batch in _batches(sized):
-                    await self._copy(batch, size)
+                batches += _batches(sized)
+        for some in _together(batches):
+            await self._copy_together(some)
         return left
 
-    async def _copy(self, keys: tuple[bytes, ...], size: int) -> None:
+    async def _copy_together(self, batches: Sequence[_Batch]) -> None:
+        """Move batches; those that are not moved at the first try are tried one by one."""
+        self.check()
+        seen = self.entry.renewals
+        outcomes = await self._try(
+            [CopyBatch(keys=batch.keys) for batch in batches],
+            patience_s=_PATIENCE_S / len(batches)
+            + sum(one.size for one in batches) / _SLOWEST_BYTES_S,
+        )
+        passing("agent.after_copy")
+        for batch, outcome in zip(batches, outcomes, strict=True):
+            if outcome is not CopyOutcome.MOVED:
+                await self._copy(batch, outcome, seen)
+
+    async def _copy(self, batch: _Batch, outcome: CopyOutcome, seen: int) -> None:
+        """Move a batch of which a first try had this outcome."""
         loop = asyncio.get_running_loop()
-        patience_s = size / _SLOWEST_BYTES_S
+        patience_s = _PATIENCE_S + batch.size / _SLOWEST_BYTES_S
+        deadline_s = loop.time() + _STALL_S + patience_s
+        replaces = False
+        while outcome is not CopyOutcome.MOVED:
+            if loop.time() > deadline_s:
+                raise CommandFailed(
+                    f"{self.taking.name} does not take keys of {self.giving.name} ({outcome.value})"
+                )
+            if outcome is not CopyOutcome.TAKEN:
+                await self.entry.renew(self.taking, seen)
+            elif self.taker_is_right:
+                await self._drop_taken(batch.keys)
+            else:
+                replaces = True
+            self.check()
+            seen = self.entry.renewals
+            again = CopyBatch(keys=batch.keys, replaces=replaces)
+            (outcome,) = await self._try([again], patience_s=patience_s)
+
+    async def _try(self, batches: Sequence[CopyBatch], *, patience_s: float) -> list[CopyOutcome]:
+        """Move batches; for each the one that gives waits no longer than `patience_s`."""
         way = CopyWay(
             address=self.address,
             port=self.port,
             user=self.entry.user,
             password=self.entry.password,
             database=self.giving.database,
-            patience_ms=_PATIENCE_MS + int(patience_s * 1000),
+            patience_ms=int(patience_s * 1000),
         )
-        deadline_s = loop.time() + _STALL_S + patience_s
-        replaces = False
-        while True:
-            self.check()
-            seen = self.entry.renewals
-            batch = CopyBatch(keys=keys, replaces=replaces)
-            act = functools.partial(self.giving.keeper.copy, batches=(batch,), way=way)
-            (outcome,) = await self.giving.call(act, patience_s=patience_s)
-            passing("agent.after_copy")
-            if outcome is CopyOutcome.MOVED:
-                return
-            if outcome is CopyOutcome.TAKEN:
-                replaces = not self.taker_is_right
-                if self.taker_is_right:
-                    await self._drop_taken(keys)
-            else:
-                await self.entry.renew(self.taking, seen)
-            if loop.time() > deadline_s:
-                raise CommandFailed(
-                    f"{self.taking.name} does not take keys of {self.giving.name} ({outcome.value})"
-                )
+        act = functools.partial(self.giving.keeper.copy, batches=batches, way=way)
+        return await self.giving.call(act, patience_s=patience_s * len(batches))
 
     async def _drop_taken(self, keys: Sequence[bytes]) -> None:
         """Delete what the other one has as well."""
@@ -191,15 +233,30 @@ class Copier:
         await self.giving.call(lambda admin: self.giving.keeper.drop(admin, taken))
 
 
-def _batches(sized: Sequence[tuple[int, bytes]]) -> Iterator[tuple[int, tuple[bytes, ...]]]:
-    """Yield size and keys of each batch; a key that is too large for one goes alone, and first."""
-    total = 0
+def _batches(sized: Sequence[tuple[int, bytes]]) -> Iterator[_Batch]:
+    """Yield the keys of a slot in batches; one that is too large for a batch goes alone."""
+    size = 0
     names: list[bytes] = []
-    for size, name in sorted(sized, reverse=True):
-        if names and (total + size > BATCH_BYTES or len(names) == _BATCH_KEYS):
-            yield total, tuple(names)
-            total, names = 0, []
-        total += size
+    for key_size, name in sorted(sized, reverse=True):
+        if names and (size + key_size > BATCH_BYTES or len(names) == _BATCH_KEYS):
+            yield _Batch(size, tuple(names))
+            size, names = 0, []
+        size += key_size
         names.append(name)
     if names:
-        yield total, tuple(names)
+        yield _Batch(size, tuple(names))
+
+
+def _together(batches: Sequence[_Batch]) -> Iterator[list[_Batch]]:
+    """Yield batches that are sent at once: small ones of several slots."""
+    some: list[_Batch] = []
+    for batch in batches:
+        if some and (
+            len(some) == _BATCHES_AT_ONCE
+            or sum(one.size for one in some) + batch.size > BATCH_BYTES
+        ):
+            yield some
+            some = []
+        some.append(batch)
+    if some:
+        yield some

@@ -32,7 +32,7 @@ from cachewright.rpc.agent import CommandFailed, StaleEpoch
 _log = logging.getLogger(__name__)
 
 #: The giving engine deletes this many in one go when it has given them.
-KEYS_PER_EXPORT = 64_000
+KEYS_PER_EXPORT = 32_000
 #: What is written while this is sent has to be kept by the giving engine.
 BYTES_PER_EXPORT = 256 * 1024 * 1024
 #: One sends, and one waits for its turn.

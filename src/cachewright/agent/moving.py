@@ -16,7 +16,7 @@ import contextlib
 import itertools
 import logging
 from collections.abc import Coroutine, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from cachewright.agent.copying import BATCH_BYTES, Copier, Entry
 from cachewright.agent.move import Move, party
@@ -56,7 +56,9 @@ async def move_keys(move: Move) -> frozenset[int]:
                 return frozenset()
             await entry.renew(taking, entry.renewals)
             groups = iter(await _groups(giving, left))
-            stuck = await _all([_Lane(move, entry).run(groups) for _ in range(_LANES)])
+            has_databases = await giving.call(giving.keeper.has_databases)
+            lanes = [_Lane(move, entry, has_databases=has_databases) for _ in range(_LANES)]
+            stuck = await _all([lane.run(groups) for lane in lanes])
             await entry.end(taking)
             await _tell_others(move, [slot for slot in left if slot not in stuck])
             return stuck
@@ -65,10 +67,17 @@ async def move_keys(move: Move) -> frozenset[int]:
         taking.hang_up()
 
 
+class _Group(NamedTuple):
+    """Slots that are open at the same time, and how many keys one of them holds at most."""
+
+    slots: list[int]
+    key_count: int
+
+
 class _Lane:
     """Moves one group of slots after the other, on connections of its own."""
 
-    def __init__(self, move: Move, entry: Entry) -> None:
+    def __init__(self, move: Move, entry: Entry, *, has_databases: bool) -> None:
         self._move = move
         self._giving, self._taking = move.giving(), move.taking()
         self._copier = Copier(
@@ -78,10 +87,11 @@ class _Lane:
             port=move.command.to_port,
             entry=entry,
             taker_is_right=False,
+            has_databases=has_databases,
             check=move.check,
         )
 
-    async def run(self, groups: Iterator[list[int]]) -> frozenset[int]:
+    async def run(self, groups: Iterator[_Group]) -> frozenset[int]:
         """Move groups as long as there are some; return the slots that stay."""
         stuck: frozenset[int] = frozenset()
         try:
@@ -93,16 +103,17 @@ class _Lane:
             self._taking.hang_up()
         return stuck
 
-    async def _move_group(self, group: Sequence[int]) -> frozenset[int]:
+    async def _move_group(self, group: _Group) -> frozenset[int]:
         giving, taking = self._giving, self._taking
         keeper = giving.keeper
-        stuck = await self._copier.stuck(group)
-        slots = [slot for slot in group if slot not in stuck]
+        sizes: dict[bytes, int] = {}
+        stuck = await self._copier.stuck(group.slots, group.key_count, sizes)
+        slots = [slot for slot in group.slots if slot not in stuck]
         await taking.call(lambda admin: keeper.open_imports(admin, slots, giving.engine_id))
         passing("agent.after_import")
         await giving.call(lambda admin: keeper.open_exports(admin, slots, taking.engine_id))
         passing("agent.after_open")
-        late = await self._copier.empty(slots)
+        late = await self._copier.empty(slots, sizes)
         if late:
             await take_back(self._move.node, giving, taking, sorted(late), self._move.check)
         stuck |= late
@@ -127,26 +138,27 @@ async def _close_claimed(move: Move, giving: Party, taking: Party) -> None:
         )
 
 
-async def _groups(giving: Party, slots: Sequence[int]) -> list[list[int]]:
+async def _groups(giving: Party, slots: Sequence[int]) -> list[_Group]:
     """Cut slots into groups of about a batch of bytes each; empty ones go together."""
     counts = await giving.call(lambda admin: giving.keeper.counts(admin, slots))
     memory = await giving.call(giving.keeper.memory)
     key_bytes = memory.dataset_bytes // max(1, memory.keys)
     empty = [slot for slot, count in zip(slots, counts, strict=True) if not count]
     groups = [
-        empty[first : first + _OPEN_EMPTY_MAX] for first in range(0, len(empty), _OPEN_EMPTY_MAX)
+        _Group(empty[first : first + _OPEN_EMPTY_MAX], 0)
+        for first in range(0, len(empty), _OPEN_EMPTY_MAX)
     ]
-    held = 0
-    group: list[int] = []
+    held, group, most = 0, list[int](), 0
     for slot, count in zip(slots, counts, strict=True):
         if not count:
             continue
         if group and (len(group) == _OPEN_MAX or held + count * key_bytes > BATCH_BYTES):
-            groups.append(group)
-            held, group = 0, []
+            groups.append(_Group(group, most))
+            held, group, most = 0, [], 0
         group.append(slot)
         held += count * key_bytes
-    return [*groups, group] if group else groups
+        most = max(most, count)
+    return [*groups, _Group(group, most)] if group else groups
 
 
 async def _all(lanes: Sequence[Coroutine[Any, Any, frozenset[int]]]) -> frozenset[int]:

@@ -31,6 +31,7 @@ async def take_back(
         port=node.launch.port,
         entry=entry,
         taker_is_right=True,
+        has_databases=await holder.call(holder.keeper.has_databases),
         check=check,
     )
     await entry.renew(owner, entry.renewals)

@@ -92,10 +92,12 @@ class SlotKeeper(Protocol[Admin_contra]):
     ) -> list[list[bytes]]:
         """Return up to `limit` keys of each slot."""
 
-    async def sizes(self, admin: Admin_contra, keys: Sequence[bytes]) -> list[int]:
+    async def sizes(
+        self, admin: Admin_contra, keys: Sequence[bytes], *, is_owner: bool = True
+    ) -> list[int]:
         """Return the bytes that each key takes with its value; 0 for one that is not there.
 
-        Also of slots that another node owns, if they are open here.
+        Without `is_owner`: of slots that another node owns, and that are open here.
         """
 
     async def scan(self, admin: Admin_contra, cursor: int, count: int) -> tuple[int, list[bytes]]:
@@ -106,6 +108,9 @@ class SlotKeeper(Protocol[Admin_contra]):
 
     async def memory(self, admin: Admin_contra) -> MemoryUse:
         """Return what the data takes."""
+
+    async def has_databases(self, admin: Admin_contra) -> bool:
+        """Tell whether there can be keys in other databases than the first."""
 
     async def select(self, admin: Admin_contra, database: int) -> None:
         """Let later calls on this connection be about a database."""

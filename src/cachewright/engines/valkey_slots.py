@@ -104,15 +104,19 @@ class ValkeySlots:
             for reply in await _ask(admin, questions, at_once=max(1, _KEYS_AT_ONCE // limit))
         ]
 
-    async def sizes(self, admin: resp.AdminConnection, keys: Sequence[bytes]) -> list[int]:
+    async def sizes(
+        self, admin: resp.AdminConnection, keys: Sequence[bytes], *, is_owner: bool = True
+    ) -> list[int]:
         """Return the bytes that each key takes with its value; 0 for one that is not there."""
         sizes: list[int] = []
         for first in range(0, len(keys), _AT_ONCE):
-            part = keys[first : first + _AT_ONCE]
-            replies = await admin.pipeline(
-                [words for key in part for words in (("ASKING",), ("MEMORY", "USAGE", key))]
-            )
-            sizes += map(_size, replies[1::2])
+            questions: list[tuple[resp.Argument, ...]] = []
+            for key in keys[first : first + _AT_ONCE]:
+                if not is_owner:
+                    questions.append(("ASKING",))
+                questions.append(("MEMORY", "USAGE", key))
+            replies = await admin.pipeline(questions)
+            sizes += map(_size, replies if is_owner else replies[1::2])
         return sizes
 
     async def scan(
@@ -136,6 +140,11 @@ class ValkeySlots:
             keys=sum(int(keys) for _, keys in found),
             databases=tuple(int(number) for number, _ in found),
         )
+
+    async def has_databases(self, admin: resp.AdminConnection) -> bool:
+        """Tell whether there can be keys in other databases than the first (Valkey 9)."""
+        found = _list(await admin.command("CONFIG", "GET", "cluster-databases"))
+        return bool(found) and int(_bytes(found[1])) > 1
 
     async def select(self, admin: resp.AdminConnection, database: int) -> None:
         """Let later calls on this connection be about a database."""
