@@ -1,0 +1,210 @@
+"""Do moves survive what goes wrong beside them: frozen engines, no memory, large keys, FLUSHALL?"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from cachewright.agent.supervisor import LocalAgent
+from cachewright.engines.valkey_slots import ValkeySlots
+from cachewright.model.commands import CloseSlots
+from cachewright.model.engines import EngineName
+from cachewright.model.moves import MoveMethod
+from cachewright.rpc.agent import CommandFailed
+from tests.fault.agent_groups import EPOCH, Group
+from tests.fault.agent_moves import (
+    admin_of,
+    check_whole,
+    fill,
+    move_of,
+    owned,
+    run_with_newcomer,
+    slots_of,
+    writing,
+)
+from tests.fault.agent_world import fact_of, pid_of
+
+ATOMIC, COPY = MoveMethod.ATOMIC, MoveMethod.COPY
+VALKEY, REDIS = (EngineName.VALKEY, "9.1"), (EngineName.REDIS, "7.0")
+WAYS = [
+    pytest.param(VALKEY, ATOMIC, id="valkey-9.1-atomic"),
+    pytest.param(REDIS, COPY, id="redis-7.0-copy"),
+]
+FROZEN_S = 5.0
+
+
+async def freeze_soon(pid: int, after_s: float, frozen_s: float) -> None:
+    await asyncio.sleep(after_s)
+    os.kill(pid, signal.SIGSTOP)
+    await asyncio.sleep(frozen_s)
+    os.kill(pid, signal.SIGCONT)
+
+
+@pytest.mark.parametrize("after_s", [0.0, 0.1, 0.3])
+@pytest.mark.parametrize(("build", "method"), WAYS)
+def test_a_target_that_is_frozen_for_a_while_is_waited_for(
+    tmp_path: Path, build: tuple[EngineName, str], method: MoveMethod, after_s: float
+) -> None:
+    """Clients that write to who gives are served meanwhile, after a moment."""
+
+    async def work(agent: LocalAgent, group: Group) -> None:
+        source, target = (shard[0] for shard in group.shards)
+        await fill(source, 30000)
+        pid = pid_of(await fact_of(agent, target.key))
+        async with writing(group, keys=1000, batch=20) as writer:
+            freezing = asyncio.create_task(freeze_soon(pid, after_s, FROZEN_S))
+            move = move_of(group, source, target, slots_of((0, 8000)), method)
+            moving = asyncio.create_task(agent.execute(move, epoch=EPOCH))
+            await asyncio.sleep(after_s + 2.5)
+            admin = await admin_of(source)
+            began_s = time.monotonic()
+            await admin.command("SET", "a", "x")  # slot 15495 stays where it is
+            took_s = time.monotonic() - began_s
+            admin.close()
+            await freezing
+            await moving
+            await writer.end()
+        assert took_s < 2.0
+        await check_whole(group, 31001)
+        await writer.check(group)
+
+    run_with_newcomer(tmp_path, build, work)
+
+
+@pytest.mark.parametrize(("build", "method"), WAYS)
+def test_a_target_that_stays_frozen_is_given_up(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    build: tuple[EngineName, str],
+    method: MoveMethod,
+) -> None:
+    monkeypatch.setattr("cachewright.agent.party.SILENCE_S", 3.0)
+
+    async def work(agent: LocalAgent, group: Group) -> None:
+        source, target = (shard[0] for shard in group.shards)
+        await fill(source, 3000)
+        pid = pid_of(await fact_of(agent, target.key))
+        os.kill(pid, signal.SIGSTOP)
+        move = move_of(group, source, target, slots_of((0, 8000)), method)
+        began_s = time.monotonic()
+        with pytest.raises(CommandFailed, match="has not answered for 3 s"):
+            await agent.execute(move, epoch=EPOCH)
+        assert time.monotonic() - began_s < 10.0
+        os.kill(pid, signal.SIGCONT)
+        await agent.execute(move, epoch=EPOCH)
+        await check_whole(group, 3000)
+
+    run_with_newcomer(tmp_path, build, work)
+
+
+@pytest.mark.parametrize(("build", "method"), WAYS)
+def test_a_target_without_memory_refuses_and_what_it_has_is_whole(
+    tmp_path: Path, build: tuple[EngineName, str], method: MoveMethod
+) -> None:
+    async def work(agent: LocalAgent, group: Group) -> None:
+        source, target = (shard[0] for shard in group.shards)
+        await fill(source, 20000, size=1000)
+        admin = await admin_of(target)
+        await admin.command("CONFIG", "SET", "maxmemory", "8mb", "maxmemory-policy", "noeviction")
+        move = move_of(group, source, target, slots_of((0, 12000)), method)
+        with pytest.raises(CommandFailed, match=r"OOM|memory"):
+            await agent.execute(move, epoch=EPOCH)
+        others = ((target.address, target.port),)
+        close = CloseSlots(key=source.key, slots=slots_of((0, 16383)), others=others)
+        await agent.execute(close, epoch=EPOCH)
+        await check_whole(group, 20000)
+        await admin.command("CONFIG", "SET", "maxmemory", "64mb")
+        admin.close()
+        await agent.execute(move, epoch=EPOCH)
+        assert await owned(group, target) == 12001
+        await check_whole(group, 20000)
+
+    run_with_newcomer(tmp_path, build, work)
+
+
+@pytest.mark.parametrize(("build", "method"), WAYS)
+def test_a_key_of_100_mb_moves_and_one_of_300_mb_stays(
+    tmp_path: Path, build: tuple[EngineName, str], method: MoveMethod
+) -> None:
+    """The engines themselves can move it; which slots they move is decided by who weighs."""
+
+    async def work(agent: LocalAgent, group: Group) -> None:
+        source, target = (shard[0] for shard in group.shards)
+        await fill(source, 2000)
+        admin = await admin_of(source)
+        for launch in (source, target):
+            other = await admin_of(launch)
+            await other.command("CONFIG", "SET", "maxmemory", "1gb")
+            other.close()
+        await admin.command("SET", "b", b"x" * 100_000_000)  # slot 3300
+        if method is COPY:
+            await admin.command("SETRANGE", "c", 300_000_000, b"x")  # slot 7365
+        admin.close()
+        move = move_of(group, source, target, slots_of((3000, 8000)), method)
+        await agent.execute(move, epoch=EPOCH)
+        assert await owned(group, target) == (5000 if method is COPY else 5001)
+        await check_whole(group, 2002 if method is COPY else 2001)
+        admin = await admin_of(target)
+        assert await admin.command("STRLEN", "b") == 100_000_000
+        admin.close()
+
+    run_with_newcomer(tmp_path, build, work)
+
+
+@pytest.mark.parametrize(("build", "method"), WAYS)
+def test_all_is_flushed_in_the_middle(
+    tmp_path: Path, build: tuple[EngineName, str], method: MoveMethod
+) -> None:
+    async def work(agent: LocalAgent, group: Group) -> None:
+        source, target = (shard[0] for shard in group.shards)
+        await fill(source, 50000)
+        move = move_of(group, source, target, slots_of((0, 8000)), method)
+        moving = asyncio.create_task(agent.execute(move, epoch=EPOCH))
+        admins = [await admin_of(launch) for launch in (source, target)]
+        for _ in range(10):
+            await asyncio.sleep(0.03)
+            for admin in admins:
+                await admin.command("FLUSHALL")
+        await moving
+        assert await owned(group, target) == 8001
+        await check_whole(group, 0)
+        for admin in admins:
+            admin.close()
+
+    run_with_newcomer(tmp_path, build, work)
+
+
+@pytest.mark.parametrize(("build", "method"), WAYS)
+def test_thousands_of_writes_a_second_go_to_the_slots_that_move(
+    tmp_path: Path, build: tuple[EngineName, str], method: MoveMethod
+) -> None:
+    """All of them to these slots; as many as this machine can, up to 30,000 a second."""
+
+    async def work(agent: LocalAgent, group: Group) -> None:
+        source, target = (shard[0] for shard in group.shards)
+        async with writing(group, keys=20000, batch=200, rate=30_000) as writer:
+            for one, other in ((source, target), (target, source)):
+                move = move_of(group, one, other, slots_of((0, 16000)), method)
+                await agent.execute(move, epoch=EPOCH)
+            report = await writer.end()
+        await check_whole(group, 20000)
+        await writer.check(group)
+        assert set(report["errors"]) <= {"MOVED", "ASK"}
+        counts = await keys_held(group)
+        assert sum(counts) == 20000
+
+    run_with_newcomer(tmp_path, build, work)
+
+
+async def keys_held(group: Group) -> list[int]:
+    counts = []
+    for shard in group.shards:
+        admin = await admin_of(shard[0])
+        counts.append((await ValkeySlots().memory(admin)).keys)
+        admin.close()
+    return counts
