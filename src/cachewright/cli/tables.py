@@ -290,10 +290,11 @@ def plain_table(*headings: str) -> Table:
 
 
 def _how_far(group: answers.Group) -> str:
-    """Return what is waited for, and how many slots are where they shall be."""
+    """Return what is waited for, and how much of a resharding is done."""
     percent = group.resharding_percent
-    moved = "" if percent is None else f"{percent:.0f} % of the slots moved"
-    return "; ".join(part for part in (group.reason, moved) if part)
+    if percent is None:
+        return group.reason
+    return f"{group.reason or 'resharding'} ({percent:.0f} %)"
 
 
 def _facts(group: answers.Group) -> Table:

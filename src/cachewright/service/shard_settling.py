@@ -9,7 +9,7 @@ are gone.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from cachewright.model.groups import GroupSpec
 from cachewright.model.slots import covers_all
@@ -78,13 +78,20 @@ def _empty(spec: GroupSpec, status: GroupStatus, resharding: Resharding) -> froz
 
 
 def _texts(spec: GroupSpec, dropped: Collection[str], resharding: Resharding) -> list[str]:
-    """Return what there is to tell of each shard that was to go."""
-    why = resharding.failure or "they could not all be moved"
-    return [
-        f"Removing node group {shard.shard_id} of replication group {spec.name}: it owns no slot"
-        if shard.shard_id in dropped
-        else f"Node group {shard.shard_id} of replication group {spec.name} keeps its slots and "
-        f"stays: {why}"
-        for shard in spec.shards
-        if shard.is_leaving
-    ]
+    """Return what there is to tell of the shards that were to go."""
+    leaving = [shard.shard_id for shard in spec.shards if shard.is_leaving]
+    gone = [shard_id for shard_id in leaving if shard_id in dropped]
+    kept = [shard_id for shard_id in leaving if shard_id not in dropped]
+    of_group = f"of replication group {spec.name}"
+    texts: list[str] = []
+    if gone:
+        texts.append(f"Removing {_named(gone)} {of_group}")
+    if kept:
+        why = resharding.failure or "not all of their slots could be moved"
+        texts.append(f"Keeping {_named(kept)} {of_group}: {why}")
+    return texts
+
+
+def _named(shard_ids: Sequence[str]) -> str:
+    noun = "node group" if len(shard_ids) == 1 else "node groups"
+    return f"{noun} {', '.join(shard_ids)}"

@@ -168,7 +168,7 @@ def test_a_change_is_followed_until_it_is_over() -> None:
     )
     assert (report.ok, report.is_over, report.status) == (True, True, "available")
     assert report.events == ("Moving slots",)
-    assert shown == ["modifying  40 % of the slots moved", "available"]
+    assert shown == ["modifying  resharding (40 %)", "available"]
 
 
 def test_what_ends_otherwise_is_not_ok() -> None:
@@ -192,7 +192,7 @@ def test_progress_is_shown_with_a_reason_and_nodes() -> None:
     console.print(tables.progress_view(busy, "3 shards instead of 2", 3.2))
     console.print(tables.group_view(busy))
     text = console.export_text()
-    assert text.count("adding scores-0003-001; 12 % of the slots moved") == 2
+    assert text.count("adding scores-0003-001 (12 %)") == 2
     assert "3 shards instead of 2, 3 s" in text
     assert "scores-0001-001" in text
 
