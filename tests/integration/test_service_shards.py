@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from cachewright import testing
+from cachewright.cli import calls
 from cachewright.model import slots
 from tests import cache_kit
 from tests import service_kit as kit
@@ -138,3 +140,39 @@ def test_what_cannot_be_is_refused_and_nothing_changes(api: Any, group_id: str) 
             ReplicationGroupId=group_id, NodeGroupCount=3, ApplyImmediately=False
         )
     assert kit.describe(api, group_id) == group
+
+
+def test_shards_whose_data_has_no_other_place_stay(
+    service: testing.Service, api: Any, group_id: str
+) -> None:
+    name = f"{group_id}-reserved"
+    api.create_cache_parameter_group(
+        CacheParameterGroupName=name, CacheParameterGroupFamily="valkey9", Description="of a test"
+    )
+    values = {"cluster-enabled": "yes", "reserved-memory-percent": "90"}
+    api.modify_cache_parameter_group(
+        CacheParameterGroupName=name,
+        ParameterNameValues=[
+            {"ParameterName": parameter, "ParameterValue": value}
+            for parameter, value in values.items()
+        ],
+    )
+    # Room for 51 MiB in a shard, of which 45 are used.
+    group = kit.create_available(api, group_id, shards=2, CacheParameterGroupName=name)
+    with kit.connect_cluster(group) as client:
+        for number in range(180):
+            client.set(f"big{number}", b"x" * (1 << 19))
+        calls.find_service(service.state_dir).explain(group_id)  # it looks at every engine
+        code, text = cache_kit.refusal(
+            api.modify_replication_group_shard_configuration,
+            ReplicationGroupId=group_id,
+            NodeGroupCount=1,
+            NodeGroupsToRemove=["0002"],
+            ApplyImmediately=True,
+        )
+        assert (code, "does not fit in 1 node group with 52 MiB" in text) == (_IPC, True)
+        after = kit.describe(api, group_id)
+        assert after == group
+        assert client.dbsize(target_nodes="primaries") == 180
+    kit.delete(api, group_id)
+    api.delete_cache_parameter_group(CacheParameterGroupName=name)

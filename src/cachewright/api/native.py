@@ -260,7 +260,7 @@ def _endpoints(group: GroupView) -> dict[str, str | None]:
         role = "configuration" if is_memcached else "node"
         shown[role] = None if place is None else _joined(place.address, place.port)
     elif group.spec.cluster_enabled:
-        shown["configuration"] = _joined(*render.configuration_endpoint(placement))
+        shown["configuration"] = _joined(*render.configuration_endpoint(group, placement))
     else:
         shard = group.spec.shards[0]
         shown["primary"] = _joined(*render.primary_endpoint(group, placement, shard))

@@ -63,7 +63,7 @@ def replication_group(arns: Arns, group: GroupView) -> Output:
         **NOT_OFFERED,
     }
     if spec.cluster_enabled and group.placement is not None and is_provisioned(group):
-        shown["ConfigurationEndpoint"] = endpoint(*configuration_endpoint(group.placement))
+        shown["ConfigurationEndpoint"] = endpoint(*configuration_endpoint(group, group.placement))
     return shown
 
 
@@ -111,9 +111,19 @@ def tag_list(tags: Mapping[str, str]) -> Output:
 # Endpoints: (address, port)
 
 
-def configuration_endpoint(placement: GroupPlacement) -> tuple[str, int]:
-    """Return where clients of cluster mode begin; with a shared address that is the first node."""
-    first = placement.nodes[0]
+def configuration_endpoint(group: GroupView, placement: GroupPlacement) -> tuple[str, int]:
+    """Return where clients of cluster mode begin; with a shared address that is the first node.
+
+    It is one that stays, as long as one is there.
+    """
+    leaving = {shard.shard_id for shard in group.shards() if shard.is_leaving}
+    gone = {node.node_id for node in group.leaving()}
+    staying = (
+        place
+        for place in placement.nodes
+        if place.shard_id not in leaving and place.node_id not in gone
+    )
+    first = next(staying, placement.nodes[0])
     return placement.endpoints.configuration or first.address, first.port
 
 

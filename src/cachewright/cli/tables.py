@@ -29,6 +29,8 @@ _GOOD = frozenset({"available"})
 _BAD = frozenset({"create-failed", "incompatible-network"})
 _NOTHING = "-"
 _BAR_WIDTH = 60
+#: Ranges of slots of one shard that people are shown; a program gets all.
+_RANGES_SHOWN = 5
 #: From here on seconds say more.
 _MANY_MS = 10_000
 #: Lists of a check where there are no slots.
@@ -114,7 +116,7 @@ def nodes_table(shards: Sequence[answers.Shard], *, has_roles: bool = True) -> T
             is_first = index == 0
             table.add_row(
                 shard.shard_id if is_first else "",
-                (shard.slots or _NOTHING) if is_first else "",
+                slots_text(shard.slots) if is_first else "",
                 node.node_id,
                 Text(node.role or nobody_knows, style="bold" if node.role == "primary" else ""),
                 status_text(node.status),
@@ -122,6 +124,17 @@ def nodes_table(shards: Sequence[answers.Shard], *, has_roles: bool = True) -> T
                 node.zone,
             )
     return table
+
+
+def slots_text(slots: str) -> str:
+    """Return slots as they fit in a table: of many ranges the first ones and how many there are."""
+    parts = slots.split(",")
+    if len(parts) <= _RANGES_SHOWN:
+        return slots or _NOTHING
+    bounds = (part.partition("-")[::2] for part in parts)
+    count = sum(int(last) - int(first) + 1 for first, last in bounds)
+    shown = ",".join(parts[: _RANGES_SHOWN - 1])
+    return f"{shown},... ({count:,} in {len(parts):,} ranges)"
 
 
 def events_table(events: Sequence[answers.Event]) -> Table:

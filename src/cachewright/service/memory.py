@@ -42,9 +42,10 @@ def refuse_overflow(service: Service, spec: GroupSpec, staying: tuple[ShardSpec,
     data = sum(known) - _EMPTY_BYTES * (len(spec.shards) - len(staying))
     room = room_bytes(service, spec, spec.node_type) * len(staying)
     if data > room:
+        left = "1 node group" if len(staying) == 1 else f"{len(staying)} node groups"
         raise invalid_combination(
             f"The data of replication group {spec.name}, {mebibytes(data)}, does not fit in "
-            f"{len(staying)} node groups with {mebibytes(room)}. Remove fewer node groups, change "
+            f"{left} with {mebibytes(room)}. Remove fewer node groups, change "
             "to a larger node type first, or reduce current memory usage and retry."
         )
 

@@ -124,6 +124,12 @@ def test_endpoints_of_a_shared_address_follow_the_roles(specs: dict[str, GroupSp
     assert (group["PrimaryEndpoint"]["Port"], group["ReaderEndpoint"]["Port"]) == (7003, 7001)
     output = sharing(specs["on"])
     assert output["ConfigurationEndpoint"] == {"Address": "127.0.0.1", "Port": 7001}
+    first, second = specs["on"].shards
+    leaving = dataclasses.replace(first, is_leaving=True)
+    output = sharing(dataclasses.replace(specs["on"], shards=(leaving, second)))
+    # Clients that begin there shall find somebody later, too.
+    port = 7001 + len(first.nodes)
+    assert output["ConfigurationEndpoint"] == {"Address": "127.0.0.1", "Port": port}
 
 
 def test_a_group_without_a_serving_replica_is_read_from_its_primary(

@@ -86,6 +86,13 @@ def test_a_group_shows_its_topology_endpoints_reason_and_events() -> None:
     assert "None" not in text
 
 
+def test_many_ranges_of_slots_are_counted_and_few_are_shown() -> None:
+    assert tables.slots_text("") == "-"
+    few = "0-0,2-2,4-9,11-12,14-16383"
+    assert tables.slots_text(few) == few
+    assert tables.slots_text(f"{few},1-1") == "0-0,2-2,4-9,11-12,... (16,381 in 6 ranges)"
+
+
 def test_a_pipe_gets_no_control_codes_and_a_terminal_gets_colours() -> None:
     assert "\x1b" not in printed(tables.group_view(GROUP))
     assert "\x1b[" in printed(tables.group_view(GROUP), terminal=True)
