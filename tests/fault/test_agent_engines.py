@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -33,6 +34,7 @@ from cachewright.model.commands import (
 from cachewright.model.engines import EngineName
 from cachewright.model.facts import Absent, NodeFact, Running, Stopped, Unknown
 from cachewright.rpc.agent import CommandFailed
+from tests import service_kit as kit
 from tests.fault.agent_world import (
     KEY,
     PASSWORD,
@@ -116,6 +118,37 @@ def test_settings_change_in_the_running_engine_and_what_it_refuses_is_a_fact(
         await again.execute(StopNode(key=KEY), epoch=1)
         await fails(again, apply, "does not run")
         again.close()
+
+    run(tmp_path, work)
+
+
+@pytest.mark.parametrize("beyond_the_host", [False, True])
+def test_a_running_engine_takes_as_many_clients_as_one_that_starts(
+    tmp_path: Path, beyond_the_host: bool
+) -> None:
+    """Beyond what the host allows it would refuse the number; at its start it takes fewer."""
+
+    async def work(agent: LocalAgent) -> None:
+        launch = launch_of()
+        await start_serving(agent, launch)
+        pid = pid_of(await fact_of(agent))
+        _, files_max = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        wanted = files_max if beyond_the_host else launch.maxclients // 2
+        apply = ApplySettings(
+            key=KEY,
+            settings=launch.settings,
+            maxmemory_bytes=launch.maxmemory_bytes,
+            maxclients=wanted,
+        )
+        for _ in range(2):
+            await agent.execute(apply, epoch=1)
+        fact = await fact_of(agent)
+        assert fact.launched is not None
+        assert (fact.launched.maxclients, fact.launched.refused) == (wanted, ())
+        name, password = "cachewright-admin", launch.admin_password
+        with kit.connect((launch.address, PORT), username=name, password=password) as admin:
+            takes = int(admin.config_get("maxclients")["maxclients"])
+        assert takes == min(wanted, files_max - 32)
 
     run(tmp_path, work)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import os
 import signal
 import time
@@ -11,11 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from cachewright.agent import linking
 from cachewright.agent.supervisor import LocalAgent
-from cachewright.engines.home import RoleSeen
+from cachewright.engines.home import BusView, RoleSeen
 from cachewright.engines.resp import AdminConnection
+from cachewright.engines.valkey_cluster import ValkeyCluster
 from cachewright.engines.valkey_roles import ValkeyRoles
-from cachewright.model.commands import FenceNode, HandOver, PromoteNode, Promotion
+from cachewright.model.commands import FenceNode, HandOver, PromoteNode, Promotion, StopNode
 from cachewright.model.status import Role
 from cachewright.rpc.agent import CommandFailed
 from tests.fault.agent_groups import (
@@ -87,8 +90,9 @@ def test_both_know_their_roles_once_it_is_done(tmp_path: Path, is_cluster: bool)
     run(tmp_path, work)
 
 
-async def _takes_writes(address: str) -> bool:
-    return say(address, "SET", "a", "1") == "OK"
+async def _takes_writes(address: str, key: str = "a") -> bool:
+    """With two shards, `b` is in the first and `a` in the second."""
+    return say(address, "SET", key, "1") == "OK"
 
 
 @pytest.mark.parametrize(("times", "is_in_time"), [(3, True), (10_000, False)])
@@ -122,6 +126,61 @@ def test_in_cluster_mode_it_is_over_when_the_old_primary_knows_as_well(
             return
         await handing
         assert len(asked) == times
+
+    run(tmp_path, work)
+
+
+@pytest.mark.parametrize("hides", ["voter", "successor"])
+@pytest.mark.parametrize(("looks", "is_in_time"), [(3, True), (10_000, False)])
+def test_it_begins_only_when_everybody_would_hear_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hides: str, looks: int, is_in_time: bool
+) -> None:
+    """Who was just started is in sync before the others have connected to it anew."""
+    original = ValkeyCluster.bus_view
+    hidden: list[str] = []
+
+    async def work(agent: LocalAgent) -> None:
+        group = await start_group(agent, launches_of(2, shards=2, is_cluster=True))
+        (primary, replica), (other, bystander) = group.shards
+        await until(lambda: _takes_writes(primary.address, "b"), "writes")
+        # Either the other primary has no connection back, or the successor none to a replica.
+        stranger = replica if hides == "voter" else bystander
+
+        async def sees_late(self: ValkeyCluster, admin: AdminConnection) -> BusView:
+            view = await original(self, admin)
+            is_asked = view.linked_ids and len(hidden) < looks
+            mine = (await admin.command("CLUSTER", "MYID")).decode()  # type: ignore[union-attr]
+            asked = other if hides == "voter" else replica
+            if not is_asked or mine != asked.engine_id:
+                return view
+            hidden.append(mine)
+            return dataclasses.replace(view, linked_ids=view.linked_ids - {stranger.engine_id})
+
+        monkeypatch.setattr(ValkeyCluster, "bus_view", sees_late)
+        monkeypatch.setattr(linking, "LINK_TIMEOUT_S", 2.0 if is_in_time else 0.1)
+        handing = agent.execute(handover(group), epoch=EPOCH)
+        if is_in_time:
+            await handing
+            assert (await group.engine(replica)).role is Role.PRIMARY
+            assert len(hidden) == looks
+            return
+        with pytest.raises(CommandFailed, match="has no connection with"):
+            await handing
+        assert (await group.engine(primary)).role is Role.PRIMARY
+        assert await _takes_writes(primary.address, "b"), "nobody waits"
+
+    run(tmp_path, work)
+
+
+def test_it_does_not_begin_where_too_few_could_vote(tmp_path: Path) -> None:
+    async def work(agent: LocalAgent) -> None:
+        group = await start_group(agent, launches_of(2, shards=2, is_cluster=True))
+        primary, other = group.shards[0][0], group.shards[1][0]
+        await until(lambda: _takes_writes(primary.address, "b"), "writes")
+        await agent.execute(StopNode(key=other.key), epoch=EPOCH)
+        with pytest.raises(CommandFailed, match="too few primaries live"):
+            await agent.execute(handover(group), epoch=EPOCH)
+        assert (await group.engine(primary)).role is Role.PRIMARY
 
     run(tmp_path, work)
 

@@ -15,8 +15,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Sequence
 
-from cachewright.agent import bus
+from cachewright.agent import bus, linking
 from cachewright.agent.node import ANSWER_TIMEOUT_S, Node
 from cachewright.agent.party import while_alive
 from cachewright.agent.promoting import is_primary_within
@@ -44,10 +45,12 @@ _STEP_DOWN_TIMEOUT_S = 1.0
 _LOOK_AGAIN_S = 0.001
 
 
-async def hand_over(node: Node, successor: Node, command: HandOver) -> None:
+async def hand_over(
+    node: Node, successor: Node, command: HandOver, *, others: Sequence[Node]
+) -> None:
     """Make `successor` the primary in place of `node`; nothing is lost, and both live on.
 
-    Done already, it only binds their addresses.
+    Done already, it only binds their addresses. `others` are all other nodes of the group here.
 
     Raises:
         CommandFailed: it was not done; `node` is still the primary, or no node is.
@@ -64,6 +67,7 @@ async def hand_over(node: Node, successor: Node, command: HandOver) -> None:
             return
         await _require_in_sync(node, old, successor, new)
         if command.is_cluster:
+            await linking.wait_until_linked(successor, (node, *others))
             await _hand_over_cluster(node, old, successor, new)
             await _bind(node, old, successor, new, command)
         else:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import resource
 from collections.abc import Sequence
 
 from cachewright.agent import append_only
@@ -20,6 +21,8 @@ from cachewright.rpc.agent import CommandFailed
 
 _MEMORY = "maxmemory"
 _CLIENTS = "maxclients"
+#: Files that an engine keeps for itself, apart from its clients (`CONFIG_MIN_RESERVED_FDS`).
+_OWN_FILES = 32
 
 
 async def apply(node: Node, command: ApplySettings) -> None:
@@ -35,10 +38,24 @@ async def apply(node: Node, command: ApplySettings) -> None:
         changes[_CLIENTS] = str(command.maxclients)
     if not changes:
         return
-    refused = await node.adapter.configure(await node.admin(), changes)
+    told = changes
+    if _CLIENTS in changes:
+        told = changes | {_CLIENTS: str(_possible(command.maxclients, node.process.identity.pid))}
+    refused = await node.adapter.configure(await node.admin(), told)
     if append_only.is_given_up(changes, refused):
         await asyncio.to_thread(append_only.give_up, node.folder.path)
     node.write(_after(node.record, command, changes, refused))
+
+
+def _possible(maxclients: int, pid: int) -> int:
+    """Return how many clients a process can have: as many as it would take if it started now.
+
+    At its start an engine settles for what its host allows, while it runs it refuses the number.
+    """
+    _, files_max = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    if files_max == resource.RLIM_INFINITY:
+        return maxclients
+    return max(1, min(maxclients, files_max - _OWN_FILES))
 
 
 def _after(

@@ -247,12 +247,15 @@ class LocalAgent:
         node, successor = self._nodes.get(command.key), self._nodes.get(command.to_key)
         if node is None or successor is None or node is successor:
             raise CommandFailed("a role is handed over between two nodes of this host")
+        uid = command.key.partition(".")[0]
+        group = (n for n in self._nodes.values() if n.key.partition(".")[0] == uid)
+        others = [n for n in group if n.record.launch is not None and n not in (node, successor)]
         first, second = sorted((node, successor), key=lambda one: one.key)
         async with first.commands, second.commands:
             self._check_epoch(epoch)
             self._resharding.require_still(node, successor)
             try:
-                await handover.hand_over(node, successor, command)
+                await handover.hand_over(node, successor, command, others=others)
             except (EngineRefused, EngineUnreachable) as error:
                 raise CommandFailed(f"node {node.name} did not hand over: {error}") from error
 

@@ -13,6 +13,7 @@ import functools
 import re
 from dataclasses import dataclass
 
+from cachewright.engines.home import BusView
 from cachewright.engines.nodes_conf import own_line, parse_own_slots
 from cachewright.model.facts import OpenSlot
 from cachewright.model.slots import SlotRanges, numbers_of
@@ -23,6 +24,7 @@ _HANDSHAKE = "handshake"
 _FLAGS_FIELD = 2
 #: The state of the link is the last word of a node without slots: `connected`, `disconnected`.
 _LINK_STATE = "connected"
+_LINK_FIELD = 7
 _OPEN_SLOT = re.compile(rb"\[([0-9]{1,5})-([<>])-([0-9a-f]{40})\]")
 #: How many different sets of ids are kept for sharing: a few for each cluster of the host.
 _SETS_SHARED = 256
@@ -77,6 +79,15 @@ def reopen(fresh: bytes, before: bytes) -> bytes:
         if one.peer_id in now.known_ids and one.is_import is (one.slot not in own)
     ]
     return fresh.replace(mine, b" ".join([mine, *words])) if words else fresh
+
+
+def parse_bus_view(cluster_nodes: bytes) -> BusView:
+    """Return with whom the answering node is connected, and what could come of an election."""
+    lines = [line.split(" ") for line in cluster_nodes.decode("ascii").splitlines()]
+    return BusView(
+        linked_ids=frozenset(line[0] for line in lines if line[_LINK_FIELD] == _LINK_STATE),
+        owner_ids=parse_view(cluster_nodes).owner_ids,
+    )
 
 
 @functools.lru_cache(maxsize=_SETS_SHARED)

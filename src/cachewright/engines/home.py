@@ -108,6 +108,16 @@ class RoleChanger(Protocol[Admin_contra]):
         """Close the connections of clients that send commands; subscribers stay."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BusView:
+    """What one node of a cluster says of its connections with the others, by engine ids."""
+
+    #: To whom it has one; it is among them itself.
+    linked_ids: frozenset[str]
+    #: Who owns slots, and so could vote.
+    owner_ids: frozenset[str]
+
+
 class ClusterMember(Protocol[Admin_contra]):
     """How a member of a cluster comes to know others, and forgets them."""
 
@@ -125,6 +135,9 @@ class ClusterMember(Protocol[Admin_contra]):
 
     async def forget(self, admin: Admin_contra, engine_ids: Sequence[str]) -> None:
         """Strike nodes off; who is not known is forgotten already."""
+
+    async def bus_view(self, admin: Admin_contra) -> BusView:
+        """Return with whom it is connected now."""
 
 
 class PingAnswer(enum.Enum):

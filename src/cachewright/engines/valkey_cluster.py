@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cachewright.engines import cluster_view, nodes_conf, render, resp
+from cachewright.engines.home import BusView
 from cachewright.engines.text import check_address, check_port
 from cachewright.model.slots import SlotRanges
 
@@ -61,6 +62,13 @@ class ValkeyCluster:
             if isinstance(reply, resp.EngineRefused) and str(reply).startswith(_UNKNOWN_NODE):
                 continue
             resp.reply_or_raise(reply)
+
+    async def bus_view(self, admin: resp.AdminConnection) -> BusView:
+        """Return with whom it is connected now."""
+        said = await admin.command("CLUSTER", "NODES")
+        if not isinstance(said, bytes):
+            raise resp.EngineUnreachable("what answers there is not such an engine")
+        return cluster_view.parse_bus_view(said)
 
 
 async def _all(

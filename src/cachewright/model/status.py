@@ -82,6 +82,8 @@ class NodeStatus:
     awaiting_reboot: tuple[str, ...] = ()
     #: Settings that the engine did not take, each with value and reason.
     refused: tuple[tuple[str, str, str], ...] = ()
+    #: When it was last seen to have become a replica while it lived; `None` if it is none.
+    stepped_down_at: datetime.datetime | None = None
     #: Which of the restarts that were asked for its last process has seen: `NodeSpec.restarts` as
     #: it was when that was started.
     restarts: int = 0

@@ -25,7 +25,16 @@ from cachewright.model.facts import Absent, Observed, Running, Stopped
 from cachewright.model.groups import DISCOVERY_ID, Group, GroupKind, GroupPlacement
 from cachewright.model.settings import Limits
 from cachewright.model.status import GroupState, GroupStatus, NodeState, NodeStatus
-from cachewright.plan import events, flapping, joining, node_status, resharding, settings, status
+from cachewright.plan import (
+    events,
+    flapping,
+    joining,
+    node_status,
+    resharding,
+    restarts,
+    settings,
+    status,
+)
 from cachewright.plan.memcached import plan_memcached
 from cachewright.plan.nodes import World, steps_for_nodes
 from cachewright.plan.ownership import Ownership, ownership
@@ -143,6 +152,7 @@ def _look_again_s(
             holds.append(until)
         else:
             is_restless |= node.state is not NodeState.AVAILABLE
+            is_restless |= restarts.has_just_stepped_down(node, now)
     busy_s = busy_look_again_s(len(current.nodes))
     if is_moving and not is_restless:
         return max(busy_s, LOOK_AGAIN_MOVING_S)

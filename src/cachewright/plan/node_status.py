@@ -58,7 +58,16 @@ def node_status(seen: Seen, view: ShardView, node_id: str) -> NodeStatus:
         refused=tuple((r.name, r.value, r.reason) for r in drift.refused),
         restarts=_restarts(seen, node_id),
         is_running=_is_running(before, fact),
+        stepped_down_at=_stepped_down_at(seen, before, status, fact),
     )
+
+
+def _stepped_down_at(
+    seen: Seen, before: NodeStatus | None, status: NodeStatus, fact: NodeFact
+) -> datetime.datetime | None:
+    if before is None or status.role is not Role.REPLICA or is_down(fact):
+        return None
+    return seen.now if before.role is Role.PRIMARY else before.stepped_down_at
 
 
 def _is_running(before: NodeStatus | None, fact: NodeFact) -> bool:

@@ -81,9 +81,8 @@ def steps_for_nodes(world: World) -> tuple[Step, ...]:
     ending = joining.ending_views(group, placement, world.views, observed)
     views = [view for view in world.views if view not in ending]
     changes = elections(group, views, observed, world.status)
-    if not changes and not reshards(group, world.status):
-        changes = handovers(group, placement, views, observed)
-    fences = suspicion.fences(group, views, observed, world.status)
+    may_hand_over = not changes and not reshards(group, world.status)
+    planned = handovers(group, placement, views, observed) if may_hand_over else {}
     common = _Round(
         wanted=endpoints.wanted_binds(
             placement,
@@ -92,14 +91,14 @@ def steps_for_nodes(world: World) -> tuple[Step, ...]:
             leaving=leaving_ids(group) | restarts.due_ids(group, observed),
             was_available=world.status.was_available,
         ),
-        next_alone=None if changes else restarts.next_alone(group, views, observed),
+        next_alone=None if changes or planned else restarts.next_alone(group, views, observed),
     )
-    steps: list[Step] = list(changes.values())
-    for view in views:
-        if view.shard.shard_id not in changes:
-            fence = fences.get(view.shard.shard_id)
-            shard_steps = _steps_for_shard(world, view, common)
-            steps.extend(shard_steps if fence is None else _beside_fence(fence, shard_steps))
+    steps = _steps_beside(world, views, changes | planned, common)
+    if planned and group.spec.cluster_enabled and any(map(_is_start, steps)):
+        # Who starts has the map of this look: it must not change before all have heard of it.
+        planned = {}
+        steps = _steps_beside(world, views, changes, common)
+    changes |= planned
     exempt = leaving_ids(group).union(
         *(restarts.stranded_ids(group, view, observed) for view in views)
     )
@@ -114,6 +113,24 @@ def steps_for_nodes(world: World) -> tuple[Step, ...]:
         )
         steps.extend(step for step in learning if step.node_id not in busy)
     return (*steps, *_install(world))
+
+
+def _steps_beside(
+    world: World, views: Sequence[ShardView], changes: Mapping[str, Step], common: _Round
+) -> list[Step]:
+    """Return `changes`, and what may be done now in the other shards."""
+    fences = suspicion.fences(world.group, views, world.observed, world.status)
+    steps = list(changes.values())
+    for view in views:
+        if view.shard.shard_id not in changes:
+            fence = fences.get(view.shard.shard_id)
+            shard_steps = _steps_for_shard(world, view, common)
+            steps.extend(shard_steps if fence is None else _beside_fence(fence, shard_steps))
+    return steps
+
+
+def _is_start(step: Step) -> bool:
+    return isinstance(step.command, StartNode)
 
 
 def _install(world: World) -> Iterator[Step]:
@@ -163,7 +180,7 @@ def _step_for_node(world: World, view: ShardView, node_id: str, common: _Round) 
         if view.phase is Phase.HELD:
             return None
         return _start(world, view, node_id, f"shard {view.shard.shard_id} lacks this replica")
-    if len(view.shard.nodes) > 1 or node_id == common.next_alone:
+    if _may_restart(world, view, node_id, common):
         restart = restarts.step_for(world.group, view, node_id, world.observed)
         if restart is not None:
             return restart
@@ -179,6 +196,16 @@ def _step_for_node(world: World, view: ShardView, node_id: str, common: _Round) 
         command = BindNode(key=_key(world, node_id), bind=bind)
         return Step(command=command, reason="endpoints follow their roles", node_id=node_id)
     return settings.apply_step(world.group, node_id, fact, settings.drift(world.asked, fact))
+
+
+def _may_restart(world: World, view: ShardView, node_id: str, common: _Round) -> bool:
+    """Tell whether nothing outside its shard speaks against ending a node for a restart."""
+    if len(view.shard.nodes) == 1:
+        return node_id == common.next_alone
+    if not world.group.spec.cluster_enabled:
+        return True
+    before, fact = world.status.of(node_id), world.observed.of(node_id)
+    return not restarts.is_looked_for(before, fact, world.now)
 
 
 def _leaves(world: World, view: ShardView, node_id: str) -> bool:

@@ -11,18 +11,25 @@ all there is.
 A replica must not be older than its primary: it may not understand what it is sent, and would lose
 all it has in a full sync. So replicas change their version first. Where an older one has got a
 newer primary all the same, since that had applied more when both lost theirs, it ends before
-everybody else.
+everybody else. One that has just handed over may follow its newer successor for a second, as long
+as that goes on where it was: clients that come by are told of it.
 """
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Sequence
 
 from cachewright.model.commands import Step, StopNode, node_key
 from cachewright.model.facts import LaunchFact, NodeFact, Observed, Running
 from cachewright.model.groups import Group, NodeSpec
-from cachewright.model.status import Role
+from cachewright.model.status import NodeStatus, Role
 from cachewright.plan.shard import Phase, ShardView, engine_of, is_down, leaving_ids, line_key
+
+#: Clients that send something now and then come by within this time.
+CLIENTS_LEARN = datetime.timedelta(seconds=1)
+#: A replica that does not follow its successor so soon copies everything.
+PARTIAL_SYNC = datetime.timedelta(seconds=0.3)
 
 
 def is_asked(node: NodeSpec | None, fact: NodeFact) -> bool:
@@ -96,6 +103,26 @@ def _reason(group: Group, node_id: str, observed: Observed) -> str:
     if is_outdated(group, observed.of(node_id)):
         return f"it is to run {group.spec.engine.value} {group.spec.engine_version}"
     return "a restart was asked for"
+
+
+def is_looked_for(before: NodeStatus | None, fact: NodeFact, now: datetime.datetime) -> bool:
+    """Tell whether clients of a cluster may not have learned yet that a node handed over.
+
+    It tells them who took over; were it ended and started anew at once, they would find it held.
+    """
+    engine = engine_of(fact)
+    if before is None or engine is None:
+        return False
+    learn = CLIENTS_LEARN if engine.is_in_sync else PARTIAL_SYNC
+    return has_just_stepped_down(before, now, within=learn)
+
+
+def has_just_stepped_down(
+    node: NodeStatus, now: datetime.datetime, *, within: datetime.timedelta = CLIENTS_LEARN
+) -> bool:
+    """Tell whether a node became a replica so short a time ago."""
+    at = node.stepped_down_at
+    return at is not None and at <= now < at + within
 
 
 def next_alone(group: Group, views: Sequence[ShardView], observed: Observed) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cachewright.engines.cluster_view import parse_view, reopen
+from cachewright.engines.cluster_view import parse_bus_view, parse_view, reopen
 from cachewright.model.facts import OpenSlot
 from cachewright.model.slots import SlotRange
 
@@ -69,3 +69,10 @@ def test_moves_that_were_open_are_open_again_where_that_is_possible() -> None:
     assert again == said(f"{own} 0-98 [5->-{B}] [120-<-{B}]", *OTHERS)
     assert reopen(fresh, b"") == fresh
     assert reopen(fresh, fresh) == fresh
+
+
+def test_connections_are_read_of_all_and_count_for_oneself() -> None:
+    own = f"{A} 127.0.0.1:6379@16379 myself,master - 0 0 1 connected 0-99 [7->-{B}]"
+    view = parse_bus_view(said(own, *OTHERS))
+    assert view.linked_ids == {A, B, C}
+    assert view.owner_ids == {A, B}

@@ -13,18 +13,20 @@ from cachewright.model.settings import Limits
 from cachewright.model.status import GroupState, GroupStatus
 from cachewright.plan.group import plan_group
 from cachewright.plan.plan import Plan
+from cachewright.plan.restarts import is_looked_for
 from tests.property.plan.groups import CREATED_AT
 from tests.property.plan.world import Refused, World
 
 #: More rounds than any story here takes.
-_ROUNDS_MAX = 40
+_ROUNDS_MAX = 60
 
 
 class Story:
     """A group that has settled, and what happens to it."""
 
-    def __init__(self, group: Group) -> None:
+    def __init__(self, group: Group, *, round_s: float = 0.1) -> None:
         self.world = World(group=group)
+        self.round_s = round_s
         self.now = CREATED_AT + datetime.timedelta(seconds=1)
         self.status: GroupStatus | None = None
         self.said: list[str] = []
@@ -38,8 +40,9 @@ class Story:
         self.now += datetime.timedelta(seconds=seconds)
 
     def round(self, *, may_fail: bool = False) -> Plan:
-        """Look, write down, and carry out."""
+        """Look, write down, and carry out; a round takes a moment."""
         plan = self.look()
+        self.wait(self.round_s)
         self.status = plan.status
         self.said += [event.message for event in plan.events]
         for step in plan.steps:
@@ -59,9 +62,16 @@ class Story:
     def settle(self) -> None:
         """Run until nothing is left to do."""
         for _ in range(_ROUNDS_MAX):
-            if not self.round().steps and not self.look().steps:
+            if self.round().steps or self.look().steps:
+                continue
+            if not self._somebody_is_looked_for():
                 return
         raise AssertionError(f"not settled: {self.status}")
+
+    def _somebody_is_looked_for(self) -> bool:
+        facts = self.world.observe()
+        nodes = self.status.nodes if self.status else ()
+        return any(is_looked_for(n, facts.of(n.node_id), self.now) for n in nodes)
 
     def change(
         self, edit: Callable[[tuple[NodeSpec, ...]], tuple[NodeSpec, ...]], *, shard: int = 0

@@ -19,7 +19,7 @@ VICTIM = "demo-002"
 
 
 def story(replicas: int = 1) -> Story:
-    return Story(make_group(shards=1, replicas=replicas, cluster_enabled=False))
+    return Story(make_group(shards=1, replicas=replicas, cluster_enabled=False), round_s=0.0)
 
 
 def status_of(one: Story, node_id: str = VICTIM) -> NodeStatus:
@@ -125,7 +125,7 @@ def test_a_group_is_looked_at_again_when_somebody_may_start() -> None:
 
 
 def test_a_group_in_which_somebody_else_is_on_its_way_is_looked_at_soon() -> None:
-    one = Story(make_group(shards=1, replicas=2, cluster_enabled=True))
+    one = Story(make_group(shards=1, replicas=2, cluster_enabled=True), round_s=0.0)
     for _ in range(3):
         end_and_return(one, "demo-0001-002")
     end(one, "demo-0001-002")

@@ -14,9 +14,11 @@ from cachewright.model.commands import (
     StopNode,
 )
 from cachewright.model.engines import EngineName
+from cachewright.model.groups import RestartCause
 from cachewright.model.status import GroupState, NodeState
 from cachewright.plan.invariants import violations
 from cachewright.plan.plan import Plan
+from cachewright.plan.restarts import CLIENTS_LEARN, PARTIAL_SYNC
 from cachewright.plan.syncs import LARGE_BYTES
 from tests.property.plan.groups import LINES, make_group
 from tests.property.plan.world import Life
@@ -277,6 +279,56 @@ def test_a_newer_one_is_not_made_primary_of_older_ones_for_a_wish() -> None:
     assert steps(one.look(), HandOver) == []
     one.settle()
     assert one.world.engines["demo-002"].serves_writes()
+    assert set(runs(one).values()) == {"8.1"}
+
+
+def test_who_has_handed_over_stays_for_clients_that_come_by() -> None:
+    one = story(shards=1, replicas=1, cluster_enabled=True)
+    upgrade(one)
+    while not steps(one.round(), HandOver):
+        pass
+    one.round_s = 0.0
+    for _ in range(4):
+        assert ended(checked_round(one)) == []
+    one.wait(CLIENTS_LEARN.total_seconds())
+    assert ended(checked_round(one)) == ["demo-0001-001"]
+
+
+def test_a_group_that_rests_is_looked_at_again_when_clients_have_learned() -> None:
+    one = story(shards=1, replicas=1, cluster_enabled=True)
+    one.restart("demo-0001-001", cause=RestartCause.TEST_FAILOVER)
+    assert steps(one.round(), HandOver)
+    plan = one.round()
+    assert (plan.status.state, plan.steps) == (GroupState.AVAILABLE, ())
+    assert plan.look_again_s < CLIENTS_LEARN.total_seconds()
+
+
+def test_who_has_handed_over_does_not_stay_to_copy_what_is_newer() -> None:
+    one = story(shards=1, replicas=1, cluster_enabled=True)
+    upgrade(one)
+    while not steps(one.round(), HandOver):
+        pass
+    one.round_s = 0.0
+    one.round()
+    one.world.engines["demo-0001-001"].is_in_sync = False
+    assert ended(one.look()) == []
+    one.wait(PARTIAL_SYNC.total_seconds())
+    assert ended(one.look()) == ["demo-0001-001"]
+
+
+def test_a_primary_waits_for_whoever_starts_in_another_shard() -> None:
+    """Who starts has the map of this look, and Valkey may hang when it is out of date."""
+    one = story(shards=2, replicas=1, cluster_enabled=True)
+    upgrade(one)
+    for _ in range(20):
+        if steps(one.look(), HandOver):
+            break
+        one.round()
+    one.world.kill("demo-0002-002")
+    plan = one.look()
+    assert [step.node_id for step in steps(plan, StartNode)] == ["demo-0002-002"]
+    assert steps(plan, HandOver) == []
+    one.settle()
     assert set(runs(one).values()) == {"8.1"}
 
 
