@@ -16,20 +16,26 @@ from cachewright.model.commands import (
     AdmitNode,
     ApplySettings,
     BindNode,
+    CloseSlots,
     FenceNode,
     FollowPrimary,
+    ForgetNodes,
     HandOver,
     HostCommand,
+    IntroduceNode,
     Launch,
+    MoveSlots,
     PromoteNode,
     Promotion,
     RemoveNode,
     StartNode,
     StopNode,
+    WeighSlots,
 )
 from cachewright.model.facts import LaunchFact, RefusedSetting
 from cachewright.model.status import Role
 from cachewright.rpc.agent import CommandFailed
+from tests.simulation import slot_commands
 from tests.simulation.engine import Engine, Tie
 from tests.simulation.fabric import shard_of
 from tests.simulation.history import depth_of
@@ -58,7 +64,7 @@ _POLL_S = 0.002
 REFUSED_SETTING = ("activedefrag", "yes")
 
 
-async def carry_out(  # noqa: C901 one case a command
+async def carry_out(  # noqa: C901, PLR0912 one case a command
     host: Host, folder: Folder, command: HostCommand, *, asked_s: float
 ) -> None:
     """Carry out a command that was given at `asked_s`, or raise `CommandFailed`."""
@@ -86,6 +92,8 @@ async def carry_out(  # noqa: C901 one case a command
             if folder.engine is not None:
                 raise CommandFailed("it runs")
             host.folders.pop(folder.key, None)
+        case IntroduceNode() | ForgetNodes() | WeighSlots() | MoveSlots() | CloseSlots():
+            await slot_commands.carry_out(host, folder, command)
         case _:
             raise CommandFailed("not known here")
 
@@ -137,9 +145,9 @@ def _new_engine(host: Host, folder: Folder, launch: Launch) -> Engine:
     role = me.role if me is not None else Role.PRIMARY
     primary_id = me.primary_engine_id if me is not None and role is Role.REPLICA else None
     primary = next((p for p in launch.peers if p.engine_id == primary_id), me)
-    slots = primary.slots if primary is not None else ()
-    uid = launch.key.partition(".")[0]
-    shard = shard_of(uid, slots)
+    uid, _, name = launch.key.partition(".")
+    # Callers name nodes GROUP-SHARD-NUMBER in cluster mode.
+    shard = shard_of(uid, name.split("-")[1] if launch.peers else "")
     if role is Role.REPLICA and host.fabric.owner(shard) is not None:
         host.judge.loses_file(shard, launch.key)
     folder.has_file, folder.file = False, None
@@ -151,7 +159,6 @@ def _new_engine(host: Host, folder: Folder, launch: Launch) -> Engine:
         launch=launch,
         identity=host.new_identity(),
         shard=shard,
-        slots=slots,
         role=role,
         started_s=now_s,
         copy=copy,
@@ -160,7 +167,6 @@ def _new_engine(host: Host, folder: Folder, launch: Launch) -> Engine:
         answers_from_s=answers_from_s,
         loads_until_s=answers_from_s + loads_s,
         follows=(primary.address, primary.port) if role is Role.REPLICA and primary else None,
-        all_shards=frozenset(shard_of(uid, peer.slots) for peer in launch.peers if peer.slots),
         epoch=me.epoch if me is not None else 0,
         lag_s=host.random.choice(_LAG_S),
     )

@@ -19,8 +19,8 @@ from cachewright.model.facts import (
     ProcessIdentity,
     Silence,
     SilenceCause,
+    SlotWeights,
 )
-from cachewright.model.slots import SlotRanges
 from cachewright.model.status import Role
 from tests.simulation.history import Copy, Link, depth_of
 
@@ -53,9 +53,8 @@ class Engine:
     key: str
     launch: Launch
     identity: ProcessIdentity
-    #: Whose data it holds: the group, in cluster mode with the slots.
+    #: Whose data it holds: the group, in cluster mode with the shard.
     shard: str
-    slots: SlotRanges
     role: Role
     started_s: float
     copy: Copy
@@ -64,8 +63,6 @@ class Engine:
     #: It answers its administrator from then on, loading or not.
     answers_from_s: float = 0.0
     loads_until_s: float = 0.0
-    #: Cluster mode: every shard of the cluster.
-    all_shards: frozenset[str] = frozenset()
     follows: tuple[str, int] | None = None
     epoch: int = 0
     is_alive: bool = True
@@ -89,6 +86,12 @@ class Engine:
     ended_s: float = 0.0
     second_replication_id: str = ""
     second_offset: int = -1
+    #: Cluster mode: who it knows, and who it wants to hear nothing of until then.
+    known: frozenset[str] = frozenset()
+    forgotten: dict[str, float] = field(default_factory=dict)
+    #: Slots on their way: the other's engine id, and whether they come in.
+    opened: dict[int, tuple[str, bool]] = field(default_factory=dict)
+    weights: SlotWeights | None = None
     recent: collections.deque[tuple[float, Link]] = field(
         default_factory=lambda: collections.deque(maxlen=_RECENT_WRITES)
     )
@@ -185,6 +188,7 @@ class Engine:
             second_offset=self.second_offset,
             offset=depth_of(self.copy),
             used_memory_bytes=0,
+            keys=depth_of(self.copy) if cluster is None or cluster.own_slots else 0,
             bind=self.bind,
             cluster=cluster,
         )

@@ -15,6 +15,7 @@ from cachewright.model.status import Role
 from tests.simulation.engine import Engine, Hang, Tie
 from tests.simulation.history import are_strangers, depth_of, has_all_of
 from tests.simulation.judge import Judge
+from tests.simulation.slots import Slots, known_to, open_slots_of
 
 #: `CLUSTER_WRITABLE_DELAY` of the engines, seconds.
 _WRITABLE_DELAY_S = 2.0
@@ -46,6 +47,7 @@ class Fabric:
         #: Since when the primary of a shard is gone or hangs, for the engines' own election.
         self._lost_since_s: dict[str, float] = {}
         self._replication_ids = 0
+        self.slots = Slots(judge)
 
     @property
     def now_s(self) -> float:
@@ -79,6 +81,7 @@ class Fabric:
         self.living[engine.key] = engine
         epochs = [self._epochs.get(engine.uid, 0), *(peer.epoch for peer in engine.launch.peers)]
         self._epochs[engine.uid] = max(epochs)
+        engine.known = frozenset(peer.engine_id for peer in engine.launch.peers)
         rival = next(
             (e for e in self.of_shard(engine.shard) if e is not engine and e.role is Role.PRIMARY),
             None,
@@ -88,6 +91,9 @@ class Fabric:
                 self.follow(rival, engine.own)
             else:
                 self.follow(engine, rival.own)
+        elif engine.is_cluster and engine.role is Role.PRIMARY:
+            mine = (p.slots for p in engine.launch.peers if p.engine_id == engine.launch.engine_id)
+            self.slots.begin(engine, next(mine))
         elif engine.role is Role.REPLICA:
             self._connect_soon(engine)
         self._judge.look(self.of_shard(engine.shard))
@@ -203,14 +209,30 @@ class Fabric:
         """Return what a node says of its cluster."""
         if not engine.is_cluster:
             return None
+        known = known_to(engine, self.of_group(engine.uid), self.now_s)
         return ClusterFact(
             is_ok=self.is_cluster_ok(engine),
             slots_assigned=16_384,
-            known_nodes=len(engine.launch.peers),
+            known_nodes=len(known),
             current_epoch=self._epochs[engine.uid],
-            own_slots=engine.slots if engine.role is Role.PRIMARY else (),
-            known_ids=frozenset(peer.engine_id for peer in engine.launch.peers),
+            own_slots=self.slots.of(engine.shard) if engine.role is Role.PRIMARY else (),
+            known_ids=known,
+            owner_ids=self.slots.owner_ids(engine.uid) & known,
+            open_slots=open_slots_of(engine),
         )
+
+    def move(self, giver: Engine, taker: Engine, slots: frozenset[int]) -> None:
+        """Let another shard own slots; a shard without slots has no data."""
+        for engine in (giver, taker):
+            engine.opened = {s: o for s, o in engine.opened.items() if s not in slots}
+        self.slots.change(giver.shard, taker.shard, slots)
+        self._epochs[taker.uid] += 1
+        taker.epoch = self._epochs[taker.uid]
+        if not self.slots.of(giver.shard):
+            self._judge.empties(giver.shard)
+            for engine in self.of_shard(giver.shard):
+                engine.copy = None
+                engine.recent.clear()
 
     def is_cluster_ok(self, engine: Engine) -> bool:
         """Tell whether a node of a cluster takes commands of clients."""
@@ -220,7 +242,7 @@ class Fabric:
             return False
         if not self._lost_since_s:
             return True
-        shards = engine.all_shards
+        shards = self.slots.owners(engine.uid)
         known_lost = sum(self._is_known_lost(shard) for shard in shards)
         return len(shards) - known_lost > len(shards) // 2
 
@@ -234,7 +256,7 @@ class Fabric:
 
     def has_majority(self, engine: Engine) -> bool:
         """Tell whether enough primaries live to vote for a replica."""
-        shards = engine.all_shards
+        shards = self.slots.owners(engine.uid)
         owners = [self.owner(shard) for shard in shards]
         voters = [e for e in owners if e is not None and e.answers(self.now_s)]
         return len(voters) > len(shards) // 2
@@ -249,7 +271,8 @@ class Fabric:
         self._voting.add(engine.uid)
         try:
             await asyncio.sleep(self._random.uniform(*_VOTE_S))
-            if not engine.answers(self.now_s) or not self.has_majority(engine):
+            is_voted_for = self.has_majority(engine) and bool(self.slots.of(engine.shard))
+            if not engine.answers(self.now_s) or not is_voted_for:
                 return False
             self.claim(engine)
             return True
@@ -267,6 +290,7 @@ class Fabric:
         if engine.is_cluster:
             self._epochs[engine.uid] += 1
             engine.epoch = self._epochs[engine.uid]
+            self.slots.leads(engine)
             self._lost_since_s.pop(engine.shard, None)
             for other in others:
                 if other.role is Role.PRIMARY and other.hang is not None:
@@ -296,6 +320,8 @@ class Fabric:
         ]
         if not candidates or (owner is not None and owner is not lost):
             return
+        if not self.slots.of(lost.shard):
+            return
         if not self.has_majority(lost):
             self._loop.call_later(_ELECTION_S[0], self._elect, lost)
             return
@@ -304,6 +330,6 @@ class Fabric:
         self.claim(winner, by_command=False)
 
 
-def shard_of(uid: str, slots: tuple[object, ...]) -> str:
-    """Return the name of a shard in the simulation."""
-    return f"{uid}/{slots[0]}" if slots else uid
+def shard_of(uid: str, shard_id: str) -> str:
+    """Return the name of a shard in the simulation; `shard_id` is empty without cluster mode."""
+    return f"{uid}/{shard_id}" if shard_id else uid

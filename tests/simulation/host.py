@@ -31,12 +31,15 @@ from cachewright.model.facts import (
     TerminationProof,
     Unknown,
 )
+from cachewright.model.slots import SlotRanges
+from cachewright.model.status import Role
 from cachewright.rpc.agent import CommandFailed, EngineOffer, StaleEpoch
 from tests.simulation.commands import carry_out
 from tests.simulation.engine import PULSE_S, Engine
 from tests.simulation.fabric import Fabric
 from tests.simulation.history import Copy
 from tests.simulation.judge import Judge
+from tests.simulation.slot_commands import ERRANDS
 
 #: How long an answer takes, seconds.
 _ANSWER_S = (0.0002, 0.003)
@@ -46,6 +49,7 @@ ANSWER_TIMEOUT_S = 1.0
 _EXIT_SEEN_S = (0.001, 0.005)
 #: A node that flaps lives for so long, seconds.
 _FLAP_S = (0.1, 2.0)
+_WAITS_FOR_NOBODY = (FenceNode, *ERRANDS)
 BUILD = EngineOffer(
     engine=EngineName.VALKEY,
     api_version="9.1",
@@ -72,6 +76,8 @@ class Folder:
     shard: str = ""
     #: Which process answered what at the last look.
     answered: tuple[ProcessIdentity, EngineFact | Unknown] | None = None
+    #: What its last process owned when it ended.
+    last_slots: SlotRanges | None = None
     failed_starts: int = 0
     failure: str = ""
     #: Trouble: so many starts will fail.
@@ -165,8 +171,9 @@ class Host:
         keys = {key, command.to_key} if isinstance(command, HandOver) else {key}
         folder = self.folders.setdefault(key, Folder(key))
         async with contextlib.AsyncExitStack() as stack:
-            # A fence waits for nobody: others may wait for the process that it ends.
-            for one in sorted(keys) if not isinstance(command, FenceNode) else ():
+            # A fence waits for nobody: others may wait for the process that it ends. What lasts
+            # keeps nobody waiting.
+            for one in sorted(keys) if not isinstance(command, _WAITS_FOR_NOBODY) else ():
                 locked = self.folders.get(one)
                 if locked is not None:
                     await stack.enter_async_context(locked.commands)
@@ -235,6 +242,8 @@ class Host:
             failed_starts=folder.failed_starts,
             failure=folder.failure,
             launched=folder.launched,
+            weights=engine.weights if engine is not None else None,
+            last_slots=folder.last_slots if engine is None else None,
         )
 
     def _look(self, key: str) -> NodeFact:
@@ -262,6 +271,9 @@ class Host:
         has_file = dict(launch.settings).get("appendonly") == "yes"
         has_file = has_file and (has_loaded or not engine.is_held)
         folder.has_file, folder.file = has_file, engine.copy if has_file else None
+        is_owner = engine.role is Role.PRIMARY and engine.superseded_by is None
+        if engine.is_cluster:
+            folder.last_slots = self.fabric.slots.of(engine.shard) if is_owner else ()
         if has_file and not engine.is_held:
             self.judge.keeps_file(engine, engine.copy)
         self.fabric.end(engine)

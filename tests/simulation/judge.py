@@ -217,6 +217,11 @@ class Judge:
         """Something that nobody is to blame for took a file away."""
         self._files.get(shard, {}).pop(key, None)
 
+    def empties(self, shard: str) -> None:
+        """All that a shard had is elsewhere."""
+        self._vacant.pop(shard, None)
+        self._files.pop(shard, None)
+
     def forget(self, uid: str) -> None:
         """A group is gone."""
         self.deleted.discard(uid)

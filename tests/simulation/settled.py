@@ -22,7 +22,7 @@ def shards_of(group: Group | None) -> Iterator[str]:
     """Yield the simulation's names of the shards of a group."""
     for shard in group.spec.shards if group is not None else ():
         assert group is not None
-        yield shard_of(group.spec.uid, shard.slots)
+        yield shard_of(group.spec.uid, shard.shard_id if group.spec.cluster_enabled else "")
 
 
 def problems(group: Group, status: GroupStatus | None, host: Host) -> Iterator[str]:

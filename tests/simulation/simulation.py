@@ -217,6 +217,7 @@ class Simulation:
         self.known_uids -= gone
         for uid in gone:
             self.judge.forget(uid)
+            self.fabric.slots.forget(uid)
 
     async def _end(self) -> None:
         """Delete everything: nothing may be left."""

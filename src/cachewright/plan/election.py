@@ -3,19 +3,23 @@
 Only with proof that nobody else can write: every node of the shard has provably ended or answers
 as a replica. The replica that has applied most of the newest lineage wins. Where a majority of
 primaries lives they vote (`FORCE`, no epoch hazard); below it a shard takes over on its own word
-(`TAKEOVER`). In cluster mode one shard is promoted at a time: votes of concurrent elections collide
-in one epoch, and an engine waits a minute after a lost one. The engines' own election after
-`cluster-node-timeout` stays the backstop. Where automatic failover is off, ElastiCache makes the
-primary anew from a replica; here the replica takes over, because its data is the only copy.
+(`TAKEOVER`). Only shards that own slots vote and count for the majority. One that owns none takes
+over on its own word too: engines before Valkey 8.0 never ask for votes then, and there is no slot
+that an epoch could be about. In cluster mode one shard is promoted at a time: votes of concurrent
+elections collide in one epoch, and an engine waits a minute after a lost one. The engines' own
+election after `cluster-node-timeout` stays the backstop. Where automatic failover is off,
+ElastiCache makes the primary anew from a replica; here the replica takes over, because its data is
+the only copy.
 
-Sources: the engines' documentation of CLUSTER FAILOVER and of replication ids; 5 to 8 ms measured
-from the command until the replica takes writes.
+Sources: the engines' documentation of CLUSTER FAILOVER and of replication ids; their `cluster.c`
+(`clusterUpdateState`: the size of a cluster, `clusterHandleSlaveFailover`: who asks for votes);
+5 to 8 ms measured from the command until the replica takes writes.
 """
 
 from __future__ import annotations
 
 import collections
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence, Set
 
 from cachewright.model.commands import PromoteNode, Promotion, Step, node_key
 from cachewright.model.facts import EngineFact, Observed
@@ -44,7 +48,7 @@ def elections(
 
     `struck`: the shards of which `observed` is fresh; all, where nothing else is said.
     """
-    how = _how(group, views)
+    how = _how(group, views, observed, status)
     for view in views:
         is_fresh = struck is None or view.shard.shard_id in struck
         if view.phase is not Phase.UNDECIDED or not is_fresh:
@@ -107,13 +111,17 @@ def _lineage(candidates: Mapping[str, EngineFact]) -> str:
 
 
 def _promotion(
-    group: Group, shard: ShardSpec, winner: str, how: Promotion, observed: Observed
+    group: Group,
+    shard: ShardSpec,
+    winner: str,
+    how: Mapping[str, Promotion],
+    observed: Observed,
 ) -> Step:
     engine = engine_of(observed.of(winner))
     return Step(
         command=PromoteNode(
             key=node_key(group.spec.uid, winner),
-            how=how,
+            how=how[shard.shard_id],
             over=(engine.primary if engine is not None else None) or ("", 0),
             bind=_bind(group, winner, observed),
         ),
@@ -148,8 +156,34 @@ def _is_left(endpoint: str, winner: str, observed: Observed) -> bool:
     return True
 
 
-def _how(group: Group, views: Sequence[ShardView]) -> Promotion:
+def _how(
+    group: Group, views: Sequence[ShardView], observed: Observed, status: GroupStatus | None
+) -> dict[str, Promotion]:
+    """Return for each shard id how a replica of it takes over."""
+    shard_ids = [view.shard.shard_id for view in views]
     if not group.spec.cluster_enabled:
-        return Promotion.STANDALONE
-    living = sum(view.phase is Phase.SERVING for view in views)
-    return Promotion.FORCE if living > len(views) // 2 else Promotion.TAKEOVER
+        return dict.fromkeys(shard_ids, Promotion.STANDALONE)
+    owner_ids = _owner_ids(group, views, observed, status)
+    serving = {view.shard.shard_id for view in views if view.phase is Phase.SERVING}
+    is_majority = len(serving & owner_ids) > len(owner_ids) // 2
+    by_vote = owner_ids if is_majority else frozenset[str]()
+    return {s: Promotion.FORCE if s in by_vote else Promotion.TAKEOVER for s in shard_ids}
+
+
+def _owner_ids(
+    group: Group, views: Sequence[ShardView], observed: Observed, status: GroupStatus | None
+) -> Set[str]:
+    """Return the shards that own slots: by their primaries' words, else by what was written down.
+
+    Near enough: with a wrong guess a vote is asked for in vain, or not asked for.
+    """
+    if status is not None and status.owned:
+        found = {owned.shard_id for owned in status.owned if owned.slots}
+    else:
+        found = {shard.shard_id for shard in group.spec.shards if shard.slots}
+    for view in views:
+        engine = engine_of(observed.of(view.primary_id)) if view.primary_id else None
+        if view.phase is Phase.SERVING and engine is not None and engine.cluster is not None:
+            found -= {view.shard.shard_id}
+            found |= {view.shard.shard_id} if engine.cluster.own_slots else set()
+    return found

@@ -47,6 +47,7 @@ from cachewright.plan.evidence import (
     steps_of,
 )
 from cachewright.plan.plan import Plan
+from cachewright.plan.slot_laws import slot_violations
 from cachewright.plan.version_laws import version_violations
 
 #: What a silence lasts at least before it is no mere pause, by its cause; no other cause counts.
@@ -76,6 +77,7 @@ def violations(group: Group, observed: Observed, plan: Plan) -> tuple[str, ...]:
         *listens_only_on_free(plan, observed),
         *says_available_only_while_serving(group, plan, observed),
         *version_violations(group, observed, plan),
+        *slot_violations(group, observed, plan),
     )
 
 

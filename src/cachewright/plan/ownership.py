@@ -92,11 +92,8 @@ def ownership(
     )
     voices, silent_ids = scene.voices, scene.silent_ids()
     disputed: SlotRanges = ()
-    if not silent_ids and covers_all(part for v in voices for part in v.cluster.own_slots):
-        claims: dict[str, SlotRanges] = dict.fromkeys(scene.shard_ids, ())
-        for voice in voices:
-            claims[voice.shard_id] = merge((*claims[voice.shard_id], *voice.cluster.own_slots))
-    else:
+    claims = _undoubted(scene, silent_ids)
+    if claims is None:
         owners, disputed = _claimed(scene)
         if silent_ids:
             _add_last_words(owners, scene, silent_ids)
@@ -112,6 +109,21 @@ def ownership(
         is_agreed=is_agreed,
         empty_ids=_empty_ids(owned, voices) if is_agreed else frozenset(),
     )
+
+
+def _undoubted(scene: _Scene, silent_ids: Sequence[str]) -> dict[str, SlotRanges] | None:
+    """Return who owns what where all words together give each slot to one; else `None`."""
+    claims: dict[str, list[SlotRange]] = {shard_id: [] for shard_id in scene.shard_ids}
+    for voice in scene.voices:
+        claims[voice.shard_id] += voice.cluster.own_slots
+    if silent_ids:
+        before = _remembered(scene)
+        for shard_id in silent_ids:
+            said = _last_words(scene, shard_id)
+            claims[shard_id] += before.get(shard_id, ()) if said is None else said
+    if not covers_all(part for parts in claims.values() for part in parts):
+        return None
+    return {shard_id: merge(parts) for shard_id, parts in claims.items()}
 
 
 def _shard_ids(group: Group, placement: GroupPlacement) -> tuple[str, ...]:

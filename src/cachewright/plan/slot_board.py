@@ -20,7 +20,7 @@ from cachewright.plan.slots import Holder
 TOLERANCE = 0.02
 #: An average slot counts this many times as much as a slot by itself: what is empty is spread, and
 #: what is not is hardly outweighed.
-_OWN_WEIGHTS = 16
+_OWN_WEIGHTS = 64
 #: What comes takes more room than was weighed: samples are wrong by some 10 %, tables of keys grow
 #: in doublings, and clients go on writing. ElastiCache advises 1.5, and goes on with less.
 FIT_MARGIN = 1.25

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import itertools
 from dataclasses import dataclass, field
 
 import msgspec
@@ -18,6 +19,7 @@ from cachewright.model.commands import (
     AdmitNode,
     ApplySettings,
     BindNode,
+    CloseSlots,
     Command,
     FenceNode,
     FollowPrimary,
@@ -27,6 +29,7 @@ from cachewright.model.commands import (
     InstallBuild,
     IntroduceNode,
     Launch,
+    MoveSlots,
     PlaceGroup,
     PromoteNode,
     Promotion,
@@ -35,6 +38,7 @@ from cachewright.model.commands import (
     RemoveNode,
     StartNode,
     StopNode,
+    WeighSlots,
 )
 from cachewright.model.engines import EngineName, version_key
 from cachewright.model.facts import (
@@ -50,6 +54,7 @@ from cachewright.model.facts import (
     Running,
     Silence,
     SilenceCause,
+    SlotWeights,
     Stopped,
     TerminationProof,
     Unknown,
@@ -58,12 +63,15 @@ from cachewright.model.groups import Endpoints, Group, GroupPlacement, NodePlace
 from cachewright.model.slots import SlotRanges
 from cachewright.model.status import Role
 from cachewright.plan.node_status import SILENCE_GRACE_S
+from tests.property.plan import slot_world
 
 #: A value that the catalogue allows and the engines of this world do not know.
 REFUSED_SETTING = ("activedefrag", "yes")
 _LONG_SILENCE_S = SILENCE_GRACE_S + 1.0
 #: Between two questions of a host to an engine, seconds.
 _PULSE_S = 0.5
+#: Between two looks, seconds.
+_TICK_S = 0.1
 #: Whoever is silent for one of these goes on serving, slowly or only those whom it lets in.
 _GOES_ON = frozenset({SilenceCause.STARVED, SilenceCause.REFUSING})
 
@@ -120,6 +128,8 @@ class Engine:
     is_in_sync: bool = False
     #: What it would answer a client: marks of everything that was written to it.
     data: frozenset[int] = frozenset()
+    #: What its offset is beyond the marks that it has: slots that moved away counted as well.
+    shift: int = 0
     saved: frozenset[int] | None = None
     #: What is in its append-only file.
     file: frozenset[int] | None = None
@@ -127,8 +137,6 @@ class Engine:
     slots: SlotRanges = ()
     epoch: int = 0
     memory_bytes: int = 0
-    #: Engine ids of all that it knows of its cluster.
-    known: frozenset[str] = frozenset()
     cluster_enabled: bool = False
     failed_starts: int = 0
     starts_to_fail: int = 0
@@ -139,6 +147,16 @@ class Engine:
     lineage: str = ""
     second: tuple[str, int] = ("", -1)
     launched: LaunchFact | None = None
+    #: Engine ids that it knows for good; the addresses that it was told to meet; and ids that it
+    #: takes no gossip about until then.
+    known: frozenset[str] = frozenset()
+    meets: set[tuple[str, int]] = field(default_factory=set)
+    forgotten: dict[str, float] = field(default_factory=dict)
+    #: Slots that are on their way: the other's engine id, and whether they come in.
+    opened: dict[int, tuple[str, bool]] = field(default_factory=dict)
+    weights: SlotWeights | None = None
+    #: What its last process owned when it ended.
+    last_slots: SlotRanges | None = None
 
     def serves_writes(self) -> bool:
         """Tell whether a client could write here at this moment."""
@@ -153,6 +171,16 @@ class Engine:
             return False
         mine, theirs = self.launched.engine_version, other.launched.engine_version
         return version_key(mine) < version_key(theirs)
+
+    def offset(self) -> int:
+        """Return how far it is in the history of its shard."""
+        return len(self.data) + self.shift
+
+    def give(self, other: Engine, marks: frozenset[int]) -> None:
+        """Let another one have some of the data instead."""
+        marks &= self.data
+        self.data, other.data = self.data - marks, other.data | marks
+        self.shift += 2 * len(marks)
 
     def hangs(self) -> bool:
         """Tell whether it does nothing at all, for anybody."""
@@ -181,6 +209,13 @@ class World:
     lineages: int = 0
     #: Every place that was ever given: replicas go on following a node that is gone.
     places: dict[str, NodePlacement] = field(default_factory=dict)
+    #: What lasts longer than a round.
+    errands: slot_world.Errands = field(default_factory=slot_world.Errands)
+    #: Slots with a key that is too large.
+    stuck: frozenset[int] = frozenset()
+    clock_s: float = 0.0
+    #: Marks that ended with the last process that had them.
+    lost: set[int] = field(default_factory=set)
 
     @property
     def is_build_here(self) -> bool:
@@ -207,6 +242,7 @@ class World:
                 node_id: _LONG_SILENCE_S for node_id, e in self.engines.items() if e.is_silent
             },
             build_version=build_version if self.is_build_here else None,
+            moves=self.errands.moves(),
         )
 
     def execute(self, command: Command) -> None:  # noqa: C901, PLR0912 one case a command
@@ -238,14 +274,18 @@ class World:
                 self._promote(self._answering(key), command)
             case HandOver():
                 self._hand_over(command)
+            case IntroduceNode(key=key, others=others):
+                self._answering(key).meets |= set(others)
+            case ForgetNodes(key=key, engine_ids=engine_ids):
+                self._forget(self._answering(key), engine_ids)
+            case MoveSlots() | CloseSlots() | WeighSlots():
+                failure = self.errands.ask(command)
+                if failure:
+                    raise Refused(failure)
             case FenceNode(key=key, identity=identity):
                 engine = self._by_key(key)
                 if process_fact(engine.life, engine.generation) == Running(identity=identity):
                     self._end(engine)
-            case IntroduceNode():
-                self._introduce(self._answering(command.key), command)
-            case ForgetNodes(engine_ids=engine_ids):
-                self._forget(self._answering(command.key), engine_ids)
             case StopNode(key=key, saves=saves):
                 self._stop(self._by_key(key), saves=saves)
             case RemoveNode(key=key):
@@ -267,14 +307,21 @@ class World:
                 if not engine.is_in_sync and engine.lineage not in primary.history():
                     assert not engine.is_older_than(primary), "a newer one's set is copied"
                 if not engine.is_held:
-                    gone = engine.data - primary.data
+                    gone = engine.data - primary.data - self._moved()
                     assert not gone, f"{primary.place.node_id} overwrites a copy that has {gone}"
-                lags = engine.lags and engine.is_in_sync
-                engine.data = engine.data if lags else primary.data
+                if not (engine.lags and engine.is_in_sync):
+                    engine.data, engine.shift = primary.data, primary.shift
                 engine.lineage, engine.second = primary.lineage, primary.second
                 engine.is_in_sync = True
             else:
                 engine.is_in_sync = False
+        self.clock_s += _TICK_S
+        slot_world.gossip(self)
+        slot_world.run_errands(self)
+
+    def _moved(self) -> frozenset[int]:
+        """Return what is anywhere: slots that have moved took their data along."""
+        return frozenset().union(*(e.data for e in self.engines.values() if e.serves_writes()))
 
     def write(self, mark: int) -> None:
         """Let a client write to every primary that takes writes."""
@@ -282,10 +329,17 @@ class World:
             if engine.serves_writes() and not engine.hangs():
                 engine.data |= {mark}
 
+    def write_to_slots(self, number: int) -> None:
+        """Let a client of a cluster write into some slots of every primary; `number` from 1."""
+        for engine in self.engines.values():
+            if engine.serves_writes() and not engine.hangs():
+                engine.data |= slot_world.marks_for(number, engine.slots)
+
     def pass_time(self, seconds: float) -> None:
         """Let whoever is silent be silent for longer."""
         for engine in self.engines.values():
             engine.silent_s += seconds if engine.is_silent else 0.0
+        self.clock_s += seconds
 
     def kill(self, node_id: str) -> None:
         """End a process as kill -9 does."""
@@ -295,6 +349,11 @@ class World:
 
     def _end(self, engine: Engine) -> None:
         engine.file = engine.data if _keeps_file(engine) else None
+        engine.last_slots = engine.slots if engine.role is Role.PRIMARY else ()
+        engine.weights = None
+        if not engine.is_held:
+            others = (e for e in self.engines.values() if e is not engine and not e.is_held)
+            self.lost |= engine.data - frozenset().union(*(e.data for e in others))
         engine.life, engine.data, engine.exit_code = Life.STOPPED, frozenset(), -9
         engine.answers()
         for other in self.engines.values():
@@ -318,6 +377,8 @@ class World:
             failure="the engine ended at once" if engine.failed_starts else "",
             launched=engine.launched,
             silence=silent if engine.silent_s else None,
+            weights=engine.weights,
+            last_slots=engine.last_slots if engine.life is Life.STOPPED else None,
         )
 
     def _engine_fact(self, engine: Engine) -> EngineFact:
@@ -332,7 +393,7 @@ class World:
             replication_id=engine.lineage,
             second_replication_id=engine.second[0],
             second_offset=engine.second[1],
-            offset=len(engine.data),
+            offset=engine.offset(),
             used_memory_bytes=engine.memory_bytes,
             keys=len(engine.data),
             bind=engine.bind,
@@ -340,16 +401,17 @@ class World:
         )
 
     def _cluster_fact(self, engine: Engine) -> ClusterFact:
-        primaries = [e for e in self.engines.values() if e.role is Role.PRIMARY]
-        running = [e for e in primaries if e.life is Life.RUNNING]
+        owners = [e for e in self.engines.values() if e.role is Role.PRIMARY and e.slots]
+        running = [e for e in owners if e.life is Life.RUNNING]
         return ClusterFact(
-            is_ok=len(running) == len(primaries),
+            is_ok=len(running) == len(owners),
             slots_assigned=16_384,
-            known_nodes=len(self.engines),
+            known_nodes=len(engine.known),
             current_epoch=max(e.epoch for e in self.engines.values()),
             own_slots=engine.slots if engine.role is Role.PRIMARY else (),
             known_ids=engine.known,
-            owner_ids=engine.known & {e.place.engine_id for e in primaries if e.slots},
+            owner_ids=engine.known & {e.place.engine_id for e in owners},
+            open_slots=slot_world.open_slots_of(engine),
         )
 
     def _place(self) -> None:
@@ -432,7 +494,8 @@ class World:
             raise Refused("the successor is not in sync with it")
         if new.place.address != command.to_address or command.is_cluster != new.cluster_enabled:
             raise Refused("the successor is not where it is said to be")
-        new.data, new.lineage, new.second = old.data, old.lineage, old.second
+        new.data, new.shift = old.data, old.shift
+        new.lineage, new.second = old.lineage, old.second
         old.role, old.follows, old.is_in_sync = Role.REPLICA, new.place.node_id, False
         self._lead(new)
         if command.is_cluster:
@@ -440,18 +503,11 @@ class World:
         self._listen(old, command.bind)
         self._listen(new, command.to_bind)
 
-    def _introduce(self, engine: Engine, command: IntroduceNode) -> None:
-        for other in self.engines.values():
-            is_meant = (other.place.address, other.place.port) in command.others
-            if is_meant and other.life is Life.RUNNING and not other.hangs():
-                engine.known |= {other.place.engine_id}
-                other.known |= {engine.place.engine_id}
-
     def _forget(self, engine: Engine, engine_ids: tuple[str, ...]) -> None:
         primary = self.places.get(engine.follows or "")
         if engine.place.engine_id in engine_ids or (primary and primary.engine_id in engine_ids):
             raise Refused("nobody forgets itself or its primary")
-        engine.known -= set(engine_ids)
+        slot_world.forget(self, engine, engine_ids)
 
     def _release(self, retained: str) -> None:
         placement = self.group.placement
@@ -489,6 +545,8 @@ class World:
         engine.lineage, engine.second = self._next_lineage(), ("", -1)
         engine.generation += 1
         engine.cluster_enabled = bool(launch.peers)
+        engine.meets, engine.forgotten, engine.last_slots = set(), {}, None
+        engine.opened, engine.shift = {}, 0
         engine.launched = LaunchFact(
             engine=launch.engine,
             engine_version=launch.engine_version,
@@ -505,6 +563,17 @@ class World:
                 engine.role, engine.slots, engine.epoch = peer.role, peer.slots, peer.epoch
                 by_engine_id = {e.place.engine_id: n for n, e in self.engines.items()}
                 engine.follows = by_engine_id.get(peer.primary_engine_id or "")
+        self._require_unclaimed(engine)
+
+    def _require_unclaimed(self, engine: Engine) -> None:
+        """A primary that starts takes nothing from those that serve, which would be data lost."""
+        if engine.role is not Role.PRIMARY:
+            return
+        for other in self.engines.values():
+            if other is not engine and other.serves_writes():
+                pairs = itertools.product(engine.slots, other.slots)
+                taken = [a for a, b in pairs if a.first <= b.last and b.first <= a.last]
+                assert not taken, f"{engine.place.node_id} takes {taken}, which are served"
 
     def _follow(self, engine: Engine, address: str) -> None:
         for node_id, other in self.engines.items():
@@ -523,6 +592,8 @@ class World:
             raise Refused("it follows somebody else, or its primary is there")
         primaries = [e for e in self.engines.values() if e.role is Role.PRIMARY and e.slots]
         living = [e for e in primaries if e.life is Life.RUNNING and not e.is_silent]
+        if command.how is Promotion.FORCE and not self.engines[old.node_id].slots:
+            raise Refused("no vote is asked for where there is no slot")
         if command.how is Promotion.FORCE and len(living) <= len(primaries) // 2:
             raise Refused("no majority votes")
         self._lead(engine)
@@ -534,15 +605,24 @@ class World:
     def _lead(self, engine: Engine) -> None:
         """Become a primary: what follows is a lineage of its own."""
         engine.role, engine.follows, engine.is_in_sync = Role.PRIMARY, None, False
-        engine.second = (engine.lineage, len(engine.data) + 1)
+        engine.second = (engine.lineage, engine.offset() + 1)
         engine.lineage = self._next_lineage()
 
     def _take_slots(self, engine: Engine, old: Engine) -> None:
         engine.epoch = max(e.epoch for e in self.engines.values()) + 1
         engine.slots, old.slots = old.slots, ()
+        engine.opened, old.opened = old.opened, {}
+        elsewhere = (e.slots for e in self.engines.values() if e is not engine)
+        foreign = slot_world.set_of(part for slots in elsewhere for part in slots)
+        # What it had not heard of leaving is dropped when it learns who owns the slots.
+        stale = {m for m in engine.data if slot_world.slot_of(m) in foreign - set(engine.opened)}
+        engine.data, engine.shift = engine.data - stale, engine.shift + len(stale)
         for other in self.engines.values():
             if other.follows == old.place.node_id and other is not engine:
                 other.follows = engine.place.node_id
+            for slot, (peer_id, is_import) in other.opened.items():
+                if peer_id == old.place.engine_id:
+                    other.opened[slot] = (engine.place.engine_id, is_import)
 
     def _listen(self, engine: Engine, bind: tuple[str, ...]) -> None:
         for other in self.engines.values():
