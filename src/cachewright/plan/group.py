@@ -83,7 +83,7 @@ def _plan_nodes(
     world, current = _look(group, placement, previous, observed, now)
     if group.spec.deletion is None:
         outlook = _slots_of(world, previous)
-        current = _with_slots(current, world.owned, outlook, previous)
+        current = _with_slots(current, world.owned, outlook)
         steps = (
             *joining.place(group, placement),
             *steps_for_nodes(world),
@@ -119,12 +119,22 @@ def _slots_of(world: World, previous: GroupStatus | None) -> resharding.Outlook:
 
 
 def _with_slots(
-    current: GroupStatus,
-    owned: Ownership | None,
-    outlook: resharding.Outlook,
-    previous: GroupStatus | None,
+    current: GroupStatus, owned: Ownership | None, outlook: resharding.Outlook
 ) -> GroupStatus:
-    """Return the status with who owns what, and how far a resharding has got.
+    """Return the status with how far a resharding has got."""
+    if owned is None:
+        return current
+    return dataclasses.replace(
+        current,
+        resharding=outlook.resharding,
+        reason=outlook.reason if current.reason == status.RESHARDING else current.reason,
+    )
+
+
+def _remembering(
+    current: GroupStatus, owned: Ownership | None, previous: GroupStatus | None
+) -> GroupStatus:
+    """Return the status with who owns what, and with what was known of a resharding.
 
     A look that straddles a move may find slots that nobody owns: what was known of them stays.
     """
@@ -135,8 +145,7 @@ def _with_slots(
     return dataclasses.replace(
         current,
         owned=known if is_doubtful and known else owned.owned,
-        resharding=outlook.resharding,
-        reason=outlook.reason if current.reason == status.RESHARDING else current.reason,
+        resharding=previous.resharding if previous else None,
     )
 
 
@@ -185,7 +194,7 @@ def _look(
         previous=previous,
         now=now,
     )
-    current = status.group_status(seen)
+    current = _remembering(status.group_status(seen), owned, previous)
     world = World(
         group=group,
         placement=placement,

@@ -1,0 +1,37 @@
+"""Does a group whose slots were spread once go on like any other?"""
+
+from __future__ import annotations
+
+from cachewright.model.commands import PromoteNode, Promotion
+from tests.property.plan.groups import make_group
+from tests.unit.plan.plan_story import Story
+
+
+def spread_once() -> Story:
+    """Return a cluster of two shards whose resharding found nothing to move."""
+    one = Story(make_group(shards=2, replicas=1, cluster_enabled=True))
+    one.edit(resharding_generation=2)
+    one.run(lambda status: status.resharding is not None and status.resharding.is_over)
+    return one
+
+
+def test_primaries_still_hand_over() -> None:
+    one = spread_once()
+    before = {node_id: engine.generation for node_id, engine in one.world.engines.items()}
+    one.restart_all()
+    for _ in range(6):
+        one.settle()
+        one.wait(5.0)
+    after = {node_id: engine.generation for node_id, engine in one.world.engines.items()}
+    assert all(after[node_id] > before[node_id] for node_id in before)
+
+
+def test_a_shard_that_was_emptied_takes_over_on_its_own_word() -> None:
+    """What was written down of it counts, not what it began with."""
+    one = spread_once()
+    giver, taker = (one.world.engines[f"demo-000{number}-001"] for number in (2, 1))
+    taker.slots, giver.slots = (*taker.slots, *giver.slots), ()
+    one.round()
+    one.world.kill(giver.place.node_id)
+    steps = [s.command for s in one.look().steps if isinstance(s.command, PromoteNode)]
+    assert [command.how for command in steps] == [Promotion.TAKEOVER]
