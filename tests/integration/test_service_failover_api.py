@@ -25,6 +25,7 @@ from botocore.credentials import Credentials
 from valkey.exceptions import ValkeyError
 
 from cachewright import testing
+from tests import cache_kit
 from tests import service_kit as kit
 
 #: Far above the 50 ms that a handover may take, for tests that share two cores, seconds.
@@ -204,6 +205,8 @@ def test_a_replica_is_made_the_primary_and_back_without_a_loss_or_a_restart(
     before = kit.engines(service.state_dir)
     with Numbers(at_primary(group)) as numbers:
         for wanted in (third, second, first):
+            # A replica that has just been given another primary may still be on its way to it.
+            cache_kit.wait_available(api, wanted)
             answer = api.modify_replication_group(
                 ReplicationGroupId=group_id, PrimaryClusterId=wanted, ApplyImmediately=True
             )
