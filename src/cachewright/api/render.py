@@ -12,6 +12,7 @@ from typing import TypeAlias
 
 from cachewright.model import slots
 from cachewright.model.arns import Arns
+from cachewright.model.engines import api_version_of
 from cachewright.model.groups import GroupPlacement, NodeSpec, ShardSpec
 from cachewright.model.status import Event, GroupState, NodeState, Role
 from cachewright.service.engine_versions import OfferedLine
@@ -69,8 +70,11 @@ def replication_group(arns: Arns, group: GroupView) -> Output:
 
 def engine_version(group: GroupView, node_id: str) -> str:
     """Return the version that runs; before one does, the one that will."""
+    spec = group.spec
     chosen = None if group.placement is None else group.placement.build_version
-    return running_version(group, node_id) or chosen or group.spec.engine_version
+    if chosen is not None and api_version_of(spec.engine, chosen) != spec.engine_version:
+        chosen = None  # it was chosen for what the group ran before
+    return running_version(group, node_id) or chosen or spec.engine_version
 
 
 def running_version(group: GroupView, node_id: str) -> str | None:

@@ -52,7 +52,7 @@ def cache_cluster(arns: Arns, cluster: ClusterView, *, shows_nodes: bool) -> Out
         "ReplicationGroupId": None if group.is_standalone else spec.name,
         "ClientDownloadLandingPage": _DOWNLOADS,
         "CacheNodeType": spec.node_type,
-        "Engine": spec.engine.value,
+        "Engine": _engine(cluster),
         "EngineVersion": _engine_version(cluster),
         "CacheClusterStatus": cluster.state.value,
         "NumCacheNodes": len(cluster.staying),
@@ -83,6 +83,13 @@ def cache_cluster(arns: Arns, cluster: ClusterView, *, shows_nodes: bool) -> Out
     if shows_nodes and cluster.state not in _WITHOUT_NODES:
         shown["CacheNodes"] = [_cache_node(cluster, node) for node in cluster.nodes]
     return shown
+
+
+def _engine(cluster: ClusterView) -> str:
+    """Return what runs; it is not yet what the group is to run while it is being upgraded."""
+    seen = cluster.group.seen(cluster.node.node_id)
+    runs = seen.engine if seen is not None else None
+    return (runs or cluster.group.spec.engine).value
 
 
 def _engine_version(cluster: ClusterView) -> str:

@@ -10,6 +10,7 @@ import pytest
 
 from cachewright.api import render, render_caches
 from cachewright.model.arns import Arns
+from cachewright.model.engines import EngineName
 from cachewright.model.groups import Endpoints, GroupSpec, NodeSpec
 from cachewright.model.status import GroupState, NodeState
 from cachewright.protocol import encode
@@ -189,6 +190,36 @@ def test_a_member_cluster_shows_its_group_its_version_and_its_own_endpoint(
     assert (only["CacheNodeId"], only["CacheNodeStatus"]) == ("0001", "available")
     assert only["Endpoint"] == {"Address": "127.64.0.3", "Port": 6379}
     assert "CacheNodes" not in cluster(group, node, shows_nodes=False)
+
+
+def test_a_member_shows_what_it_runs_while_the_group_is_upgraded(
+    specs: dict[str, GroupSpec],
+) -> None:
+    before = specs["off"]
+    group = view(before, GroupState.MODIFYING)
+    assert group.status is not None
+    first, second, third = before.shards[0].nodes
+    runs = {
+        first.node_id: (EngineName.REDIS, "7.0.15"),
+        second.node_id: (EngineName.VALKEY, "9.1.2"),
+        third.node_id: (None, None),
+    }
+    nodes = tuple(
+        dataclasses.replace(
+            node, engine=runs[node.node_id][0], engine_version=runs[node.node_id][1]
+        )
+        for node in group.status.nodes
+    )
+    status = dataclasses.replace(group.status, nodes=nodes)
+    assert group.placement is not None
+    placement = dataclasses.replace(group.placement, build_version="8.1.1")
+    group = dataclasses.replace(group, status=status, placement=placement)
+    seen = [cluster(group, node) for node in (first, second, third)]
+    assert [(one["Engine"], one["EngineVersion"]) for one in seen] == [
+        ("redis", "7.0.15"),
+        ("valkey", "9.1.2"),
+        ("valkey", "9.1"),
+    ]
 
 
 def test_a_creating_cluster_shows_only_what_is_its_own(specs: dict[str, GroupSpec]) -> None:
