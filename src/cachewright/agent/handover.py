@@ -119,18 +119,25 @@ async def _hand_over_cluster(node: Node, old: Connection, successor: Node, new: 
 async def _hand_over(
     node: Node, old: Connection, successor: Node, new: Connection, command: HandOver
 ) -> None:
+    """Change the roles; clients are closed, and come back when the successor listens.
+
+    Who came back earlier would be refused its writes: so the old primary lets go of its endpoint
+    first, and of its clients in the same moment in which it becomes a replica.
+    """
+    is_replica, before = False, (await node.adapter.observe(old)).bind
     try:
         offset = await node.roles.pause_writes(old, PAUSE_MS)
         deadline_s = asyncio.get_running_loop().time() + CATCH_UP_TIMEOUT_S
         await _wait_until_it_has(successor, new, offset, deadline_s)
+        await node.adapter.bind(old, command.bind)
         offset = await node.roles.step_down(old, command.to_address, command.to_port)
+        is_replica = True
         deadline_s = asyncio.get_running_loop().time() + CATCH_UP_TIMEOUT_S
         await _wait_until_it_has(successor, new, offset, deadline_s)
         await successor.adapter.promote(new, Promotion.STANDALONE)
         await _bind(node, old, successor, new, command)
-        await node.roles.close_clients(old)
     finally:
-        await asyncio.shield(_resume(node, old))
+        await asyncio.shield(_resume(node, old, before=() if is_replica else before))
 
 
 async def _wait_until_it_has(
@@ -158,16 +165,25 @@ async def _bind(
     await successor.adapter.bind(new, command.to_bind)
 
 
-async def _resume(node: Node, old: Connection) -> None:
-    """Let writes go on, on the same connection if it still serves: behind what was sent on it."""
+async def _resume(node: Node, old: Connection, *, before: tuple[str, ...]) -> None:
+    """Let writes go on, and listen on what was listened on `before`.
+
+    On the same connection if it still serves: behind what was sent on it.
+    """
     with contextlib.suppress(EngineRefused, EngineUnreachable, CommandFailed, TimeoutError):
         if not old.is_closed:
-            await node.roles.resume_writes(old)
+            await _go_on(node, old, before)
             return
     if node.process is None:
         return
     try:
         async with asyncio.timeout(ANSWER_TIMEOUT_S):
-            await node.roles.resume_writes(await node.admin())
+            await _go_on(node, await node.admin(), before)
     except (EngineRefused, EngineUnreachable, CommandFailed, TimeoutError) as error:
         _log.warning("event=writes_wait key=%s ms=%d reason=%s", node.key, PAUSE_MS, error)
+
+
+async def _go_on(node: Node, admin: Connection, before: tuple[str, ...]) -> None:
+    await node.roles.resume_writes(admin)
+    if before:
+        await node.adapter.bind(admin, before)

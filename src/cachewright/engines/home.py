@@ -98,14 +98,12 @@ class RoleChanger(Protocol[Admin_contra]):
     async def step_down(self, admin: Admin_contra, address: str, port: int) -> int:
         """Make a primary a replica of the engine at this address; return the offset it has then.
 
-        Replicas of its own stay connected to it.
+        Replicas of its own stay connected to it, and so do subscribers; the connections of clients
+        that send commands are closed in the same moment.
         """
 
     async def begin_hand_over(self, admin: Admin_contra) -> None:
         """Cluster mode: let this replica take over from its living primary; only begins it."""
-
-    async def close_clients(self, admin: Admin_contra) -> None:
-        """Close the connections of clients that send commands; subscribers stay."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -46,19 +46,24 @@ class ValkeyRoles:
         await admin.command("CLIENT", "UNPAUSE")
 
     async def step_down(self, admin: resp.AdminConnection, address: str, port: int) -> int:
-        """Follow another engine; what it has written by then is known in the same moment."""
+        """Follow another engine, and close its clients, none of which has a word in between.
+
+        Subscribers stay, and so do the administrator's connections.
+        """
         target = (check_address("address", address), check_port("port", port))
-        told, info = await admin.pipeline([("REPLICAOF", *target), ("INFO", "replication")])
+        told, info, _ = await admin.pipeline(
+            [
+                ("REPLICAOF", *target),
+                ("INFO", "replication"),
+                ("CLIENT", "KILL", "TYPE", "normal", "USER", acl.PUBLIC_USER),
+            ]
+        )
         resp.reply_or_raise(told)
         return _offset(info)
 
     async def begin_hand_over(self, admin: resp.AdminConnection) -> None:
         """Begin the engines' own coordinated failover."""
         await admin.command("CLUSTER", "FAILOVER")
-
-    async def close_clients(self, admin: resp.AdminConnection) -> None:
-        """Close the clients that are no subscribers, and not the administrator's connections."""
-        await admin.command("CLIENT", "KILL", "TYPE", "normal", "USER", acl.PUBLIC_USER)
 
 
 def _offset(info: resp.Reply) -> int:
