@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import random
+import select
 import socket
 import time
 from collections.abc import Iterable, Sequence
@@ -65,7 +66,8 @@ class Router:
         self._owners: list[Place] = []
         #: Commands that were sent to where their slot was no more.
         self.redirected = 0
-        self._look()
+        if not self._look():
+            raise Unreachable("nobody says who owns which slot")
 
     def owner_of(self, slot: int) -> Place:
         """Return who owns a slot, as far as this client knows."""
@@ -82,7 +84,7 @@ class Router:
         waiting: Sequence[int] = range(len(commands))
         deadline = time.monotonic() + self._timeout_s
         for tries in itertools.count(1):
-            waiting = self._try(commands, waiting, answers)
+            waiting = self._try(commands, waiting, answers, deadline)
             if not waiting:
                 break
             if time.monotonic() > deadline:
@@ -97,7 +99,11 @@ class Router:
             self._hang_up(place)
 
     def _try(
-        self, commands: Sequence[Command], waiting: Iterable[int], answers: list[object]
+        self,
+        commands: Sequence[Command],
+        waiting: Iterable[int],
+        answers: list[object],
+        deadline: float,
     ) -> list[int]:
         """Send what waits; return what has to be sent again."""
         by_owner: dict[Place, list[int]] = {}
@@ -123,7 +129,7 @@ class Router:
         # Asking comes when nobody owes an answer any more.
         again = [index for index in again if not self._follow(commands[index], index, answers)]
         if unsent or unknown:
-            self._find_again(commands, unknown)
+            self._find_again(commands, unknown, deadline)
         return sorted([*again, *unsent, *unknown])
 
     def _follow(self, command: Command, index: int, answers: list[object]) -> bool:
@@ -146,18 +152,23 @@ class Router:
         answers[index] = said[0]
         return not (isinstance(said[0], hiredis.ReplyError) and _is_not_here(said[0]))
 
-    def _find_again(self, commands: Sequence[Command], unknown: Iterable[int]) -> None:
+    def _find_again(
+        self, commands: Sequence[Command], unknown: Iterable[int], deadline: float
+    ) -> None:
         """Learn who owns what; what was sent to somebody that ended must be another's now."""
         before = {index: self._owners[commands[index].slot] for index in unknown}
-        self._look()
+        while not self._look():
+            if time.monotonic() > deadline:
+                raise Unreachable("nobody says who owns which slot")
+            time.sleep(_AGAIN_S)
         stuck = [i for i, owner in before.items() if self._owners[commands[i].slot] == owner]
         if stuck:
             raise Unreachable(
                 f"{before[stuck[0]].host} hung up on {len(stuck)} commands that nobody else has"
             )
 
-    def _look(self) -> None:
-        """Ask anybody who owns what."""
+    def _look(self) -> bool:
+        """Ask anybody who owns what; tell whether somebody said it."""
         known = list(dict.fromkeys(self._owners))
         random.shuffle(known)
         for place in [*known, self._seed]:
@@ -167,8 +178,8 @@ class Router:
             if found and isinstance(found[0], list) and self._learn(found[0], place):
                 for gone in set(self._lines) - set(self._owners) - {self._seed}:
                     self._hang_up(gone)
-                return
-        raise Unreachable("nobody says who owns which slot")
+                return True
+        return False
 
     def _learn(self, shown: list[list[object]], teller: Place) -> bool:
         owners: list[Place | None] = [None] * SLOT_COUNT
@@ -187,6 +198,8 @@ class Router:
     def _send(self, place: Place, content: bytes) -> bool:
         """Send something; false where nothing can be sent."""
         try:
+            if place in self._lines and self._lines[place].is_over():
+                self._hang_up(place)
             if place not in self._lines:
                 self._lines[place] = _Line(place, self._timeout_s)
             self._lines[place].socket.sendall(content)
@@ -231,3 +244,7 @@ class _Line:
         self.socket = socket.create_connection(place, timeout_s)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.reader = hiredis.Reader()
+
+    def is_over(self) -> bool:
+        """Tell whether the other end has hung up; nothing else can come while nothing is asked."""
+        return bool(select.select([self.socket], [], [], 0)[0])

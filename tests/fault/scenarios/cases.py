@@ -98,6 +98,7 @@ def _play(scene: Scene, found: table.Cell) -> Record:
     operation.make(scene)
     if not operation.is_create:
         scene.begin()
+        found.fault.prepare(scene)
         operation.begin(scene)
     scene.wait(*operation.after_s)
     scene.is_at_rest = operation.is_at_rest

@@ -106,25 +106,31 @@ def check_shards(scene: Scene) -> None:
 def more_replicas(scene: Scene) -> None:
     """Ask for one replica more of every shard."""
     wanted = scene.shape.replicas + 1
-    scene.api.increase_replica_count(
-        ReplicationGroupId=GROUP, NewReplicaCount=wanted, ApplyImmediately=True
-    )
     scene.nodes_wanted += max(1, scene.shape.shards)
+    scene.ask(
+        lambda api: api.increase_replica_count(
+            ReplicationGroupId=GROUP, NewReplicaCount=wanted, ApplyImmediately=True
+        )
+    )
 
 
 def fewer_replicas(scene: Scene) -> None:
     """Ask for one replica less of every shard."""
     wanted = scene.shape.replicas - 1
-    scene.api.decrease_replica_count(
-        ReplicationGroupId=GROUP, NewReplicaCount=wanted, ApplyImmediately=True
-    )
     scene.nodes_wanted -= max(1, scene.shape.shards)
+    scene.ask(
+        lambda api: api.decrease_replica_count(
+            ReplicationGroupId=GROUP, NewReplicaCount=wanted, ApplyImmediately=True
+        )
+    )
 
 
 def larger_nodes(scene: Scene) -> None:
     """Ask for nodes with more memory."""
-    scene.api.modify_replication_group(
-        ReplicationGroupId=GROUP, CacheNodeType=_LARGER, ApplyImmediately=True
+    scene.ask(
+        lambda api: api.modify_replication_group(
+            ReplicationGroupId=GROUP, CacheNodeType=_LARGER, ApplyImmediately=True
+        )
     )
 
 
@@ -153,29 +159,38 @@ def upgrade(scene: Scene) -> None:
     """Ask for a newer version."""
     if scene.shape.is_cluster:
         fill(scene)
-    scene.api.modify_replication_group(
-        ReplicationGroupId=GROUP,
-        EngineVersion=_NEWER,
-        ApplyImmediately=True,
+    scene.ask(
+        lambda api: api.modify_replication_group(
+            ReplicationGroupId=GROUP, EngineVersion=_NEWER, ApplyImmediately=True
+        )
     )
 
 
 def check_version(scene: Scene) -> None:
-    """Every engine is of the newer version."""
+    """Every engine is of the newer version, once all that were struck are back."""
     _wait_available(scene)
-    for node_id in scene.engines():
-        with kit.admin(scene.service.state_dir, node_id) as admin:
-            assert str(admin.info("server")["valkey_version"]).startswith(f"{_NEWER}.")
+
+    def look() -> set[str]:
+        return {_version(scene, node_id) for node_id in scene.engines()}
+
+    kit.wait_until(
+        "one and the same version everywhere",
+        look,
+        is_it=lambda seen: len(seen) == 1 and min(seen).startswith(f"{_NEWER}."),
+        timeout_s=WHOLE_WITHIN_S,
+    )
     if scene.shape.is_cluster:
         still_filled(scene)
 
 
 def _reshard(scene: Scene, wanted: int, **more: object) -> None:
-    scene.api.modify_replication_group_shard_configuration(
-        ReplicationGroupId=GROUP, NodeGroupCount=wanted, ApplyImmediately=True, **more
-    )
     scene.nodes_wanted += (wanted - scene.shards_wanted) * (1 + scene.shape.replicas)
     scene.shards_wanted = wanted
+    scene.ask(
+        lambda api: api.modify_replication_group_shard_configuration(
+            ReplicationGroupId=GROUP, NodeGroupCount=wanted, ApplyImmediately=True, **more
+        )
+    )
 
 
 def _wait_available(scene: Scene) -> None:
@@ -194,6 +209,14 @@ def _maxmemory(scene: Scene, node_id: str) -> str:
             return str(admin.info("memory")["maxmemory"])
     except (ValkeyError, OSError, KeyError):
         return "0"
+
+
+def _version(scene: Scene, node_id: str) -> str:
+    try:
+        with kit.admin(scene.service.state_dir, node_id) as admin:
+            return str(admin.info("server")["valkey_version"])
+    except (ValkeyError, OSError, KeyError) as error:
+        return repr(error)
 
 
 def _count(ranges: str) -> int:

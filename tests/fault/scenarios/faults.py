@@ -58,6 +58,8 @@ class Fault:
 
     name: str
     strike: Strike
+    #: Is called before the operation begins.
+    prepare: Callable[[Scene], None] = movers.nothing
     #: It strikes who gives slots away, or who gets some.
     needs_moves: bool = False
     #: For how long, seconds; zero for what is over at once.
@@ -366,7 +368,17 @@ FAULTS = {
         Fault(name="kill-server", strike=kill_server, lasts_s=(0.0, 2.0), stuns_server=True),
         Fault(name="kill-server-and-primary", strike=kill_server_and_primary, replicas=1,
               lasts_s=(0.0, 2.0), ends_primary=True, stuns_server=True),
+        Fault(name="die-at-failpoint", prepare=movers.arm_a_failpoint,
+              strike=movers.die_at_failpoint, stuns_server=True),
         Fault(name="nothing", strike=movers.nothing, lasts_s=(0.0, 2.0)),
+        Fault(name="kill-giver", strike=movers.kill_giver, needs_moves=True, replicas=1,
+              ends_primary=True),
+        Fault(name="kill-taker", strike=movers.kill_taker, needs_moves=True, replicas=1,
+              ends_primary=True),
+        Fault(name="kill-giver-and-taker", strike=movers.kill_giver_and_taker, needs_moves=True,
+              replicas=1, ends_primary=True),
+        Fault(name="doze-taker", strike=movers.doze_taker, needs_moves=True, replicas=1,
+              lasts_s=(4.0, 6.0), ends_primary=True, patience_s=3.0),
         Fault(name="stop-primary", strike=stop_primary, replicas=1, ends_primary=True,
               patience_s=3.0),
         Fault(name="doze-primary", strike=doze_primary, replicas=1, lasts_s=(0.8, 3.0),

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Callable
 
-from tests.fault.scenarios.scene import Scene
+from cachewright.kit import failpoints
+from tests.fault.scenarios.scene import LIVES_MAX, Scene
+
+#: Who has not died by then passes that failpoint no more.
+_LIFE_S = 6.0
+_LOOK_S = 0.02
 
 
 def nothing(_: Scene) -> None:
@@ -46,3 +52,28 @@ def doze_taker(scene: Scene) -> Callable[[], None]:
             engine.kill(signal.SIGCONT)
 
     return wake
+
+
+def arm_a_failpoint(scene: Scene) -> None:
+    """The seed says which: seeds in a row are all of them."""
+    names = sorted(failpoints.NAMES)
+    scene.failpoint = names[scene.seed % len(names)]
+    scene.service.kill()
+    scene.revive()
+
+
+def die_at_failpoint(scene: Scene) -> Callable[[], None]:
+    """The server dies at its failpoint, is started again, and dies at the next pass."""
+    deadline = time.monotonic() + _LIFE_S
+    while time.monotonic() < deadline and scene.deaths < LIVES_MAX:
+        if scene.service.process.poll() is not None:
+            scene.revive()
+            deadline = time.monotonic() + _LIFE_S
+        scene.wait(_LOOK_S, _LOOK_S)
+
+    def start_for_good() -> None:
+        scene.failpoint = ""
+        scene.service.kill()
+        scene.service.start()
+
+    return start_for_good

@@ -200,11 +200,13 @@ def _delete(scene: Scene) -> None:
     scene.is_deleted = True
 
 
-#: Of operations that change the size of a group: somebody dies or sleeps in the middle.
+#: Of operations that change the size of a group: a server, a giver, a taker or somebody else dies,
+#: or sleeps, in the middle.
 _IN_THE_MIDDLE = frozenset({
-    "nothing", "kill-primary", "kill-replica", "kill-server", "kill-server-and-primary",
-    "stop-server", "stop-server-kill-primary", "stop-primary", "pulse-primary", "kill-primaries",
-    "busy-cores", "crash-host",
+    "nothing", "die-at-failpoint", "kill-primary", "kill-replica", "kill-server",
+    "kill-server-and-primary", "stop-server", "stop-server-kill-primary", "stop-primary",
+    "pulse-primary", "kill-giver", "kill-taker", "kill-giver-and-taker", "doze-taker",
+    "kill-primaries", "busy-cores", "crash-host",
 })  # fmt: skip
 
 OPERATIONS = {
@@ -228,6 +230,15 @@ OPERATIONS = {
                   ends_engines=True),
         Operation(name="parameters", make=_make_with_parameters, begin=_change_parameter,
                   check=_check_parameter, after_s=(0.0, 0.5)),
+        Operation(name="scale-out", begin=changes.scale_out, check=changes.check_shards,
+                  after_s=(0.0, 4.0), is_cluster=True, moves_slots=True, is_silent=True,
+                  faults=_IN_THE_MIDDLE),
+        Operation(name="scale-in", begin=changes.scale_in, check=changes.check_shards,
+                  after_s=(0.0, 3.0), is_cluster=True, shards=2, moves_slots=True,
+                  is_silent=True, faults=_IN_THE_MIDDLE),
+        Operation(name="rebalance", make=changes.make_uneven, begin=changes.rebalance,
+                  check=changes.check_shards, after_s=(0.0, 2.0), is_cluster=True, shards=2,
+                  moves_slots=True, is_silent=True, faults=_IN_THE_MIDDLE),
         Operation(name="replicas-out", begin=changes.more_replicas, after_s=(0.0, 2.0),
                   is_silent=True, faults=_IN_THE_MIDDLE),
         Operation(name="replicas-in", begin=changes.fewer_replicas, after_s=(0.0, 1.0),

@@ -13,6 +13,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from botocore.exceptions import BotoCoreError, ClientError
+
 from tests import service_kit as kit
 from tests.fault.scenarios import ending
 from tests.fault.scenarios.probes import EVERY_S, Prober
@@ -37,6 +39,9 @@ WHOLE_WITHIN_S = 45.0
 _WRITES = 20
 _WRITES_WITHIN_S = 30.0
 _LOOK_S = 0.05
+_AIM_EVERY_S = 0.1
+#: How often a server dies at a failpoint at most.
+LIVES_MAX = 5
 
 
 class Scene:
@@ -46,7 +51,11 @@ class Scene:
         self.service = service
         self.shape = shape
         self.expected = expected
+        self.seed = seed
         self.dice = random.Random(seed)  # noqa: S311 chooses moments and victims, not secrets
+        #: Where the server dies again and again, and how often it has; nowhere when empty.
+        self.failpoint = ""
+        self.deaths = 0
         #: How many nodes and shards there shall be in the end.
         self.nodes_wanted = shape.nodes
         self.shards_wanted = max(1, shape.shards)
@@ -82,6 +91,37 @@ class Scene:
     def api(self) -> Any:
         """The API of the service as it runs now."""
         return self.service.api
+
+    def ask(self, call: Callable[[Any], object]) -> None:
+        """Call the API; a server that dies of it is started and asked again.
+
+        What nobody got an answer to may have been accepted: then it is refused the second time.
+        """
+        is_repeated = False
+        while True:
+            try:
+                call(self.api)
+            except BotoCoreError:
+                if not self.failpoint:
+                    raise
+                self.revive()
+                is_repeated = True
+            except ClientError:
+                if is_repeated:
+                    return
+                raise
+            else:
+                return
+
+    def revive(self) -> None:
+        """Start a server that has died; at its failpoint it dies again, one pass later."""
+        self.service.wait_end()
+        while self.deaths < LIVES_MAX:
+            self.deaths += 1
+            self.service.launch(CACHEWRIGHT_FAILPOINTS=f"{self.failpoint}=kill:{self.deaths}")
+            if self.service.wait_ready():
+                return
+        self.service.start()
 
     def create(self, **more: object) -> None:
         """Ask for the group."""
@@ -187,7 +227,12 @@ class Scene:
 
     def wait(self, low_s: float, high_s: float) -> None:
         """Let some time pass, chosen by the seed: moments are what scenarios differ by."""
-        time.sleep(self.dice.uniform(low_s, high_s))
+        until_s = time.monotonic() + self.dice.uniform(low_s, high_s)
+        while (left_s := until_s - time.monotonic()) > 0:
+            time.sleep(min(left_s, _AIM_EVERY_S))
+            if self._prober.is_alive():
+                # Nodes come meanwhile.
+                self.look()
 
     def later(self, undo: Callable[[], object]) -> None:
         """Call something when the scene ends, whatever happened."""

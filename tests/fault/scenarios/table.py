@@ -50,7 +50,7 @@ class Cell:
         if fault.needs_moves and not operation.moves_slots:
             return False
         # Nothing comes of nothing, unless something is asked for.
-        if fault.name == "nothing" and not operation.is_silent:
+        if fault.name in {"nothing", "die-at-failpoint"} and not operation.is_silent:
             return False
         # What strikes while there is no writer yet has to be an end of somebody.
         if operation.is_create and fault.patience_s:
@@ -152,7 +152,7 @@ def _gap_s(found: Cell, *, may_lose_all: bool) -> float:
 
 
 #: Faults that take nobody away who serves clients.
-_SILENT = frozenset({"nothing", "kill-replica", "kill-server", "stop-server"})
+_SILENT = frozenset({"nothing", "kill-replica", "kill-server", "stop-server", "die-at-failpoint"})
 
 #: Where the outcome of a cell differs from what follows from its rows, and why.
 EXCEPTIONS: dict[str, Callable[[Expected], Expected]] = {}
@@ -176,4 +176,8 @@ SUITE = (
     "2x2/replicas-out/kill-server-and-primary",
     "2x2/node-type/kill-server",
     "1+1/node-type/nothing",
+    "2x2/scale-out/kill-taker",
+    "3x2/scale-in/kill-giver",
+    "2x2/rebalance/kill-server-and-primary",
+    "2x2/scale-out/die-at-failpoint",
 )

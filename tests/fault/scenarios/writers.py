@@ -85,7 +85,8 @@ class Writer:
                 try:
                     client = client or self.client()
                     client.rpush(self.key, number)
-                except (ValkeyError, ValkeyClusterException, OSError) as error:
+                except (ValkeyError, ValkeyClusterException, OSError, AttributeError) as error:
+                    # The last one is what an ASK to a node without slots comes to (redis-py 4015).
                     self.refused.append((repr(error)[:200], time.monotonic()))
                     if isinstance(error, ValkeyClusterException) and client is not None:
                         # It has crossed out every node that it knew and would stay so until one
