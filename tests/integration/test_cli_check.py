@@ -63,16 +63,15 @@ def assert_no_keys(service: testing.Service, name: str) -> None:
         assert list(client.scan_iter("*")) == []
 
 
-@pytest.mark.parametrize(
-    "client",
-    [
-        pytest.param(
-            kind.value,
-            marks=() if kind.is_here() else pytest.mark.skip(f"no {kind.package} here"),
-        )
-        for kind in Kind
-    ],
-)
+CLIENTS = [
+    pytest.param(
+        kind.value, marks=() if kind.is_here() else pytest.mark.skip(f"no {kind.package} here")
+    )
+    for kind in Kind
+]
+
+
+@pytest.mark.parametrize("client", CLIENTS)
 def test_every_slot_is_watched_and_the_figures_are_kept(
     service: testing.Service, client: str
 ) -> None:
@@ -95,6 +94,22 @@ def test_every_slot_is_watched_and_the_figures_are_kept(
     answered = report["writes"]["answered"] + report["reads"]["answered"]
     assert newest["requests"] == answered
     assert "served" in run(service, "show", FLEET).stdout
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_no_client_notices_that_shards_come_and_go(service: testing.Service, client: str) -> None:
+    group = kit.describe(service.client(), FLEET)
+    assert group is not None
+    wanted = 3 if len(group["NodeGroups"]) == 2 else 2
+    during = f"cachewright scale {FLEET} --shards {wanted}"
+    code, report = report_of(service, FLEET, "--during", during, "--client", client)
+    assert (code, report["ok"]) == (0, True), report
+    assert (report["exit_code"], report["is_over"]) == (0, True)
+    group = kit.describe(service.client(), FLEET)
+    assert group is not None
+    assert len(group["NodeGroups"]) == wanted
+    assert kept(service, FLEET)[-1]["during"] == during
+    assert_no_keys(service, FLEET)
 
 
 def test_cluster_mode_disabled_and_a_single_node_are_checked_too(
