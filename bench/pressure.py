@@ -18,6 +18,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 import hiredis
@@ -27,6 +28,7 @@ from bench.processes import BenchFailed
 from cachewright.checker import keys, pipes
 from cachewright.checker.pipes import Command, Router
 
+_ROOT = Path(__file__).resolve().parent.parent
 #: Each has a thread; the answer to one request holds up no more than a quarter of them.
 _CONNECTIONS = 4
 #: Commands of one request.
@@ -77,7 +79,8 @@ def running(
     }
     found = Pressure(ticks=[])
     with subprocess.Popen(
-        [sys.executable, "-P", "-m", "bench.pressure"],
+        [sys.executable, "-m", "bench.pressure"],
+        cwd=_ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -94,13 +97,18 @@ def running(
                 "the load begins",
                 _READY_TIMEOUT_S,
             )
+            _raise_if_ended(process)
             yield found
-            if process.poll() is not None:
-                raise BenchFailed("the load has ended by itself")
+            _raise_if_ended(process)
         finally:
             process.kill()
             process.wait()
             listener.join()
+
+
+def _raise_if_ended(process: subprocess.Popen[str]) -> None:
+    if process.poll() is not None:
+        raise BenchFailed("the load has ended by itself")
 
 
 def key_of(number: int) -> str:
