@@ -25,7 +25,7 @@ from cachewright.engines.slots import (
     MemoryUse,
 )
 from cachewright.engines.text import check_address, check_port
-from cachewright.model.slots import SlotRange, SlotRanges
+from cachewright.model.slots import SLOT_COUNT, SlotRange, SlotRanges
 
 #: Questions in one write. Each takes an engine less than a microsecond, some a few; no client is
 #: kept waiting longer than 2 ms.
@@ -58,6 +58,7 @@ end
 server.call('CLUSTER', 'CANCELSLOTMIGRATIONS')
 return 1
 """
+_ALL_ASSIGNED = b"cluster_slots_assigned:%d\r\n" % SLOT_COUNT
 _NO_EXPORTS = "No migrations ongoing"
 #: A target of `MIGRATE` answered with an error, which follows.
 _STILL_HELD = "while I still hold keys"
@@ -201,7 +202,14 @@ class ValkeySlots:
     async def open_imports(
         self, admin: resp.AdminConnection, slots: Sequence[int], from_id: str
     ) -> None:
-        """Let keys of slots that another one owns come in."""
+        """Let keys of slots that another one owns come in.
+
+        An engine takes nothing for a slot of which it knows no owner, and learns of none while the
+        slot is open: that can be after its own or the owner's failover.
+        """
+        info = _bytes(await admin.command("CLUSTER", "INFO"))
+        if _ALL_ASSIGNED not in info:
+            await _ask(admin, [("CLUSTER", "SETSLOT", slot, "NODE", from_id) for slot in slots])
         await _ask(admin, [("CLUSTER", "SETSLOT", slot, "IMPORTING", from_id) for slot in slots])
 
     async def open_exports(
