@@ -28,6 +28,7 @@ from cachewright.store.base import Conflict, StoreUnavailable
 _SHARDS = (1, 1, 2, 3, 3, 5)
 _REPLICAS = (0, 1, 1, 2, 2, 3)
 _NODES_MAX = 4
+_SHARDS_MAX = 5
 #: The parameter group of groups that keep what is written to them, and how many do.
 _KEEPS = "keeps"
 _KEEPS_SHARE = 0.3
@@ -144,6 +145,29 @@ class Callers:
         if gone.node_id == spec.primary_node_id:
             return False
         return await self._change_nodes(spec, tuple(n for n in shard.nodes if n is not gone))
+
+    async def reshard(self, uid: str) -> bool:
+        """Add shards to a cluster, let some go, or spread its slots anew."""
+        spec, status = self._spec(uid), self._status(uid)
+        if spec is None or not spec.cluster_enabled or spec.deletion or not _is_available(status):
+            return False
+        count = self._random.randint(1, _SHARDS_MAX)
+        names = records.ChangeSet()
+        shards = list(spec.shards)
+        if count < len(shards):
+            going = set(self._random.sample(range(len(shards)), len(shards) - count))
+            shards = [dataclasses.replace(s, is_leaving=n in going) for n, s in enumerate(shards)]
+        first = max(int(shard.shard_id) for shard in shards) + 1
+        for number in range(first, first + count - len(shards)):
+            nodes = tuple(
+                NodeSpec(node_id=f"{spec.name}-{number:04d}-{i:03d}", zone="us-east-1a")
+                for i in range(1, spec.replicas_least() + 2)
+            )
+            shards.append(ShardSpec(shard_id=f"{number:04d}", slots=(), nodes=nodes))
+            for node in nodes:
+                names.create(records.NODE_NAME + node.node_id, spec.uid)
+        asked = spec.generation + 1
+        return await self._replace(spec, names, shards=tuple(shards), resharding_generation=asked)
 
     def _keeping(self) -> ParameterGroup:
         return ParameterGroup(

@@ -61,6 +61,7 @@ class Faults:
             (4, self._call("wish_primary")),
             (2, self._call("switch_failover")),
             (4, self._call("resize")),
+            (14, self._call("reshard")),
             (3, self._delete),
         )
 

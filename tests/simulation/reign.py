@@ -12,6 +12,7 @@ import asyncio
 import datetime
 import ipaddress
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from random import Random
 
 from cachewright.control.execute import Executor
@@ -22,9 +23,11 @@ from cachewright.model.arns import Arns
 from cachewright.model.commands import HostCommand, StartNode
 from cachewright.model.engines import EngineName
 from cachewright.model.facts import NodeFact
-from cachewright.model.settings import Limits
+from cachewright.model.settings import Limits, Settings
 from cachewright.plan.placement import OwnAddresses
 from cachewright.rpc.agent import CommandFailed, EngineOffer
+from cachewright.service import shard_settling
+from cachewright.service.context import Service
 from cachewright.store.base import Conflict, StoreUnavailable
 from cachewright.store.records import Records
 from tests.simulation.host import Host
@@ -150,6 +153,15 @@ class Reign:
             limits=Limits(),
             settle=self._settle,
         )
+        self._service = Service(
+            records=self.records,
+            settings=Settings(state_dir=Path()),
+            clock=clock,
+            offers=host.offers,
+            address_capacity=lambda: 0,
+            usage=lambda _: {},
+            wake=self.controller.wake,
+        )
         self._host = host
         self._end = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -181,7 +193,7 @@ class Reign:
         self._door.open()
 
     async def _settle(self, uid: str) -> None:
-        self._host.judge.blame(f"nobody asks for other shards here, and {uid} is to be settled")
+        await shard_settling.settle(self._service, uid)
 
     async def _run(self) -> None:
         async with Supervised() as tasks:

@@ -13,6 +13,7 @@ from tests.simulation.engine import Engine, Tie
 from tests.simulation.fabric import shard_of
 from tests.simulation.host import Host
 from tests.simulation.reign import Reign
+from tests.simulation.slots import known_to
 
 #: What a controller may remember besides one thing a node: its workers, and then some.
 _SIZE_MAX = 80
@@ -42,6 +43,8 @@ def problems(group: Group, status: GroupStatus | None, host: Host) -> Iterator[s
     else:
         yield from _untruths(group, status, host)
         yield from _structure(group, running)
+        if spec.cluster_enabled:
+            yield from _slots(group, running, host)
 
 
 def _untruths(group: Group, status: GroupStatus, host: Host) -> Iterator[str]:
@@ -85,6 +88,29 @@ def _structure(group: Group, running: list[Engine]) -> Iterator[str]:
     for engine in running:
         if primary_endpoint in engine.bind and engine.role is not Role.PRIMARY:
             yield f"{engine.key} listens on the primary endpoint and is none"
+
+
+def _slots(group: Group, running: list[Engine], host: Host) -> Iterator[str]:
+    """Every slot is owned once, by a shard that was asked for, and all know each other alone."""
+    spec, owned = group.spec, host.fabric.slots.all_of(group.spec.uid)
+    yield from host.fabric.slots.problems(spec.uid)
+    asked = set(shards_of(group))
+    yield from (
+        f"{shard} owns slots and nobody asks for it"
+        for shard in owned
+        if owned[shard] and shard not in asked
+    )
+    if any(shard.is_leaving for shard in spec.shards):
+        yield f"shards of {spec.uid} are still to go"
+    assert group.placement is not None
+    everybody = {place.engine_id for place in group.placement.nodes}
+    if len(everybody) != sum(1 for _ in spec.nodes()):
+        yield f"{spec.uid} has places for nodes that nobody asks for"
+    for engine in running:
+        if engine.opened:
+            yield f"slots of {engine.key} are open"
+        if known_to(engine, running, host.fabric.now_s) != everybody:
+            yield f"{engine.key} does not know all others, or others as well"
 
 
 def is_orphaned(engines: Sequence[Engine], now_s: float) -> bool:

@@ -248,7 +248,8 @@ class Simulation:
         served: set[str] = set()
         for engine in self.fabric.living.values():
             if engine.takes_writes(now_s) and self.fabric.is_cluster_ok(engine):
-                engine.write(now_s)
+                if not engine.is_cluster or self.fabric.slots.of(engine.shard):
+                    engine.write(now_s)
                 served.add(engine.shard)
         reign = self.reign
         if reign is None or reign.is_frozen or self.host.is_silent or self.disk.is_full:

@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 from cachewright.model.facts import OpenSlot
-from cachewright.model.slots import SLOT_COUNT, SlotRange, SlotRanges
-from cachewright.plan.ownership import ranges_of
+from cachewright.model.slots import SLOT_COUNT, SlotRange, SlotRanges, ranges_of
 from tests.simulation.engine import Engine
 from tests.simulation.judge import Judge
 

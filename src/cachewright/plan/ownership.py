@@ -18,7 +18,15 @@ from dataclasses import dataclass
 
 from cachewright.model.facts import ClusterFact, Observed, Stopped
 from cachewright.model.groups import DISCOVERY_ID, Group, GroupPlacement
-from cachewright.model.slots import SLOT_COUNT, SlotRange, SlotRanges, covers_all, merge
+from cachewright.model.slots import (
+    SLOT_COUNT,
+    SlotRange,
+    SlotRanges,
+    covers_all,
+    merge,
+    numbers_of,
+    ranges_of,
+)
 from cachewright.model.status import GroupStatus, Role, ShardSlots
 from cachewright.plan.shard import engine_of
 
@@ -158,7 +166,7 @@ def _claimed(scene: _Scene) -> tuple[list[int], SlotRanges]:
     numbers = scene.numbers()
     for voice in sorted(scene.voices, key=lambda voice: numbers[voice.shard_id]):
         number = numbers[voice.shard_id]
-        for slot in _slots_of(voice.cluster.own_slots):
+        for slot in numbers_of(voice.cluster.own_slots):
             if owners[slot] == _NOBODY:
                 owners[slot] = number
             elif owners[slot] != number:
@@ -175,7 +183,7 @@ def _add_last_words(owners: list[int], scene: _Scene, silent_ids: Sequence[str])
     claims: dict[int, list[int]] = {}
     for shard_id in silent_ids:
         said = _last_words(scene, shard_id)
-        for slot in _slots_of(before.get(shard_id, ()) if said is None else said):
+        for slot in numbers_of(before.get(shard_id, ()) if said is None else said):
             if owners[slot] == _NOBODY:
                 claims.setdefault(slot, []).append(numbers[shard_id])
     for slot, claimants in claims.items():
@@ -241,7 +249,7 @@ def _open_slots(owned: Sequence[ShardSlots], voices: Sequence[_Voice]) -> tuple[
         return ()
     found: list[ShardSlots] = []
     for shard in owned:
-        own = frozenset(_slots_of(shard.slots))
+        own = frozenset(numbers_of(shard.slots))
         opened = ranges_of(slot for slot in slots if slot in own)
         if opened:
             found.append(ShardSlots(shard_id=shard.shard_id, slots=opened))
@@ -258,15 +266,6 @@ def _gaps(owned: Iterable[ShardSlots]) -> SlotRanges:
     if next_slot < SLOT_COUNT:
         gaps.append(SlotRange(next_slot, SLOT_COUNT - 1))
     return tuple(gaps)
-
-
-def ranges_of(slots: Iterable[int]) -> SlotRanges:
-    """Return ascending slots as ranges."""
-    ranges: list[SlotRange] = []
-    for _, run in itertools.groupby(enumerate(slots), lambda pair: pair[1] - pair[0]):
-        numbers = [slot for _, slot in run]
-        ranges.append(SlotRange(numbers[0], numbers[-1]))
-    return tuple(ranges)
 
 
 def _by_shard(owners: Sequence[int], shard_ids: Sequence[str]) -> dict[str, SlotRanges]:
@@ -287,7 +286,3 @@ def _owners_of(slots: Mapping[str, SlotRanges], numbers: Mapping[str, int]) -> l
             if shard_id in numbers:
                 owners[part.first : part.last + 1] = [numbers[shard_id]] * len(part)
     return owners
-
-
-def _slots_of(ranges: SlotRanges) -> Iterable[int]:
-    return itertools.chain.from_iterable(range(r.first, r.last + 1) for r in ranges)

@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 
 from cachewright.model.facts import SlotWeights
-from cachewright.model.slots import SLOT_COUNT, SlotRange, SlotRanges
+from cachewright.model.slots import SLOT_COUNT, SlotRange, numbers_of
 from cachewright.model.status import ShardSlots
 from cachewright.plan.slots import Holder
 
@@ -44,7 +44,7 @@ class Board:
         #: By slot; -1 where nobody is known to own it.
         self.owners = [-1] * SLOT_COUNT
         self.bytes = [0] * SLOT_COUNT
-        self._slots = [[*_slots_of(holder.slots)] for holder in holders]
+        self._slots = [[*numbers_of(holder.slots)] for holder in holders]
         for number, holder in enumerate(holders):
             for part in holder.slots:
                 self.owners[part.first : part.last + 1] = [number] * len(part)
@@ -365,10 +365,6 @@ class Board:
     def _span(self, loads: Sequence[int]) -> int:
         found = [loads[n] for n in self.staying]
         return max(found) - min(found)
-
-
-def _slots_of(ranges: SlotRanges) -> Iterable[int]:
-    return itertools.chain.from_iterable(range(part.first, part.last + 1) for part in ranges)
 
 
 def _without(slots: list[int], weights: SlotWeights | None) -> list[int]:

@@ -21,7 +21,7 @@ from cachewright.model.commands import (
 )
 from cachewright.model.facts import ClusterFact, Observed
 from cachewright.model.groups import Group, NodePlacement
-from cachewright.model.slots import SlotRanges, covers_all
+from cachewright.model.slots import covers_all, numbers_of
 from cachewright.model.status import GroupState
 from cachewright.plan.evidence import (
     answer_of,
@@ -69,11 +69,11 @@ def moves_only_between_servers(group: Group, observed: Observed, plan: Plan) -> 
 
 
 def _gives_what_it_has(command: MoveSlots, observed: Observed) -> Iterator[str]:
-    giver, slots = node_id_of(command.key), set(_slots_of(command.slots))
+    giver, slots = node_id_of(command.key), set(numbers_of(command.slots))
     cluster = _cluster_of(observed, giver)
     if not is_writer(observed, giver) or cluster is None:
         yield f"slots are moved from {giver}, which is no primary that serves"
-    elif not slots or not slots <= set(_slots_of(cluster.own_slots)):
+    elif not slots or not slots <= set(numbers_of(cluster.own_slots)):
         yield f"slots are moved from {giver}, which does not own them"
     elif any(o.slot in slots and o.peer_id != command.to_engine_id for o in cluster.open_slots):
         yield f"slots of {giver} are moved while they are open to somebody else"
@@ -94,11 +94,11 @@ def moves_one_thing_at_a_time(observed: Observed, plan: Plan) -> Iterator[str]:
     running = observed.moves.running
     busy = {moving.from_id for moving in running}
     movers = busy | {moving.to_id for moving in running}
-    moving = {slot for move in running for slot in _slots_of(move.slots)}
+    moving = {slot for move in running for slot in numbers_of(move.slots)}
     for step in steps_of(plan, MoveSlots):
         command = step.command
         assert isinstance(command, MoveSlots)
-        giver, slots = node_id_of(command.key), set(_slots_of(command.slots))
+        giver, slots = node_id_of(command.key), set(numbers_of(command.slots))
         if giver in busy or slots & moving:
             yield f"slots of {giver} are moved while another move of it runs"
         busy.add(giver)
@@ -123,17 +123,17 @@ def _leaving(group: Group) -> set[str]:
 
 def closes_only_what_rests(observed: Observed, plan: Plan) -> Iterator[str]:
     """Moves are taken back by the owner of the slots, and never while they go on."""
-    running = {slot for moving in observed.moves.running for slot in _slots_of(moving.slots)}
+    running = {slot for moving in observed.moves.running for slot in numbers_of(moving.slots)}
     for step in steps_of(plan, CloseSlots):
         command = step.command
         assert isinstance(command, CloseSlots)
         owner = node_id_of(command.key)
-        slots, cluster = set(_slots_of(command.slots)), _cluster_of(observed, owner)
+        slots, cluster = set(numbers_of(command.slots)), _cluster_of(observed, owner)
         if slots & running:
             yield f"slots of {owner} are closed while they are moved"
         if not is_writer(observed, owner) or cluster is None:
             yield f"slots are closed on {owner}, which is no primary that serves"
-        elif not slots <= set(_slots_of(cluster.own_slots)):
+        elif not slots <= set(numbers_of(cluster.own_slots)):
             yield f"slots are closed on {owner}, which does not own them"
 
 
@@ -213,7 +213,3 @@ def _engine_ids(group: Group, node_ids: Iterable[str]) -> set[str]:
 def _cluster_of(observed: Observed, node_id: str) -> ClusterFact | None:
     engine = answer_of(observed.of(node_id))
     return engine.cluster if engine is not None else None
-
-
-def _slots_of(ranges: SlotRanges) -> Iterable[int]:
-    return itertools.chain.from_iterable(range(part.first, part.last + 1) for part in ranges)

@@ -10,11 +10,11 @@ from __future__ import annotations
 import bisect
 import collections
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from cachewright.model.facts import SlotWeights
-from cachewright.model.slots import SLOT_COUNT, SlotRange, SlotRanges, merge
+from cachewright.model.slots import SLOT_COUNT, SlotRange, SlotRanges, merge, numbers_of
 from cachewright.model.status import Resharding, ShardSlots
 
 #: Until everything is done, less than this is said to be.
@@ -151,18 +151,13 @@ def _flat(shards: Sequence[ShardSlots]) -> list[tuple[SlotRange, str]]:
 def _sums_of(owned: Sequence[ShardSlots], weights: Mapping[str, SlotWeights]) -> list[int]:
     """Return the bytes of all slots before each: what a range holds is one subtraction."""
     sizes = [0] * SLOT_COUNT
+    parts = {shard.shard_id: shard.slots for shard in owned}
     for shard_id, weighed in weights.items():
-        own = frozenset(_slots_of(owned, shard_id))
+        own = frozenset(numbers_of(parts.get(shard_id, ())))
         for slot, size in weighed.by_slot:
             if slot in own:
                 sizes[slot] = size
     return [0, *itertools.accumulate(sizes)]
-
-
-def _slots_of(shards: Sequence[ShardSlots], shard_id: str) -> Iterable[int]:
-    ranges = (shard.slots for shard in shards if shard.shard_id == shard_id)
-    parts = itertools.chain.from_iterable(ranges)
-    return itertools.chain.from_iterable(range(part.first, part.last + 1) for part in parts)
 
 
 def _size(part: SlotRange, sums: Sequence[int]) -> int:

@@ -18,9 +18,8 @@ import msgspec
 from cachewright.model.commands import CloseSlots, MoveSlots, WeighSlots, node_id_of
 from cachewright.model.facts import OpenSlot, SlotWeights
 from cachewright.model.moves import MoveMethod, Moves, Moving
-from cachewright.model.slots import SLOT_COUNT, SlotRange, SlotRanges
+from cachewright.model.slots import SLOT_COUNT, SlotRange, SlotRanges, ranges_of
 from cachewright.model.status import Role
-from cachewright.plan.ownership import ranges_of
 
 if TYPE_CHECKING:
     from tests.property.plan.world import Engine, World

@@ -16,7 +16,7 @@ from cachewright.model.status import Resharding
 from cachewright.plan.plan import Plan
 from cachewright.plan.shard import reshards
 from tests.property.plan import slot_world
-from tests.property.plan.groups import make_group
+from tests.property.plan.groups import LINES, make_group
 from tests.property.plan.slot_world import set_of, slot_of
 from tests.property.plan.test_plan_machine import PlanMachine
 from tests.property.plan.world import Engine, Life, World
@@ -42,8 +42,10 @@ class ReshardingMachine(PlanMachine):
     def begin(self, group: st.DataObject) -> None:
         shards, replicas = group.draw(st.integers(1, 3)), group.draw(st.integers(0, 2))
         self.shards_made = shards
-        group_ = make_group(shards=shards, replicas=replicas, cluster_enabled=True)
-        self.world = World(group=group_)
+        line = group.draw(st.sampled_from(LINES))
+        self.world = World(
+            group=make_group(shards=shards, replicas=replicas, cluster_enabled=True, line=line)
+        )
         self.settle()
         self.client_writes()
 
@@ -131,6 +133,12 @@ class ReshardingMachine(PlanMachine):
     @rule()
     def a_caller_spreads_slots_anew(self) -> None:
         self.edit(self.world.group.spec.shards, reshards=True)
+
+    @precondition(lambda self: self.stays() and reshards(self.world.group, self.status))
+    @rule(rounds=st.integers(0, _SOME_ROUNDS))
+    def a_caller_deletes_while_slots_move(self, rounds: int) -> None:
+        self.the_loop_runs(rounds)
+        self.delete(None)
 
     def the_loop_runs(self, rounds: int) -> None:
         for _ in range(rounds):

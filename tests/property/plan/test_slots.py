@@ -10,9 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cachewright.model.facts import SlotWeights
-from cachewright.model.slots import SLOT_COUNT, SlotRange, split_evenly
+from cachewright.model.slots import SLOT_COUNT, SlotRange, ranges_of, split_evenly
 from cachewright.model.status import Resharding, ShardSlots
-from cachewright.plan.ownership import ranges_of
 from cachewright.plan.slots import (
     Holder,
     ShardMove,

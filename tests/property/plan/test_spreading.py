@@ -12,9 +12,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from cachewright.model.facts import SlotWeights
-from cachewright.model.slots import SLOT_COUNT, SlotRange, covers_all, split_evenly
+from cachewright.model.slots import SLOT_COUNT, SlotRange, covers_all, ranges_of, split_evenly
 from cachewright.model.status import ShardSlots
-from cachewright.plan.ownership import ranges_of
 from cachewright.plan.slot_board import FIT_MARGIN, TOLERANCE
 from cachewright.plan.slots import Holder
 from cachewright.plan.spreading import Spread, spread
