@@ -165,7 +165,7 @@ async def check_whole(group: Group, count: int | None = None) -> None:
         finally:
             admin.close()
     assert len(seen) == SLOT_COUNT
-    assert count is None or keys == count
+    assert count is None or keys == count, (keys, count)
 
 
 async def admin_view(admin: AdminConnection) -> View:

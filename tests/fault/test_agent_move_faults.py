@@ -6,15 +6,20 @@ import asyncio
 import os
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from cachewright.agent.supervisor import LocalAgent
+from cachewright.engines import valkey_slots
+from cachewright.engines.resp import AdminConnection
+from cachewright.engines.slots import Export, ExportState
 from cachewright.engines.valkey_slots import ValkeySlots
 from cachewright.model.commands import CloseSlots
 from cachewright.model.engines import EngineName
 from cachewright.model.moves import MoveMethod
+from cachewright.model.slots import SLOT_COUNT
 from cachewright.rpc.agent import CommandFailed
 from tests.fault.agent_groups import EPOCH, Group
 from tests.fault.agent_moves import (
@@ -27,7 +32,7 @@ from tests.fault.agent_moves import (
     slots_of,
     writing,
 )
-from tests.fault.agent_world import fact_of, pid_of
+from tests.fault.agent_world import fact_of, pid_of, until
 
 ATOMIC, COPY = MoveMethod.ATOMIC, MoveMethod.COPY
 VALKEY, REDIS = (EngineName.VALKEY, "9.1"), (EngineName.REDIS, "7.0")
@@ -208,3 +213,125 @@ async def keys_held(group: Group) -> list[int]:
         counts.append((await ValkeySlots().memory(admin)).keys)
         admin.close()
     return counts
+
+
+@pytest.mark.parametrize("build", [REDIS, (EngineName.VALKEY, "8.0")])
+def test_what_clients_delete_while_the_target_is_frozen_stays_deleted(
+    tmp_path: Path, build: tuple[EngineName, str]
+) -> None:
+    """It may be at the target already, or on its way; what was made anew there stays."""
+
+    async def work(agent: LocalAgent, group: Group) -> None:
+        source, target = (shard[0] for shard in group.shards)
+        await fill(source, 60000)
+        pid = pid_of(await fact_of(agent, target.key))
+        slots = slots_of((0, 16383))
+        moving = asyncio.create_task(
+            agent.execute(move_of(group, source, target, slots, COPY), epoch=EPOCH)
+        )
+        giving, keeper = await admin_of(source), ValkeySlots()
+        left: list[bytes] = []
+        while not left:  # until it is frozen while it takes keys
+            assert not moving.done()
+            await asyncio.sleep(0.02)
+            os.kill(pid, signal.SIGSTOP)
+            await asyncio.sleep(1.5)  # what is sent is given up
+            opened = [one.slot for one in (await keeper.view(giving)).open_slots]
+            left = [name for keys in await keeper.keys(giving, opened, 1000) for name in keys]
+            if not left:
+                os.kill(pid, signal.SIGCONT)
+        replies = await giving.pipeline([("DEL", name) for name in left])
+        deleted = [name for name, reply in zip(left, replies, strict=True) if reply == 1]
+        os.kill(pid, signal.SIGCONT)
+        await moving
+        giving.close()
+        await check_whole(group, 60000 - len(deleted))
+        taking = await admin_of(target)
+        assert not sum(await keeper.sizes(taking, deleted))
+        taking.close()
+
+    run_with_newcomer(tmp_path, build, work)
+
+
+def test_writes_do_not_wait_for_a_target_that_is_frozen_when_it_shall_take_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The engine would let them wait for ten seconds. The moment is too short to be met here."""
+    is_frozen = False
+    original = ValkeySlots.exports
+
+    async def as_paused(self: ValkeySlots, admin: AdminConnection) -> tuple[Export, ...]:
+        exports = await original(self, admin)
+        if not is_frozen:
+            return exports
+        return tuple(
+            replace(one, state=ExportState.PAUSED) if one.state is ExportState.SENDING else one
+            for one in exports
+        )
+
+    async def work(agent: LocalAgent, group: Group) -> None:
+        nonlocal is_frozen
+        source, target = (shard[0] for shard in group.shards)
+        await fill(source, 5000)
+        admin = await admin_of(source)
+        await admin.command("CONFIG", "SET", "rdb-key-save-delay", "20000")
+        pid = pid_of(await fact_of(agent, target.key))
+        monkeypatch.setattr(ValkeySlots, "exports", as_paused)
+        move = move_of(group, source, target, slots_of((0, 16383)), ATOMIC)
+        moving = asyncio.create_task(agent.execute(move, epoch=EPOCH))
+        await asyncio.sleep(0.5)
+        assert [one.state for one in await original(ValkeySlots(), admin)] == [ExportState.SENDING]
+        os.kill(pid, signal.SIGSTOP)
+        is_frozen = True
+        began_s = time.monotonic()
+
+        async def is_withdrawn() -> bool:
+            exports = await original(ValkeySlots(), admin)
+            return exports[-1].state is ExportState.FAILED
+
+        await until(is_withdrawn, "the export is withdrawn")
+        assert time.monotonic() - began_s > 0.9
+        await admin.command("CONFIG", "SET", "rdb-key-save-delay", "0")
+        is_frozen = False
+        await asyncio.sleep(1)
+        assert not moving.done()
+        os.kill(pid, signal.SIGCONT)
+        await moving
+        admin.close()
+        assert await owned(group, target) == SLOT_COUNT
+        await check_whole(group, 5000)
+
+    run_with_newcomer(tmp_path, VALKEY, work)
+
+
+@pytest.mark.parametrize("state", ["failover-granted", "snapshotting"])
+def test_nothing_is_cancelled_once_the_other_one_may_own_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: str
+) -> None:
+    """Told and cancelled in one step of the engine; the state that is asked for is the test's."""
+    script = valkey_slots._CANCEL_UNLESS_GRANTED.replace("failover-granted", state)
+    monkeypatch.setattr(valkey_slots, "_CANCEL_UNLESS_GRANTED", script)
+
+    async def work(agent: LocalAgent, group: Group) -> None:
+        source, target = (shard[0] for shard in group.shards)
+        await fill(source, 5000)
+        keeper, admin = ValkeySlots(), await admin_of(source)
+        assert await keeper.cancel_exports(admin, is_granted_too=False)
+        await admin.command("CONFIG", "SET", "rdb-key-save-delay", "20000")
+        slots = slots_of((0, 16383))
+        await keeper.begin_export(admin, slots, target.engine_id)
+
+        async def sends() -> bool:
+            return "snapshotting" in repr(await admin.command("CLUSTER", "GETSLOTMIGRATIONS"))
+
+        await until(sends, "a snapshot")
+        is_cancelled = await keeper.cancel_exports(admin, is_granted_too=False)
+        assert is_cancelled is (state == "failover-granted")
+        (export,) = await keeper.exports(admin)
+        assert export.state is (ExportState.FAILED if is_cancelled else ExportState.SENDING)
+        assert await keeper.cancel_exports(admin, is_granted_too=True)
+        (export,) = await keeper.exports(admin)
+        assert export.state is ExportState.FAILED
+        admin.close()
+
+    run_with_newcomer(tmp_path, VALKEY, work)

@@ -13,6 +13,8 @@ import msgspec
 import pytest
 
 from cachewright.agent.supervisor import LocalAgent
+from cachewright.engines.slots import ExportState
+from cachewright.engines.valkey_slots import ValkeySlots
 from cachewright.kit import failpoints
 from cachewright.model.commands import CloseSlots, Launch, MoveSlots, PromoteNode, Promotion
 from cachewright.model.engines import EngineName
@@ -24,6 +26,7 @@ from tests.fault.agent_moves import (
     check_whole,
     fill,
     move_of,
+    owned,
     run_with_newcomer,
     slots_of,
     writing,
@@ -97,6 +100,36 @@ def test_an_agent_that_is_killed_is_followed_by_one_that_goes_on(
         await writer.check(group)
 
     run_with_newcomer(tmp_path, build, work)
+
+
+@pytest.mark.parametrize("ends", ["move", "close"])
+def test_what_an_engine_moves_by_itself_is_ended_before_keys_are_moved(
+    tmp_path: Path, ends: str
+) -> None:
+    async def work(agent: LocalAgent, group: Group) -> None:
+        source, target = (shard[0] for shard in group.shards)
+        await fill(source, 5000)
+        admin = await admin_of(source)
+        await admin.command("CONFIG", "SET", "rdb-key-save-delay", "20000")
+        slots = slots_of((0, 2000))
+        move = move_of(group, source, target, slots, ATOMIC)
+        assert await carry_out_elsewhere(tmp_path, move, "after_export") == -signal.SIGKILL
+        exports = await ValkeySlots().exports(admin)
+        assert [export.state for export in exports] == [ExportState.SENDING]
+        if ends == "move":
+            move = move_of(group, source, target, slots, COPY)
+            await agent.execute(move, epoch=EPOCH)
+            assert await owned(group, target) == 2001
+        else:
+            others = ((target.address, target.port),)
+            close = CloseSlots(key=source.key, slots=slots, others=others)
+            await agent.execute(close, epoch=EPOCH)
+        exports = await ValkeySlots().exports(admin)
+        assert [export.state for export in exports] == [ExportState.FAILED]
+        admin.close()
+        await check_whole(group, 5000)
+
+    run_with_newcomer(tmp_path, VALKEY, work)
 
 
 @pytest.mark.parametrize("failpoint", OF_CLOSE)

@@ -8,6 +8,7 @@ so what is left at the first only gets less.
 An answer that does not come leaves keys at both. The one that clients are sent to first is right,
 and its copy replaces the other; but only after everything that was sent before is certainly read
 or thrown away (`Entry.renew`): an old copy that is read late would undo what clients wrote since.
+What clients have deleted meanwhile is deleted there too, unless it is not what was sent.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import asyncio
 import functools
 import itertools
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
@@ -39,6 +40,8 @@ _BATCHES_AT_ONCE = 4
 #: The giving engine serves nobody while it waits for the other one: not longer than this, for what
 #: is sent at once.
 _PATIENCE_S = 0.5
+#: A value that is larger is not kept for being compared after a failure.
+_SENT_BYTES_MAX = 8 * 1024 * 1024
 #: Packing and unpacking of a large value, bytes per second at the slowest.
 _SLOWEST_BYTES_S = 20 * 1024 * 1024
 #: A batch that is not answered for by then is given up, though both engines answer us.
@@ -187,12 +190,19 @@ class Copier:
             + sum(one.size for one in batches) / _SLOWEST_BYTES_S,
         )
         passing("agent.after_copy")
-        for batch, outcome in zip(batches, outcomes, strict=True):
-            if outcome is not CopyOutcome.MOVED:
-                await self._copy(batch, outcome, seen)
+        # What was sent is looked at before anybody waits: clients go on deleting.
+        tried = [
+            (batch, outcome, await self._sent(batch, outcome))
+            for batch, outcome in zip(batches, outcomes, strict=True)
+            if outcome is not CopyOutcome.MOVED
+        ]
+        for batch, outcome, sent in tried:
+            await self._copy(batch, outcome, sent, seen)
 
-    async def _copy(self, batch: _Batch, outcome: CopyOutcome, seen: int) -> None:
-        """Move a batch of which a first try had this outcome."""
+    async def _copy(
+        self, batch: _Batch, outcome: CopyOutcome, sent: Mapping[bytes, bytes], seen: int
+    ) -> None:
+        """Move a batch of which a first try had this outcome; `sent` is what may have got there."""
         loop = asyncio.get_running_loop()
         patience_s = _PATIENCE_S + batch.size / _SLOWEST_BYTES_S
         deadline_s = loop.time() + _STALL_S + patience_s
@@ -204,6 +214,7 @@ class Copier:
                 )
             if outcome is not CopyOutcome.TAKEN:
                 await self.entry.renew(self.taking, seen)
+                await self._forget_deleted(sent)
             elif self.taker_is_right:
                 await self._drop_taken(batch.keys)
             else:
@@ -212,6 +223,7 @@ class Copier:
             seen = self.entry.renewals
             again = CopyBatch(keys=batch.keys, replaces=replaces)
             (outcome,) = await self._try([again], patience_s=patience_s)
+            sent = await self._sent(batch, outcome)
 
     async def _try(self, batches: Sequence[CopyBatch], *, patience_s: float) -> list[CopyOutcome]:
         """Move batches; for each the one that gives waits no longer than `patience_s`."""
@@ -225,6 +237,31 @@ class Copier:
         )
         act = functools.partial(self.giving.keeper.copy, batches=batches, way=way)
         return await self.giving.call(act, patience_s=patience_s * len(batches))
+
+    async def _sent(self, batch: _Batch, outcome: CopyOutcome) -> dict[bytes, bytes]:
+        """Return what was sent, was not answered for and is still here, by name."""
+        if outcome is not CopyOutcome.LOST or batch.size > _SENT_BYTES_MAX:
+            return {}
+        act = functools.partial(
+            self.giving.keeper.dumps, keys=batch.keys, is_owner=not self.taker_is_right
+        )
+        dumps = zip(batch.keys, await self.giving.call(act), strict=True)
+        return {key: dump for key, dump in dumps if dump is not None}
+
+    async def _forget_deleted(self, sent: Mapping[bytes, bytes]) -> None:
+        """Delete at the other one what clients have deleted here since it was sent.
+
+        Unless they have made it anew there: then it is not what was sent.
+        """
+        sizes = functools.partial(
+            self.giving.keeper.sizes, keys=[*sent], is_owner=not self.taker_is_right
+        )
+        found = zip(sent, await self.giving.call(sizes), strict=True)
+        gone = [key for key, size in found if not size]
+        dumps = functools.partial(self.taking.keeper.dumps, keys=gone, is_owner=self.taker_is_right)
+        there = zip(gone, await self.taking.call(dumps), strict=True)
+        stale = [key for key, dump in there if dump == sent[key]]
+        await self.taking.call(lambda admin: self.taking.keeper.drop(admin, stale))
 
     async def _drop_taken(self, keys: Sequence[bytes]) -> None:
         """Delete what the other one has as well."""

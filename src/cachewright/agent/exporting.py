@@ -15,17 +15,20 @@ from __future__ import annotations
 import asyncio
 import collections
 import contextlib
+import functools
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from cachewright.agent import bus
-from cachewright.agent.move import Move
+from cachewright.agent.move import Move, party
+from cachewright.agent.node import Node
 from cachewright.agent.party import Party, while_alive
 from cachewright.engines.adapter import EngineRefused
 from cachewright.engines.slots import ENDED, Export, ExportState
 from cachewright.kit.failpoints import passing
+from cachewright.model.engines import capabilities_of
 from cachewright.model.slots import SlotRanges, ranges_of, render_ranges
 from cachewright.rpc.agent import CommandFailed, StaleEpoch
 
@@ -43,6 +46,10 @@ _LAST_LOOK_S = 0.05
 _PING_S = 0.2
 #: Clients' writes wait no longer than this for one that takes and has fallen silent.
 _PAUSE_MAX_S = 1.0
+#: How long the news that slots have a new owner take at most, from one that has ended since.
+_NEWS_S = 0.1
+#: The engine waits no longer than 10 s for one that may own the slots.
+_GRANTED_MAX_S = 12.0
 #: How long an export may stay in one state: for another child process of the engine to end, and
 #: for its own bytes at the slowest.
 _STATE_MAX_S = 120.0
@@ -110,14 +117,13 @@ class _Exporter:
 
     async def cancel(self) -> None:
         """End what runs, as far as nothing can be lost by it."""
-        keeper = self.giving.keeper
         taker = self.move.taker
         has_ended = taker is not None and taker.process is None
         try:
             async with asyncio.timeout(_PAUSE_MAX_S):
-                await self.giving.call(
-                    lambda admin: keeper.cancel_exports(admin, is_granted_too=has_ended)
-                )
+                if not await _cancel(self.giving, is_granted_too=False) and has_ended:
+                    await asyncio.sleep(_NEWS_S)
+                    await _cancel(self.giving, is_granted_too=True)
         except (CommandFailed, EngineRefused, TimeoutError) as error:
             _log.warning("event=exports_run_on key=%s reason=%r", self.move.node.key, str(error))
 
@@ -198,8 +204,7 @@ class _Exporter:
 
     async def _withdraw(self) -> None:
         """Let clients write, and begin again: the other one does not answer while they wait."""
-        keeper = self.giving.keeper
-        if await self.giving.call(lambda admin: keeper.cancel_exports(admin, is_granted_too=False)):
+        if await _cancel(self.giving, is_granted_too=False):
             _log.warning("event=exports_withdrawn key=%s", self.move.node.key)
             for job in self.running.values():
                 job.is_withdrawn = True
@@ -211,6 +216,31 @@ class _ExportFailed(CommandFailed):
 
 def _has_ended(export: Export | None) -> bool:
     return export is None or export.state in ENDED
+
+
+async def _cancel(giving: Party, *, is_granted_too: bool) -> bool:
+    act = functools.partial(giving.keeper.cancel_exports, is_granted_too=is_granted_too)
+    return await giving.call(act)
+
+
+async def end_exports(node: Node) -> None:
+    """Cancel what the engine moves by itself, or wait for its end where that is not possible.
+
+    Raises:
+        CommandFailed: it does not end.
+    """
+    launch = node.launch
+    if not capabilities_of(launch.engine, launch.engine_version).atomic_slot_migration:
+        return
+    giving = party(node, node.name, launch.engine_id, launch.address, launch.port)
+    try:
+        deadline_s = asyncio.get_running_loop().time() + _GRANTED_MAX_S
+        while not await _cancel(giving, is_granted_too=False):
+            if asyncio.get_running_loop().time() > deadline_s:
+                raise CommandFailed(f"node {node.name} does not end what it moves by itself")
+            await asyncio.sleep(_LAST_LOOK_S)
+    finally:
+        giving.hang_up()
 
 
 async def _jobs(giving: Party, slots: Sequence[int]) -> list[_Job]:

@@ -52,6 +52,7 @@ class Resharding:
                     if command.method is MoveMethod.ATOMIC:
                         await exporting.export(move)
                     else:
+                        await exporting.end_exports(node)
                         await _note_stuck(move, await moving.move_keys(move))
             except (EngineRefused, EngineUnreachable) as error:
                 raise CommandFailed(f"node {node.name}: {error}") from error
@@ -65,6 +66,7 @@ class Resharding:
         with self._giving(node, node.key):
             try:
                 async with while_alive(node, "takes nothing back"):
+                    await exporting.end_exports(node)
                     await closing.close(node, command, check)
             except (EngineRefused, EngineUnreachable) as error:
                 raise CommandFailed(f"node {node.name}: {error}") from error

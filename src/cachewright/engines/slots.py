@@ -100,6 +100,11 @@ class SlotKeeper(Protocol[Admin_contra]):
         Without `is_owner`: of slots that another node owns, and that are open here.
         """
 
+    async def dumps(
+        self, admin: Admin_contra, keys: Sequence[bytes], *, is_owner: bool = True
+    ) -> list[bytes | None]:
+        """Return each value as it would be sent to another engine; see `sizes`."""
+
     async def scan(self, admin: Admin_contra, cursor: int, count: int) -> tuple[int, list[bytes]]:
         """Return the next cursor, 0 at the end, and about `count` keys of all slots."""
 

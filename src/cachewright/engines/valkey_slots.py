@@ -109,16 +109,15 @@ class ValkeySlots:
         self, admin: resp.AdminConnection, keys: Sequence[bytes], *, is_owner: bool = True
     ) -> list[int]:
         """Return the bytes that each key takes with its value; 0 for one that is not there."""
-        sizes: list[int] = []
-        for first in range(0, len(keys), _AT_ONCE):
-            questions: list[tuple[resp.Argument, ...]] = []
-            for key in keys[first : first + _AT_ONCE]:
-                if not is_owner:
-                    questions.append(("ASKING",))
-                questions.append(("MEMORY", "USAGE", key))
-            replies = await admin.pipeline(questions)
-            sizes += map(_size, replies if is_owner else replies[1::2])
-        return sizes
+        replies = await _ask_keys(admin, ("MEMORY", "USAGE"), keys, is_owner=is_owner)
+        return [0 if reply is None else _int(reply) for reply in replies]
+
+    async def dumps(
+        self, admin: resp.AdminConnection, keys: Sequence[bytes], *, is_owner: bool = True
+    ) -> list[bytes | None]:
+        """Return each value as it would be sent to another engine; see `sizes`."""
+        replies = await _ask_keys(admin, ("DUMP",), keys, is_owner=is_owner)
+        return [None if reply is None else _bytes(reply) for reply in replies]
 
     async def scan(
         self, admin: resp.AdminConnection, cursor: int, count: int
@@ -293,12 +292,26 @@ async def _ask(
     return [resp.reply_or_raise(reply) for reply in replies]
 
 
-def _size(reply: resp.Reply) -> int:
-    if reply is None:
-        return 0
+async def _ask_keys(
+    admin: resp.AdminConnection, question: tuple[str, ...], keys: Sequence[bytes], *, is_owner: bool
+) -> list[resp.Reply]:
+    """Ask the same of each key; `None` where the engine does not have it."""
+    answers: list[resp.Reply] = []
+    for first in range(0, len(keys), _AT_ONCE):
+        questions: list[tuple[resp.Argument, ...]] = []
+        for key in keys[first : first + _AT_ONCE]:
+            if not is_owner:
+                questions.append(("ASKING",))
+            questions.append((*question, key))
+        replies = await admin.pipeline(questions)
+        answers += map(_found, replies if is_owner else replies[1::2])
+    return answers
+
+
+def _found(reply: resp.Reply) -> resp.Reply:
     if isinstance(reply, resp.EngineRefused) and reply.code in _ELSEWHERE:
-        return 0
-    return _int(resp.reply_or_raise(reply))
+        return None
+    return resp.reply_or_raise(reply)
 
 
 def _outcome(reply: resp.Reply) -> CopyOutcome:
