@@ -143,7 +143,7 @@ def _life_of(seen: Seen, view: ShardView, node_id: str) -> NodeStatus:
             has_append_only_file=fact.has_append_only_file,
         )
     state = NodeState.AVAILABLE if _serves(group, engine) else _waiting_state(before)
-    if before is not None and _has_handed_over(before, engine):
+    if before is not None and _follows_anew(seen, view, engine):
         state = before.state
     return NodeStatus(
         node_id=node_id,
@@ -177,10 +177,19 @@ def _was_primary(previous: GroupStatus | None, node_id: str) -> bool:
     return before is not None and before.role is Role.PRIMARY
 
 
-def _has_handed_over(before: NodeStatus, engine: EngineFact) -> bool:
-    """Tell whether a primary has become a replica since the last look, which takes a moment."""
-    is_replica = engine.role is Role.REPLICA and not engine.is_held and not engine.is_loading
-    return before.role is Role.PRIMARY and is_replica
+def _follows_anew(seen: Seen, view: ShardView, engine: EngineFact) -> bool:
+    """Tell whether a replica is on its way to a new primary, since the old one stepped down.
+
+    That old one is on its way, too. They go on where they were, and nothing is wrong with them.
+    """
+    if engine.role is not Role.REPLICA or engine.is_held or engine.is_loading or not seen.previous:
+        return False
+    ids = [node.node_id for node in view.shard.nodes]
+    known = [before for n in ids if (before := seen.previous.of(n)) is not None]
+    if any(restarts.has_just_stepped_down(before, seen.now) for before in known):
+        return True
+    stepped_down = (engine_of(seen.observed.of(b.node_id)) for b in known if b.role is Role.PRIMARY)
+    return any(one is not None and one.role is Role.REPLICA for one in stepped_down)
 
 
 def is_replaced(before: NodeStatus, view: ShardView) -> bool:

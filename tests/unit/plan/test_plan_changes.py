@@ -27,6 +27,7 @@ from cachewright.model.status import Event, GroupState, NodeState, Role
 from cachewright.plan.events import of_change
 from cachewright.plan.group import plan_group
 from cachewright.plan.plan import Plan
+from cachewright.plan.restarts import CLIENTS_LEARN
 from cachewright.plan.shutdown import plan_stop
 from cachewright.plan.status import is_broken
 from tests.property.plan.groups import CREATED_AT, make_group
@@ -245,6 +246,8 @@ def test_who_has_just_handed_over_takes_a_moment_to_follow() -> None:
     assert all(node.state is NodeState.AVAILABLE for node in plan.status.nodes)
     assert not [event for event in plan.events if "Recovering" in event.message]
     one.status = plan.status
+    assert one.look().status.nodes[0].state is NodeState.AVAILABLE
+    one.wait(CLIENTS_LEARN.total_seconds())
     assert one.look().status.nodes[0].state is NodeState.MODIFYING
 
 

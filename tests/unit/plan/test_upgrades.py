@@ -15,7 +15,7 @@ from cachewright.model.commands import (
 )
 from cachewright.model.engines import EngineName
 from cachewright.model.groups import RestartCause
-from cachewright.model.status import GroupState, NodeState
+from cachewright.model.status import GroupState, NodeState, Role
 from cachewright.plan.invariants import violations
 from cachewright.plan.plan import Plan
 from cachewright.plan.restarts import CLIENTS_LEARN, PARTIAL_SYNC
@@ -237,6 +237,27 @@ def test_an_upgrade_is_told_with_beginning_and_end() -> None:
     ]
     changes = [state for state, _ in itertools.groupby(states)]
     assert changes == [GroupState.MODIFYING, GroupState.AVAILABLE]
+
+
+def test_who_goes_on_at_a_new_primary_is_not_said_to_be_recovered() -> None:
+    one = story(replicas=2)
+    one.restart("demo-001", cause=RestartCause.TEST_FAILOVER)
+    told = len(one.said)
+    plan = one.look()
+    one.status = plan.status
+    for step in steps(plan, HandOver):
+        one.world.execute(step.command)
+    other = next(e for e in one.world.engines.values() if e.place.node_id == "demo-003")
+    assert other.follows == "demo-001" or other.role is Role.REPLICA
+    for _ in range(2):
+        other.is_in_sync = False
+        plan = one.look()
+        one.status = plan.status
+        one.said += [event.message for event in plan.events]
+        one.wait(0.1)
+    assert not [text for text in one.said[told:] if "ecover" in text]
+    one.wait(CLIENTS_LEARN.total_seconds())
+    assert "Recovering cache nodes 0001" in [event.message for event in one.look().events]
 
 
 def test_members_say_what_they_run_while_others_change() -> None:
