@@ -194,7 +194,7 @@ def _reshard(scene: Scene, wanted: int, **more: object) -> None:
 
 
 def _wait_available(scene: Scene) -> None:
-    kit.wait_status(scene.api, GROUP, "available", timeout_s=WHOLE_WITHIN_S)
+    kit.wait_status(scene.api, GROUP, "available", timeout_s=scene.whole_within_s)
 
 
 def _described(scene: Scene) -> dict[str, Any]:

@@ -52,6 +52,9 @@ class Operation:
     shards: int = 0
     #: Slots go from shard to shard.
     moves_slots: bool = False
+    #: Key by key: a stock client that does not know the new shard yet fails when it is sent there
+    #: for one key (ASK; redis-py issue 4015, valkey-py alike).
+    copies_keys: bool = False
     #: Clients are to notice nothing of it.
     is_silent: bool = False
     #: The faults that strike it; all where none are named.
@@ -239,6 +242,12 @@ OPERATIONS = {
         Operation(name="rebalance", make=changes.make_uneven, begin=changes.rebalance,
                   check=changes.check_shards, after_s=(0.0, 2.0), is_cluster=True, shards=2,
                   moves_slots=True, is_silent=True, faults=_IN_THE_MIDDLE),
+        Operation(name="copy-out", make=changes.make_older, begin=changes.scale_out,
+                  check=changes.check_shards, after_s=(0.0, 6.0), is_cluster=True,
+                  moves_slots=True, copies_keys=True, is_silent=True, faults=_IN_THE_MIDDLE),
+        Operation(name="copy-in", make=changes.make_older, begin=changes.scale_in,
+                  check=changes.check_shards, after_s=(0.0, 5.0), is_cluster=True, shards=2,
+                  moves_slots=True, copies_keys=True, is_silent=True, faults=_IN_THE_MIDDLE),
         Operation(name="replicas-out", begin=changes.more_replicas, after_s=(0.0, 2.0),
                   is_silent=True, faults=_IN_THE_MIDDLE),
         Operation(name="replicas-in", begin=changes.fewer_replicas, after_s=(0.0, 1.0),

@@ -61,6 +61,8 @@ class Scene:
         self.shards_wanted = max(1, shape.shards)
         #: Slots go from shard to shard: every node is asked for the keys of all shards.
         self.moves_slots = False
+        #: How long the group may take to be whole, seconds.
+        self.whole_within_s = WHOLE_WITHIN_S
         #: The shards that give slots away, and those that get some.
         self.givers: tuple[str, ...] = ()
         self.takers: tuple[str, ...] = ()
@@ -258,7 +260,7 @@ class Scene:
                 "the group is whole",
                 look,
                 is_it=lambda missing: not missing,
-                timeout_s=WHOLE_WITHIN_S,
+                timeout_s=self.whole_within_s,
                 every_s=_LOOK_S * 2,
             )
         except AssertionError as error:
