@@ -110,6 +110,13 @@ def test_nothing_is_given_to_two_and_nothing_is_forgotten(
         wanted = tuple(part for part in wanted if part.first in own)
         if giver != taker and wanted:
             shards.move(giver, taker, wanted)
+    target = tuple(
+        ShardSlots(shard_id=engine.place.shard_id, slots=engine.slots)
+        for engine in shards.world.engines.values()
+        if engine.serves_writes()
+    )
+    resharding = Resharding(generation=1, target=target)
+    shards.status = dataclasses.replace(shards.status, resharding=resharding)
     names = sorted(shards.world.engines)
     for number in dead:
         shards.world.kill(names[number])

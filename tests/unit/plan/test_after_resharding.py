@@ -1,8 +1,9 @@
-"""Does a group whose slots were spread once go on like any other?"""
+"""Does a group go on like any other while its slots are spread, and afterwards?"""
 
 from __future__ import annotations
 
 from cachewright.model.commands import PromoteNode, Promotion
+from cachewright.model.slots import SLOT_COUNT
 from tests.property.plan.groups import make_group
 from tests.unit.plan.plan_story import Story
 
@@ -35,3 +36,19 @@ def test_a_shard_that_was_emptied_takes_over_on_its_own_word() -> None:
     one.world.kill(giver.place.node_id)
     steps = [s.command for s in one.look().steps if isinstance(s.command, PromoteNode)]
     assert [command.how for command in steps] == [Promotion.TAKEOVER]
+
+
+def test_slots_may_move_from_a_primary_that_leaves() -> None:
+    """It gave some when a caller asked for fewer replicas; its shard goes on with them."""
+    one = Story(make_group(shards=2, replicas=1, cluster_enabled=True))
+    giver, taker = (one.world.engines[f"demo-000{number}-001"] for number in (1, 2))
+    giver.slots, taker.slots = (*giver.slots, *taker.slots), ()
+    one.edit(resharding_generation=2)
+    one.run(lambda _: bool(one.world.errands.moves().running))
+    one.remove(giver.place.node_id)
+    one.run(lambda status: status.resharding is not None and status.resharding.is_over)
+    for _ in range(4):
+        one.settle()
+        one.wait(5.0)
+    assert giver.place.node_id not in one.world.engines
+    assert sum(map(len, taker.slots)) == SLOT_COUNT // 2
