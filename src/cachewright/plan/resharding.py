@@ -295,10 +295,12 @@ def _moves(
 
 
 def _running(scene: Scene) -> tuple[slots.ShardMove, ...]:
-    shard_of = {node.node_id: s.shard_id for s in scene.group.spec.shards for node in s.nodes}
+    # A primary may be on its way out: nobody asks for it any more.
+    shard_of = {place.node_id: place.shard_id for place in scene.placement.nodes}
     return tuple(
         slots.ShardMove(from_id=shard_of[m.from_id], to_id=shard_of[m.to_id], slots=m.slots)
         for m in scene.observed.moves.running
+        if m.from_id in shard_of and m.to_id in shard_of
     )
 
 
