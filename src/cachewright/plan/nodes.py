@@ -81,8 +81,9 @@ def steps_for_nodes(world: World) -> tuple[Step, ...]:
     ending = joining.ending_views(group, placement, world.views, observed)
     views = [view for view in world.views if view not in ending]
     changes = elections(group, views, observed, world.status)
-    may_hand_over = not changes and not reshards(group, world.status)
-    planned = handovers(group, placement, views, observed) if may_hand_over else {}
+    may_change = not changes and not reshards(group, world.status)
+    planned = handovers(group, placement, views, observed) if may_change else {}
+    introductions = acquaintance.introductions(group, placement, observed)
     common = _Round(
         wanted=endpoints.wanted_binds(
             placement,
@@ -91,11 +92,15 @@ def steps_for_nodes(world: World) -> tuple[Step, ...]:
             leaving=leaving_ids(group) | restarts.due_ids(group, observed),
             was_available=world.status.was_available,
         ),
-        next_alone=None if changes or planned else restarts.next_alone(group, views, observed),
+        next_alone=restarts.next_alone(group, views, observed)
+        if may_change and not planned
+        else None,
     )
     steps = _steps_beside(world, views, changes | planned, common)
-    if planned and group.spec.cluster_enabled and any(map(_is_start, steps)):
-        # Who starts has the map of this look: it must not change before all have heard of it.
+    is_cluster = group.spec.cluster_enabled
+    if planned and is_cluster and (introductions or any(map(_is_start, steps))):
+        # Who starts has the map of this look, and who is a stranger hears nothing: all that matter
+        # must know each other before anything changes.
         planned = {}
         steps = _steps_beside(world, views, changes, common)
     changes |= planned
@@ -107,10 +112,7 @@ def steps_for_nodes(world: World) -> tuple[Step, ...]:
         steps.extend(joining.gone_shard_steps(group, placement, view, observed))
     if not changes:
         busy = {step.node_id for step in steps}  # one that ends forgets nobody any more
-        learning = (
-            *acquaintance.introductions(group, placement, observed),
-            *acquaintance.oblivions(group, placement, observed),
-        )
+        learning = (*introductions, *acquaintance.oblivions(group, placement, observed))
         steps.extend(step for step in learning if step.node_id not in busy)
     return (*steps, *_install(world))
 

@@ -578,6 +578,6 @@ class ServingMachine(PlanMachine):
 
 
 TestPlanMachine = PlanMachine.TestCase
-TestPlanMachine.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestPlanMachine.settings = settings(max_examples=110, stateful_step_count=40, deadline=None)
 TestServingMachine = ServingMachine.TestCase
-TestServingMachine.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+TestServingMachine.settings = settings(max_examples=70, stateful_step_count=40, deadline=None)

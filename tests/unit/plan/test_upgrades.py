@@ -8,6 +8,7 @@ from cachewright.model.commands import (
     ApplySettings,
     HandOver,
     InstallBuild,
+    IntroduceNode,
     PromoteNode,
     StartNode,
     Step,
@@ -351,6 +352,26 @@ def test_a_primary_waits_for_whoever_starts_in_another_shard() -> None:
     assert steps(plan, HandOver) == []
     one.settle()
     assert set(runs(one).values()) == {"8.1"}
+
+
+def test_a_primary_waits_until_nobody_is_a_stranger() -> None:
+    """Its successor would have no connection with whoever was not introduced, and fail."""
+    one = story(shards=2, replicas=1, cluster_enabled=True)
+    upgrade(one)
+    while not steps(one.look(), HandOver):
+        one.round()
+    stranger = one.world.engines["demo-0002-002"].place.engine_id
+    one.world.engines["demo-0001-001"].known -= {stranger}
+    plan = one.look()
+    assert steps(plan, HandOver) == []
+    assert [step.node_id for step in steps(plan, IntroduceNode)] == ["demo-0002-002"]
+
+
+def test_nobody_restarts_alone_while_slots_are_spread_anew() -> None:
+    one = story(shards=2, replicas=0, cluster_enabled=True)
+    one.edit(resharding_generation=2, generation=2)
+    one.restart("demo-0001-001")
+    assert ended(one.look()) == []
 
 
 # Large copies
