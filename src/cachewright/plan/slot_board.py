@@ -21,6 +21,9 @@ TOLERANCE = 0.02
 #: An average slot counts this many times as much as a slot by itself: what is empty is spread, and
 #: what is not is hardly outweighed.
 _OWN_WEIGHTS = 64
+#: A slot weighs as much as these bytes by itself: where little is held, ranges that stay whole are
+#: worth more than bytes that are even, since every node and client keeps a list of them.
+SLOT_BYTES = 4_096
 #: What comes takes more room than was weighed: samples are wrong by some 10 %, tables of keys grow
 #: in doublings, and clients go on writing. ElastiCache advises 1.5, and goes on with less.
 FIT_MARGIN = 1.25
@@ -84,7 +87,7 @@ class Board:
                 for slot in self._slots[number]:
                     self.bytes[slot] = average
         #: What an empty slot weighs.
-        self._least = max(1, sum(self.bytes) // SLOT_COUNT)
+        self._least = max(_OWN_WEIGHTS * SLOT_BYTES, sum(self.bytes) // SLOT_COUNT)
         self._weights = [_OWN_WEIGHTS * size + self._least for size in self.bytes]
 
     def moved(self) -> list[int]:
