@@ -149,16 +149,18 @@ class Board:
         pinned: set[int] = set()
         while len(pinned) < len(self.staying):
             self._level = total / (len(self.staying) - len(pinned))
-            kept = list(self._fixed)
-            for slot, weight in enumerate(self._weights):
-                if weight > self._level and self.owners[slot] >= 0:
-                    kept[self.owners[slot]] += weight
+            kept = {n: self._fixed[n] + self._outweighing(n) for n in self.staying}
             more = [n for n in self.staying if n not in pinned and kept[n] > self._level]
             if not more:
                 break
             pinned.update(more)
             total -= sum(kept[n] for n in more)
         return frozenset(pinned)
+
+    def _outweighing(self, number: int) -> int:
+        """Return what single slots of a shard weigh that could be moved and outweigh the mean."""
+        weights = map(self._weights.__getitem__, self._movable[number])
+        return sum(weight for weight in weights if weight > self._level)
 
     def _find_roles(self, pinned: frozenset[int]) -> dict[int, float]:
         """Find who lacks what; return what each has to give that stays."""

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from cachewright.model.commands import MoveSlots, node_key
 from cachewright.model.moves import MoveMethod
 from cachewright.model.slots import SLOT_COUNT, SlotRange, SlotRanges
-from cachewright.model.status import GroupStatus, Resharding, ShardSlots
+from cachewright.model.status import GroupStatus, Resharding, Role, ShardSlots
 from cachewright.plan.ownership import Ownership, ownership
 from tests.property.plan.groups import make_group
 from tests.property.plan.slot_world import set_of
@@ -195,3 +195,34 @@ def test_what_nobody_claims_while_all_answer_is_told() -> None:
     found = shards.look()
     assert found.unowned == (SlotRange(0, 9),)
     assert not found.is_agreed
+
+
+def test_who_got_a_slot_knows_more_than_who_had_it() -> None:
+    """Both have ended, and the one that gave had not heard yet that it had given."""
+    shards = Shards(replicas=0)
+    giver = shards.world.engines[shards.primary(1)]
+    before = giver.slots
+    shards.move(1, 2, (SlotRange(0, 99),))
+    for name in list(shards.world.engines):
+        shards.world.kill(name)
+    giver.last_slots = before
+    found = shards.look()
+    assert set_of(found.of("0002")) >= set(range(100))
+    assert not set_of(found.of("0001")) & set(range(100))
+
+
+def test_the_last_word_is_that_of_the_last_primary() -> None:
+    """A node that was the primary long ago has left a word as well."""
+    shards = Shards()
+    for engine in shards.world.engines.values():
+        shards.world.kill(engine.place.node_id)
+    old, last = (shards.world.engines[f"demo-0002-00{number}"] for number in (1, 2))
+    last.last_slots, old.last_slots = old.last_slots, (SlotRange(0, 9_000),)
+    roles = {old.place.node_id: Role.REPLICA, last.place.node_id: Role.PRIMARY}
+    nodes = tuple(
+        dataclasses.replace(node, role=roles.get(node.node_id, node.role))
+        for node in shards.status.nodes
+    )
+    shards.status = dataclasses.replace(shards.status, nodes=nodes)
+    assert last.last_slots is not None
+    assert set_of(shards.look().of("0002")) == set_of(last.last_slots)
