@@ -198,7 +198,7 @@ def _wait_available(scene: Scene) -> None:
 
 
 def _described(scene: Scene) -> dict[str, Any]:
-    group = kit.describe(scene.api, GROUP)
+    group = scene.ask(lambda api: kit.describe(api, GROUP))
     assert group is not None
     return group
 

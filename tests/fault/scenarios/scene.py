@@ -11,7 +11,7 @@ import random
 import signal
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -31,6 +31,8 @@ from tests.fault.scenarios.shapes import (
 )
 from tests.fault.scenarios.watching import Watcher
 from tests.fault.scenarios.writers import Writer, missing
+
+T = TypeVar("T")
 
 #: A group that was struck is whole again within this, seconds; a node that ended again and again
 #: waits up to a minute for its next start.
@@ -94,7 +96,7 @@ class Scene:
         """The API of the service as it runs now."""
         return self.service.api
 
-    def ask(self, call: Callable[[Any], object]) -> None:
+    def ask(self, call: Callable[[Any], T]) -> T | None:
         """Call the API; a server that dies of it is started and asked again.
 
         What nobody got an answer to may have been accepted: then it is refused the second time.
@@ -102,18 +104,16 @@ class Scene:
         is_repeated = False
         while True:
             try:
-                call(self.api)
+                return call(self.api)
             except BotoCoreError:
                 if not self.failpoint:
                     raise
                 self.revive()
                 is_repeated = True
             except ClientError:
-                if is_repeated:
-                    return
-                raise
-            else:
-                return
+                if not is_repeated:
+                    raise
+                return None
 
     def revive(self) -> None:
         """Start a server that has died; at its failpoint it dies again, one pass later."""
