@@ -170,8 +170,10 @@ def test_redis_becomes_valkey_and_valkey_newer_while_clients_write(
         assert verdict.keeps_everything
         if shards:
             assert failed(verdict) == []
-        else:  # valkey-py does not ask again there when its primary has stepped down
-            assert verdict.failed <= 2 * len(verdict.lanes), failed(verdict)
+        else:
+            # valkey-py does not ask again there when its connection is closed; others do, but none
+            # of them asks again when a replica refuses a write.
+            assert "ReadOnlyError" not in repr(failed(verdict))
         for node_id, endpoint in kit.nodes(api, group_id).items():
             with kit.connect(endpoint) as client:
                 assert client.info("server")["valkey_version"].startswith(f"{version}.")
