@@ -25,11 +25,12 @@ class MoveMethod(enum.Enum):
     COPY = "copy"
 
 
-#: What is moved at once, bytes; one slot at least. Clients may wait at the end of each move of the
-#: engines', for as long as it takes to hand over what was written meanwhile.
+#: What one order moves, bytes; one slot at least. How long clients may wait is bounded by the host,
+#: which cuts an order into exports of some ten thousand keys, or groups of a few slots: here it is
+#: only about how much a failure counts for, and how often the planner looks in between.
 BYTES_PER_MOVE: Mapping[MoveMethod, int] = {
-    MoveMethod.ATOMIC: 64 * 1024 * 1024,
-    MoveMethod.COPY: 64 * 1024 * 1024,
+    MoveMethod.ATOMIC: 256 * 1024 * 1024,
+    MoveMethod.COPY: 128 * 1024 * 1024,
 }
 #: Primaries that may give to one other at the same time.
 MOVES_PER_TAKER = 2
