@@ -32,6 +32,10 @@ _log = logging.getLogger(__name__)
 _LANES = 2
 #: Slots that one lane has open at once: some that hold keys, or many that are empty.
 _OPEN_MAX = 16
+#: So many slots of the one that takes are known to clients for each that is open at once. redis-py
+#: and valkey-py fail when they are sent on (`ASK`) to a node that they have never heard of; they
+#: hear of it when they ask for a slot that it owns. So few are open until it owns many.
+_KNOWN_PER_OPEN = 64
 _OPEN_EMPTY_MAX = 256
 #: The other primaries hear of it anyway, through the engines' gossip.
 _TELL_TIMEOUT_S = 1.0
@@ -55,7 +59,9 @@ async def move_keys(move: Move) -> frozenset[int]:
             if not left:
                 return frozenset()
             await entry.renew(taking, entry.renewals)
-            groups = iter(await _groups(giving, left))
+            theirs = await taking.call(taking.keeper.view)
+            known = sum(map(len, theirs.own_slots))
+            groups = iter(await _groups(giving, left, known))
             has_databases = await giving.call(giving.keeper.has_databases)
             lanes = [_Lane(move, entry, has_databases=has_databases) for _ in range(_LANES)]
             stuck = await _all([lane.run(groups) for lane in lanes])
@@ -138,8 +144,11 @@ async def _close_claimed(move: Move, giving: Party, taking: Party) -> None:
         )
 
 
-async def _groups(giving: Party, slots: Sequence[int]) -> list[_Group]:
-    """Cut slots into groups of about a batch of bytes each; empty ones go together."""
+async def _groups(giving: Party, slots: Sequence[int], known: int) -> list[_Group]:
+    """Cut slots into groups of about a batch of bytes each; empty ones go together, and first.
+
+    `known` is how many slots the one that takes owns already.
+    """
     counts = await giving.call(lambda admin: giving.keeper.counts(admin, slots))
     memory = await giving.call(giving.keeper.memory)
     key_bytes = memory.dataset_bytes // max(1, memory.keys)
@@ -152,8 +161,10 @@ async def _groups(giving: Party, slots: Sequence[int]) -> list[_Group]:
     for slot, count in zip(slots, counts, strict=True):
         if not count:
             continue
-        if group and (len(group) == _OPEN_MAX or held + count * key_bytes > BATCH_BYTES):
+        open_max = min(_OPEN_MAX, 1 + known // _KNOWN_PER_OPEN)
+        if group and (len(group) >= open_max or held + count * key_bytes > BATCH_BYTES):
             groups.append(_Group(group, most))
+            known += len(group)
             held, group, most = 0, [], 0
         group.append(slot)
         held += count * key_bytes
