@@ -32,10 +32,12 @@ _log = logging.getLogger(__name__)
 _LANES = 2
 #: Slots that one lane has open at once: some that hold keys, or many that are empty.
 _OPEN_MAX = 16
-#: So many slots of the one that takes are known to clients for each that is open at once. redis-py
-#: and valkey-py fail when they are sent on (`ASK`) to a node that they have never heard of; they
-#: hear of it when they ask for a slot that it owns. So few are open until it owns many.
-_KNOWN_PER_OPEN = 64
+#: redis-py and valkey-py fail when they are sent on (`ASK`) to a node that they have never heard
+#: of; they hear of it when they ask for a slot that it owns (`MOVED`). So the first slots go while
+#: clients wait for a moment, and then few are open at once until it owns many.
+_UNSEEN_SLOTS = 64
+_UNSEEN_OPEN = 8
+_KNOWN_PER_OPEN = 32
 _OPEN_EMPTY_MAX = 256
 #: The other primaries hear of it anyway, through the engines' gossip.
 _TELL_TIMEOUT_S = 1.0
@@ -78,6 +80,8 @@ class _Group(NamedTuple):
 
     slots: list[int]
     key_count: int
+    #: Clients may not know the one that takes yet.
+    is_unseen: bool = False
 
 
 class _Lane:
@@ -119,7 +123,9 @@ class _Lane:
         passing("agent.after_import")
         await giving.call(lambda admin: keeper.open_exports(admin, slots, taking.engine_id))
         passing("agent.after_open")
-        late = await self._copier.empty(slots, sizes)
+        late: frozenset[int] = frozenset()
+        if not group.is_unseen or not await self._copier.empty_unseen(slots, sizes):
+            late = await self._copier.empty(slots, sizes)
         if late:
             await take_back(self._move.node, giving, taking, sorted(late), self._move.check)
         stuck |= late
@@ -161,15 +167,16 @@ async def _groups(giving: Party, slots: Sequence[int], known: int) -> list[_Grou
     for slot, count in zip(slots, counts, strict=True):
         if not count:
             continue
-        open_max = min(_OPEN_MAX, 1 + known // _KNOWN_PER_OPEN)
+        is_unseen = known < _UNSEEN_SLOTS
+        open_max = _UNSEEN_OPEN if is_unseen else min(_OPEN_MAX, 1 + known // _KNOWN_PER_OPEN)
         if group and (len(group) >= open_max or held + count * key_bytes > BATCH_BYTES):
-            groups.append(_Group(group, most))
+            groups.append(_Group(group, most, is_unseen))
             known += len(group)
             held, group, most = 0, [], 0
         group.append(slot)
         held += count * key_bytes
         most = max(most, count)
-    return [*groups, _Group(group, most)] if group else groups
+    return [*groups, _Group(group, most, known < _UNSEEN_SLOTS)] if group else groups
 
 
 async def _all(lanes: Sequence[Coroutine[Any, Any, frozenset[int]]]) -> frozenset[int]:

@@ -171,6 +171,14 @@ class SlotKeeper(Protocol[Admin_contra]):
             EngineRefused: an engine does not do it, in its words, such as for want of memory.
         """
 
+    async def copy_unseen(
+        self, admin: Admin_contra, batches: Sequence[CopyBatch], way: CopyWay, slots: Sequence[int]
+    ) -> tuple[list[CopyOutcome], list[int]]:
+        """Move keys as `copy` does; then no client is served for a moment.
+
+        Returns also how many keys of each slot are left.
+        """
+
     async def drop(self, admin: Admin_contra, keys: Sequence[bytes]) -> None:
         """Delete keys of slots that are open here, whoever owns them."""
 

@@ -30,6 +30,8 @@ from cachewright.model.slots import SLOT_COUNT, SlotRange, SlotRanges
 #: Questions in one write. Each takes an engine less than a microsecond, some a few; no client is
 #: kept waiting longer than 2 ms.
 _AT_ONCE = 512
+#: Clients wait so long for slots to have a new owner. That takes a millisecond or two.
+_UNSEEN_MS = 30
 #: Names of keys in one answer.
 _KEYS_AT_ONCE = 4096
 #: What may be written and not sent yet when clients' writes are made to wait for the hand-over, so
@@ -261,18 +263,32 @@ class ValkeySlots:
         Raises:
             EngineRefused: an engine does not do it, in its words, such as for want of memory.
         """
-        address, port = check_address("address", way.address), check_port("port", way.port)
-        to = (address, port, "", way.database, way.patience_ms)
-        login = ("AUTH2", way.user, way.password)
-        replies = await admin.pipeline(
-            [
-                ("MIGRATE", *to, *(("REPLACE",) if batch.replaces else ()), *login, "KEYS",
-                 *batch.keys)
-                for batch in batches
-            ],
-            timeout_s=_COPY_MARGIN_S + way.patience_ms * len(batches) / 1000,
-        )  # fmt: skip
+        timeout_s = _COPY_MARGIN_S + way.patience_ms * len(batches) / 1000
+        replies = await admin.pipeline(_migrations(batches, way), timeout_s=timeout_s)
         return [_outcome(reply) for reply in replies]
+
+    async def copy_unseen(
+        self,
+        admin: resp.AdminConnection,
+        batches: Sequence[CopyBatch],
+        way: CopyWay,
+        slots: Sequence[int],
+    ) -> tuple[list[CopyOutcome], list[int]]:
+        """Move keys as `copy` does; then no client is served for a moment.
+
+        An engine carries out what it reads at once before it serves others, so nobody asks it for
+        a key that has just gone.
+        """
+        counts = [("CLUSTER", "COUNTKEYSINSLOT", slot) for slot in slots]
+        pause = ("CLIENT", "PAUSE", _UNSEEN_MS, "ALL")
+        said = await admin.pipeline(
+            [*_migrations(batches, way), *counts, pause],
+            timeout_s=_COPY_MARGIN_S + way.patience_ms * len(batches) / 1000,
+        )
+        resp.reply_or_raise(said[-1])
+        first = len(batches)
+        left = [_int(resp.reply_or_raise(reply)) for reply in said[first:-1]]
+        return [_outcome(reply) for reply in said[:first]], left
 
     async def drop(self, admin: resp.AdminConnection, keys: Sequence[bytes]) -> None:
         """Delete keys of slots that are open here, whoever owns them."""
@@ -306,6 +322,15 @@ async def _ask_keys(
         replies = await admin.pipeline(questions)
         answers += map(_found, replies if is_owner else replies[1::2])
     return answers
+
+
+def _migrations(batches: Sequence[CopyBatch], way: CopyWay) -> list[tuple[resp.Argument, ...]]:
+    address, port = check_address("address", way.address), check_port("port", way.port)
+    to = ("MIGRATE", address, port, "", way.database, way.patience_ms)
+    login = ("AUTH2", way.user, way.password, "KEYS")
+    return [
+        (*to, *(("REPLACE",) if batch.replaces else ()), *login, *batch.keys) for batch in batches
+    ]
 
 
 def _found(reply: resp.Reply) -> resp.Reply:
