@@ -168,8 +168,10 @@ class Copier:
         act = functools.partial(
             self.giving.keeper.copy_unseen, batches=copies, way=way, slots=slots
         )
+        seen = self.entry.renewals
         outcomes, left = await self.giving.call(act)
         passing("agent.after_copy")
+        await self._settle(batches, outcomes, seen)
         return all(one is CopyOutcome.MOVED for one in outcomes) and not any(left)
 
     async def _databases(self) -> tuple[int, ...]:
@@ -218,6 +220,12 @@ class Copier:
             + sum(one.size for one in batches) / _SLOWEST_BYTES_S,
         )
         passing("agent.after_copy")
+        await self._settle(batches, outcomes, seen)
+
+    async def _settle(
+        self, batches: Sequence[_Batch], outcomes: Sequence[CopyOutcome], seen: int
+    ) -> None:
+        """Try batches again that were not moved at the first try."""
         # What was sent is looked at before anybody waits: clients go on deleting.
         tried = [
             (batch, outcome, await self._sent(batch, outcome))
