@@ -88,11 +88,8 @@ MUTANTS = (
     Mutant(
         mistake="forget before promoted",
         path="plan/joining.py",
-        before="    if view.primary_id == node_id:\n        return None  # it hands over first,",
-        after=(
-            "    if view.primary_id == node_id:\n"
-            "        return Step(command=StopNode(key=key), reason='it goes', node_id=node_id)  #"
-        ),
+        before="    if view.phase is not Phase.SERVING or view.primary_id == node_id:\n",
+        after="    if view.phase is not Phase.SERVING:\n",
         catches=(
             Catch(
                 test=f"{_CHANGES}test_a_node_that_leaves_and_became_the_primary_hands_over_first",
@@ -220,8 +217,8 @@ MUTANTS = (
     Mutant(
         mistake="serve before held is lifted",
         path="plan/nodes.py",
-        before="        if is_primary or engine.is_in_sync:\n",
-        after="        if engine:\n",
+        before="    if not (is_primary or is_in_sync):\n",
+        after="    if not node_id:\n",
         catches=(
             Catch(
                 test=f"{_PLAN}test_a_replica_waits_outside_until_it_is_in_sync",
@@ -232,7 +229,7 @@ MUTANTS = (
     ),
     Mutant(
         mistake="serve before held is lifted",
-        path="plan/status.py",
+        path="plan/node_status.py",
         before="    if engine.is_held or engine.is_loading:\n",
         after="    if engine.is_loading:\n",
         catches=(
