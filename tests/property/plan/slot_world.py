@@ -47,6 +47,18 @@ def marks_for(number: int, slots: SlotRanges) -> frozenset[int]:
     return frozenset(number * SLOT_COUNT + slot for slot in ends)
 
 
+def not_given(world: World, marks: frozenset[int], primary: Engine) -> frozenset[int]:
+    """Return the marks that this primary has not given away, with their slots or before them.
+
+    What was given to somebody who ended with it is lost, however late a replica hears of that.
+    """
+    if not marks:
+        return marks
+    given = frozenset(m for e in world.engines.values() if e.serves_writes() for m in e.data)
+    own = set_of(primary.slots) | {slot_of(0)}
+    return frozenset(mark for mark in marks - given - world.lost if slot_of(mark) in own)
+
+
 def set_of(ranges: Iterable[SlotRange]) -> frozenset[int]:
     """Return the slots of some ranges."""
     return frozenset(slot for part in ranges for slot in range(part.first, part.last + 1))

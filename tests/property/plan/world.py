@@ -307,7 +307,7 @@ class World:
                 if not engine.is_in_sync and engine.lineage not in primary.history():
                     assert not engine.is_older_than(primary), "a newer one's set is copied"
                 if not engine.is_held:
-                    gone = engine.data - primary.data - self._moved()
+                    gone = slot_world.not_given(self, engine.data - primary.data, primary)
                     assert not gone, f"{primary.place.node_id} overwrites a copy that has {gone}"
                 if not (engine.lags and engine.is_in_sync):
                     engine.data, engine.shift = primary.data, primary.shift
@@ -318,10 +318,6 @@ class World:
         self.clock_s += _TICK_S
         slot_world.gossip(self)
         slot_world.run_errands(self)
-
-    def _moved(self) -> frozenset[int]:
-        """Return what is anywhere: slots that have moved took their data along."""
-        return frozenset().union(*(e.data for e in self.engines.values() if e.serves_writes()))
 
     def write(self, mark: int) -> None:
         """Let a client write to every primary that takes writes."""
@@ -352,7 +348,8 @@ class World:
         engine.last_slots = engine.slots if engine.role is Role.PRIMARY else ()
         engine.weights = None
         if not engine.is_held:
-            others = (e for e in self.engines.values() if e is not engine and not e.is_held)
+            shard = (e for e in self.engines.values() if e.place.shard_id == engine.place.shard_id)
+            others = (e for e in shard if e is not engine and not e.is_held)
             self.lost |= engine.data - frozenset().union(*(e.data for e in others))
         engine.life, engine.data, engine.exit_code = Life.STOPPED, frozenset(), -9
         engine.answers()
