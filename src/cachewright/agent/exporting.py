@@ -41,7 +41,7 @@ BYTES_PER_EXPORT = 256 * 1024 * 1024
 #: One sends, and one waits for its turn.
 _EXPORTS_AT_ONCE = 2
 _FIRST_LOOK_S = 0.005
-_LAST_LOOK_S = 0.05
+_LAST_LOOK_S = 0.02
 #: Between two questions whether the one that takes still answers.
 _PING_S = 0.2
 #: Clients' writes wait no longer than this for one that takes and has fallen silent.
