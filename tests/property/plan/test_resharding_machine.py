@@ -187,6 +187,8 @@ class ReshardingMachine(PlanMachine):
     def calm(self) -> None:
         super().calm()
         self.world.errands.to_fail = 0
+        for engine in self.world.engines.values():
+            engine.lags = False  # what has left its shard is waited for on replicas as well
 
     def check_settled(self) -> None:
         super().check_settled()
