@@ -324,7 +324,7 @@ def test_slots_that_nobody_has_weighed_count_like_the_others() -> None:
 
 def test_the_others_are_evened_out_beside_one_that_holds_a_giant() -> None:
     """What cannot be moved is no reason to leave everything else where it is."""
-    held = [{0: 50_000_000}, dict.fromkeys(range(5_461, 10_922), 2_000), {}]
+    held = [{0: 5_000_000_000}, dict.fromkeys(range(5_461, 10_922), 200_000), {}]
     holders = [
         dataclasses.replace(h, weights=weights(sizes, (0,) if 0 in sizes else ()))
         for h, sizes in zip(even(3), held, strict=True)
@@ -337,7 +337,7 @@ def test_the_others_are_evened_out_beside_one_that_holds_a_giant() -> None:
 
 def test_big_slots_of_who_leaves_go_to_different_places() -> None:
     first, second, goes = even(3)
-    big = {12_000: 1_000_000, 12_001: 1_000_000}
+    big = {12_000: 100_000_000, 12_001: 100_000_000}
     weighed = weights(big | {s: 10 for s in slots_of(goes) if s not in big})
     found = spread([first, second, dataclasses.replace(goes, weights=weighed, is_leaving=True)])
     assert [len(slots_of(target) & set(big)) for target in found.target] == [1, 1, 0]
