@@ -2,10 +2,10 @@
 
 A caller asks for it by raising `GroupSpec.resharding_generation`, with shards that are new or that
 leave, or neither. Strengthen first: nothing moves before every new node is in sync. Who shall own
-what is decided once (`slots`) and written down; after that each round compares it with what the
+what is decided once (`spreading`) and written down; after that each round compares it with what the
 engines say they own (`ownership`), whatever has happened in between. No move is tried for ever: the
 engines' own way is given up for the host's, and that one for the end, in which what was reached
-stays. Moves that somebody began and nobody goes on with are taken back.
+stays. Moves that somebody began and nobody goes on with are ended, or taken back.
 """
 
 from __future__ import annotations
@@ -193,7 +193,7 @@ def _go_on(scene: Scene, state: Resharding) -> Outlook:
     moves, owned = scene.observed.moves, scene.owned.owned
     closings = tuple(_closings(scene))
     if closings:
-        return Outlook(resharding=state, steps=closings, reason="taking back moves that were cut")
+        return Outlook(resharding=state, steps=closings, reason="ending moves that were cut")
     weighed = _weighed(scene)
     state = _without_stuck(scene, state, weighed)
     weights = _estimated(scene, weighed)
@@ -218,6 +218,8 @@ def _without_stuck(
     scene: Scene, state: Resharding, weights: Mapping[str, SlotWeights]
 ) -> Resharding:
     """Let slots stay whose keys have become too large since it was decided."""
+    if not any(weighed.stuck for weighed in weights.values()):
+        return state
     owners = {s: owner.shard_id for owner in scene.owned.owned for s in numbers_of(owner.slots)}
     wanted = {s: shard.shard_id for shard in state.target for s in numbers_of(shard.slots)}
     stay = {
@@ -312,7 +314,7 @@ def _others(scene: Scene, but: set[str]) -> tuple[tuple[str, int], ...]:
 
 
 def _closings(scene: Scene) -> Iterator[Step]:
-    """Return what takes back the moves that nobody goes on with."""
+    """Return what ends the moves that nobody goes on with, or takes them back."""
     if not scene.owned.open_slots:
         return
     if any(scene.primary_of(view.shard.shard_id) is None for view in scene.views):
