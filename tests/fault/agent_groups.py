@@ -84,22 +84,30 @@ def identity_of(fact: NodeFact) -> ProcessIdentity:
 
 
 def launches_of(
-    nodes: int, shards: int = 1, build: tuple[EngineName, str] = VALKEY, *, is_cluster: bool = False
+    nodes: int,
+    shards: int = 1,
+    build: tuple[EngineName, str] = VALKEY,
+    *,
+    is_cluster: bool = False,
+    empty: int = 0,
 ) -> list[list[Launch]]:
-    """Return launches of `shards` shards with `nodes` nodes each."""
+    """Return launches of `shards` shards with `nodes` nodes each.
+
+    And of `empty` more that have a primary alone, which owns no slots.
+    """
     made = [
         [
             dataclasses.replace(
                 launch_of(f"g.n{shard}-{number}"), engine=build[0], engine_version=build[1]
             )
-            for number in range(nodes)
+            for number in range(nodes if shard < shards else 1)
         ]
-        for shard in range(shards)
+        for shard in range(shards + empty)
     ]
     if not is_cluster:
         return made
     ids = [[secrets.token_hex(20) for _ in shard] for shard in made]
-    slots = split_evenly(shards)
+    slots = [*split_evenly(shards), *((),) * empty]
     peers = tuple(
         Peer(
             engine_id=ids[shard][number],

@@ -84,9 +84,9 @@ def run_with_newcomer(
 
     async def hosted() -> None:
         async with hosting_all(folder) as agent:
-            launches = launches_of(nodes, shards, build, is_cluster=True)
+            # All at once: an engine in cluster mode takes writes two seconds after its start.
+            launches = launches_of(nodes, shards, build, is_cluster=True, empty=1)
             group = await start_group(agent, launches)
-            await join(agent, group, newcomer_of(group))
             await until(lambda: has_settled(group), "all slots are served")
             await work(agent, group)
 
