@@ -18,6 +18,7 @@ from cachewright.model import errors
 from cachewright.model.builds import Build, BuildSource
 from cachewright.model.commands import Promotion
 from cachewright.model.engines import version_key
+from cachewright.model.facts import RefusedSetting
 from cachewright.model.status import Role
 from tests.contract.engine_lab import miss, wait_until
 from tests.contract.memcached_lab import MIB, PORT, VERSIONS, Engine, Lab, build_named, launch_of
@@ -319,6 +320,71 @@ def test_another_layout_is_not_taken_for_the_same(
     refusal = ITEMS.refusal(engine.said().splitlines())
     assert word in refusal
     assert refusal.endswith("is not what it was")
+
+
+def test_more_memory_keeps_the_items_and_can_be_filled(lab: Lab, build: Build) -> None:
+    engine = lab.started(build, items=lab.memory())
+    fill(engine)
+    grown = replace(engine.launch, maxmemory_bytes=160 * MIB)
+    before, after = (ITEMS.layout(build, launch) for launch in (engine.launch, grown))
+    assert ITEMS.grows(before, after)
+    assert not ITEMS.grows(after, before)
+    assert not ITEMS.grows(before, {**after, "chunk_size": "96"})
+    assert not ITEMS.grows({}, {})
+    ready_at_s = keep(engine)
+    assert engine.home.items is not None
+    state = engine.home.items / ITEMS.state_name
+    content = ITEMS.grown(state.read_bytes(), grown)
+    assert content is not None
+    state.write_bytes(content)
+    engine.launch = grown
+    start_at(engine, ready_at_s)
+    assert ITEMS.refusal(engine.said().splitlines()) == ""
+    assert_filled(engine)
+    client = engine.client()
+    assert client.stats()["limit_maxbytes"] == str(160 * MIB)
+    for number in range(100):
+        client.set(f"more{number}", b"x" * 1_000_000)
+    stats = client.stats()
+    assert (stats["evictions"], int(stats["bytes"]) > 100_000_000) == ("0", True)
+    # And once more, as large as it is now.
+    start_at(engine, keep(engine))
+    assert_filled(engine)
+
+
+def test_what_says_no_size_is_not_made_to_fit() -> None:
+    assert ITEMS.grown(b"Tmain\nKchunk_size 48\n", launch_of("1.6.38")) is None
+
+
+@pytest.mark.parametrize("is_mapped", [True, False])
+def test_a_running_engine_takes_more_memory_unless_a_file_holds_it(
+    lab: Lab, build: Build, is_mapped: bool
+) -> None:
+    engine = lab.started(build, items=lab.memory() if is_mapped else None)
+    client = engine.client()
+    client.set("k", b"v")
+
+    async def told() -> tuple[RefusedSetting, ...]:
+        launch, adapter = engine.launch, MemcachedAdapter()
+        admin = await adapter.connect(launch.address, launch.port, "", timeout_s=5.0)
+        try:
+            return await adapter.configure(admin, {"maxmemory": str(100 * MIB), "chunk_size": "96"})
+        finally:
+            admin.close()
+
+    refused = {one.name: one.reason for one in asyncio.run(told())}
+    limit = client.stats()["limit_maxbytes"]
+    assert "when it starts" in refused.pop("chunk_size")
+    if is_mapped:
+        assert "MEMLIMIT_ADJUST_FAILED" in refused["maxmemory"]
+        assert limit == str(64 * MIB)
+    else:
+        assert refused == {}
+        assert limit == str(100 * MIB)
+        for number in range(70):
+            client.set(f"more{number}", b"x" * 1_000_000)
+        assert client.stats()["evictions"] == "0"
+    assert client.get("k") == (0, b"v")
 
 
 @pytest.mark.parametrize(("old", "new"), [("1.6.38", "1.6.45"), ("1.6.45", "1.6.38")])

@@ -16,9 +16,9 @@ import pytest
 from cachewright.agent import items
 from cachewright.agent.supervisor import LocalAgent
 from cachewright.engines.catalogue import Catalogue
-from cachewright.kit import shared_memory
+from cachewright.kit import failpoints, shared_memory
 from cachewright.kit.clock import SystemClock
-from cachewright.model.commands import Launch, RemoveNode, StartNode, StopNode
+from cachewright.model.commands import ApplySettings, Launch, RemoveNode, StartNode, StopNode
 from cachewright.model.facts import Absent, NodeFact, Running, Stopped
 from cachewright.rpc.agent import CommandFailed
 from tests.contract.engine_lab import miss
@@ -143,13 +143,98 @@ def test_another_layout_starts_empty_and_says_why(tmp_path: Path) -> None:
     run(tmp_path, work)
 
 
+def test_more_memory_keeps_the_items(tmp_path: Path) -> None:
+    async def work(agent: LocalAgent) -> None:
+        launch = small()
+        fact = await start(agent, launch)
+        assert fact.launched is not None
+        assert fact.launched.keeps_items
+        put(launch)
+        await stop(agent, keeps=True)
+        fact = await start(agent, loading(launch, maxmemory_bytes=128 * MIB, node_type="large"))
+        assert (fact.cold_start_reason, got(launch)) == ("", (0, b"v" * 700_000))
+        assert (memory_of(tmp_path) / KEY / "items").stat().st_size == 128 * MIB
+        assert fact.launched is not None
+        assert fact.launched.node_type == "large"
+
+    run(tmp_path, work)
+
+
+@pytest.mark.parametrize("place", ["cachewright.agent.items.ItemsFolder.claim", "items.meta"])
+def test_what_cannot_grow_starts_empty_and_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    async def work(agent: LocalAgent) -> None:
+        launch = small()
+        await start(agent, launch)
+        put(launch)
+        await stop(agent, keeps=True)
+        if place == "items.meta":
+            (memory_of(tmp_path) / KEY / "items.meta.new").mkdir()
+            words = "could not be made to fit"
+        else:
+            monkeypatch.setattr(items, "FREE_BYTES_MIN", 1 << 60)
+            words = "128 MiB are wanted"
+        fact = await start(agent, loading(launch, maxmemory_bytes=128 * MIB))
+        assert words in fact.cold_start_reason
+        assert got(launch) is None
+
+    run(tmp_path, work)
+
+
+def test_a_death_after_items_were_made_to_fit_loses_none(tmp_path: Path) -> None:
+    async def work(agent: LocalAgent) -> None:
+        launch = small()
+        await start(agent, launch)
+        put(launch)
+        await stop(agent, keeps=True)
+        larger = loading(launch, maxmemory_bytes=128 * MIB)
+        failpoints.arm("agent.before_spawn")
+        with pytest.raises(failpoints.Injected):
+            await agent.execute(StartNode(launch=larger), epoch=1)
+        assert (await fact_of(agent, KEY)).has_saved_data
+        fact = await start(agent, larger)
+        assert (fact.cold_start_reason, got(launch)) == ("", (0, b"v" * 700_000))
+
+    run(tmp_path, work)
+
+
+def test_a_node_without_a_file_takes_more_memory_while_it_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(items, "FREE_BYTES_MIN", 1 << 60)
+
+    async def work(agent: LocalAgent) -> None:
+        launch = small(node_type="small")
+        before = await start(agent, launch)
+        assert before.launched is not None
+        assert not before.launched.keeps_items
+        put(launch)
+        larger = ApplySettings(key=KEY, settings=(), maxmemory_bytes=128 * MIB, node_type="large")
+        await agent.execute(larger, epoch=1)
+        fact = await fact_of(agent, KEY)
+        assert fact.process == before.process
+        assert fact.launched is not None
+        assert (fact.launched.node_type, fact.launched.maxmemory_bytes) == ("large", 128 * MIB)
+        assert got(launch) is not None
+        # Too little is not taken, and then it is of the type that it was of.
+        tiny = ApplySettings(key=KEY, settings=(), maxmemory_bytes=7 * MIB, node_type="tiny")
+        await agent.execute(tiny, epoch=1)
+        fact = await fact_of(agent, KEY)
+        assert fact.launched is not None
+        assert (fact.launched.node_type, fact.launched.maxmemory_bytes) == ("large", 128 * MIB)
+        assert [one.name for one in fact.launched.refused] == ["maxmemory"]
+
+    run(tmp_path, work)
+
+
 def test_a_crash_tells_no_reason_of_a_plan(tmp_path: Path) -> None:
     async def work(agent: LocalAgent) -> None:
         launch = small()
         await start(agent, launch)
         await stop(agent, keeps=True)
-        fact = await start(agent, loading(launch, maxmemory_bytes=65 * MIB))
-        assert fact.cold_start_reason == "memory changed from 64 MiB to 65 MiB"
+        fact = await start(agent, loading(launch, maxmemory_bytes=63 * MIB))
+        assert fact.cold_start_reason == "memory changed from 64 MiB to 63 MiB"
         os.kill(pid_of(fact), signal.SIGKILL)
         await until(lambda: is_stopped(agent), "its end is seen")
         assert (await fact_of(agent, KEY)).cold_start_reason == ""
@@ -334,7 +419,7 @@ def test_a_crash_that_nobody_saw_tells_no_reason_of_a_plan(tmp_path: Path) -> No
             launch = small()
             await start(agent, launch)
             await stop(agent, keeps=True)
-            fact = await start(agent, loading(launch, maxmemory_bytes=65 * MIB))
+            fact = await start(agent, loading(launch, maxmemory_bytes=63 * MIB))
             assert fact.cold_start_reason
             agent.close()
             os.kill(pid_of(fact), signal.SIGKILL)

@@ -54,6 +54,8 @@ async def prepare(
     loads = launch.loads_saved_data and not reason
     if loads:
         await _wait_until_ready(node, keeper)
+        reason = await asyncio.to_thread(_fit, node, record, keeper, layout)
+        loads = not reason
     obstacle = await asyncio.to_thread(
         node.items.claim, keeper.items_name, keeper.size_bytes(launch), keeps=loads
     )
@@ -162,12 +164,30 @@ async def _wait_until_ready(node: Node, keeper: ItemKeeper[Any]) -> None:
     await asyncio.sleep(min(1.0, max(0.0, wait_s)))
 
 
+def _fit(node: Node, record: Record, keeper: ItemKeeper[Any], layout: dict[str, str]) -> str:
+    """Make the items fit a process with more memory, if it has; return why not, or nothing."""
+    assert record.launch is not None
+    if record.items is None or not keeper.grows(record.items.layout, layout):
+        return ""
+    try:
+        state = (node.items.path / keeper.state_name).read_bytes()
+        content = keeper.grown(state, record.launch)
+        if content is None:
+            return f"{record.launch.engine.value} did not say for how much memory they were kept"
+        node.saved_by(node.adapter).rewrite(content)
+    except OSError as error:
+        return f"they could not be made to fit more memory: {disk.explain(error)}"
+    return ""
+
+
 def _why_not(node: Node, record: Record, keeper: ItemKeeper[Any], layout: dict[str, str]) -> str:
     """Return why the items of the run before cannot be taken over, or nothing."""
     assert record.launch is not None
     if record.items is None or not node.saved_by(node.adapter).is_whole():
         return "there are none of a planned stop"
     before = record.items.layout
+    if keeper.grows(before, layout):
+        return ""
     changed = [
         f"{name} changed from {before.get(name, 'unset')} to {layout.get(name, 'unset')}"
         for name in sorted(before.keys() | layout.keys())

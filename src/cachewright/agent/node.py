@@ -369,6 +369,7 @@ class Node:
         if launch is None:
             return None
         refused = {(one.name, one.value) for one in self.record.refused}
+        items = self.record.items
         return LaunchFact(
             engine=launch.engine,
             engine_version=launch.engine_version,
@@ -378,6 +379,8 @@ class Node:
             restarts=launch.restarts,
             has_loaded=launch.loads_saved_data or launch.loads_append_only_file,
             refused=self.record.refused,
+            node_type=launch.node_type,
+            keeps_items=items is not None and not items.obstacle,
         )
 
     def has_append_only_file(self) -> bool:

@@ -111,6 +111,15 @@ class SavedData:
             else:
                 self._note.unlink(missing_ok=True)
 
+    def rewrite(self, content: bytes) -> None:
+        """Replace what is whole by what says the same; if we die meanwhile, it is not whole."""
+        note = self._read()
+        fresh = self._snapshot.with_name(f"{self._snapshot.name}.new")
+        files.write_private(fresh, content)
+        if note is not None:
+            self._write(dataclasses.replace(note, saved=_look(fresh)))
+        fresh.replace(self._snapshot)
+
     def discard(self) -> None:
         """Make sure that nobody ever loads the snapshot; the note goes first."""
         if self._note.exists():
@@ -119,13 +128,7 @@ class SavedData:
             files.sync_folder(self._note.parent)
 
     def _look(self) -> Snapshot | None:
-        try:
-            facts = self._snapshot.lstat()
-        except OSError:
-            return None
-        if not stat.S_ISREG(facts.st_mode):
-            return None
-        return Snapshot(inode=facts.st_ino, size_bytes=facts.st_size, mtime_ns=facts.st_mtime_ns)
+        return _look(self._snapshot)
 
     def _read(self) -> Note | None:
         try:
@@ -135,3 +138,13 @@ class SavedData:
 
     def _write(self, note: Note) -> None:
         files.write_atomic(self._note, msgspec.json.encode(note))
+
+
+def _look(file: Path) -> Snapshot | None:
+    try:
+        facts = file.lstat()
+    except OSError:
+        return None
+    if not stat.S_ISREG(facts.st_mode):
+        return None
+    return Snapshot(inode=facts.st_ino, size_bytes=facts.st_size, mtime_ns=facts.st_mtime_ns)

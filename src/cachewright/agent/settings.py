@@ -68,6 +68,7 @@ def _after(
     assert record.launch is not None
     names = {setting.name for setting in refused}
     taken = {name: value for name, value in changes.items() if name not in names}
+    has_type = _MEMORY in taken and command.node_type
     memory_bytes = int(taken.pop(_MEMORY, record.launch.maxmemory_bytes))
     clients = int(taken.pop(_CLIENTS, record.launch.maxclients))
     settings = dict(record.launch.settings) | taken
@@ -76,6 +77,7 @@ def _after(
         settings=tuple(sorted(settings.items())),
         maxmemory_bytes=memory_bytes,
         maxclients=clients,
+        node_type=command.node_type if has_type else record.launch.node_type,
     )
     before = [setting for setting in record.refused if setting.name not in changes]
     return dataclasses.replace(

@@ -57,6 +57,12 @@ class ItemKeeper(Protocol[Admin_contra]):
     def layout(self, build: Build, launch: Launch) -> Mapping[str, str]:
         """Return what must be the same, by name, for one process to go on with another's items."""
 
+    def grows(self, before: Mapping[str, str], after: Mapping[str, str]) -> bool:
+        """Tell whether a layout is another one only in that it has more memory."""
+
+    def grown(self, state: bytes, launch: Launch) -> bytes | None:
+        """Return the file of `state_name` for a process with more memory; `None`: there is none."""
+
     async def quiet(self, admin: Admin_contra) -> None:
         """Make the engine end what it does by itself and what a stop would have to wait for."""
 

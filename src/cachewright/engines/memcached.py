@@ -22,6 +22,9 @@ from cachewright.model.commands import Launch, Promotion
 from cachewright.model.facts import EngineFact, RefusedSetting
 from cachewright.model.status import Role
 
+#: What the agent calls the memory for items.
+_MEMORY = "maxmemory"
+
 
 class MemcachedAdapter:
     """The adapter for Memcached 1.6."""
@@ -112,12 +115,15 @@ class MemcachedAdapter:
     async def configure(
         self, admin: MemcachedConnection, settings: Mapping[str, str]
     ) -> tuple[RefusedSetting, ...]:
-        """Take none: settings are flags."""
-        reason = "memcached takes it when it starts"
-        return tuple(
-            RefusedSetting(name=name, value=value, reason=reason)
-            for name, value in settings.items()
-        )
+        """Take more memory where it is not mapped from a file; all else are flags."""
+        refused: list[RefusedSetting] = []
+        for name, value in settings.items():
+            reason = "memcached takes it when it starts"
+            if name == _MEMORY:
+                reason = await _limit_memory(admin, int(value))
+            if reason:
+                refused.append(RefusedSetting(name=name, value=value, reason=reason))
+        return tuple(refused)
 
     async def close_writers(self, admin: MemcachedConnection) -> NoReturn:
         """Refuse: no node of it is a replica."""
@@ -128,6 +134,15 @@ class MemcachedAdapter:
     ) -> NoReturn:
         """Refuse: no client may end it, so nobody can on a connection. Signals end it."""
         raise EngineRefused("memcached ends by a signal")
+
+
+async def _limit_memory(admin: MemcachedConnection, memory_bytes: int) -> str:
+    """Return why the engine does not take it, else ""."""
+    try:
+        said = await admin.say(f"cache_memlimit {memory_bytes >> 20:d}")
+    except EngineRefused as refused:
+        return str(refused)
+    return "" if said == "OK" else said
 
 
 def _bind(said: Mapping[str, str]) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ import os
 import pwd
 import re
 import resource
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -163,6 +163,8 @@ _WITHOUT_FLAG: dict[str, str] = {
 #: Every setting that a launch may carry.
 NAMES = frozenset(flag.name for flag in _FLAGS) | frozenset(_WITHOUT_FLAG)
 
+#: In a layout: the memory for items.
+MEMORY = "memory"
 #: What must be the same for one engine to go on with the items of another.
 _LAYOUT = (
     "cas_disabled",
@@ -221,7 +223,13 @@ def layout(launch: Launch) -> dict[str, str]:
     found = {name: settings[name] for name in _LAYOUT if name in settings}
     if version_key(launch.engine_version) >= _NEEDS_PAGE_MOVER:
         found.pop("slab_reassign", None)  # it is always on
-    return found | {"memory": f"{_memory_mib(launch):d} MiB"}
+    return found | {MEMORY: f"{_memory_mib(launch):d} MiB"}
+
+
+def memory_mib_of(layout: Mapping[str, str]) -> int:
+    """Return how much memory a layout has, 0 where it does not say."""
+    amount, _, _ = layout.get(MEMORY, "").partition(" ")
+    return int(amount) if amount.isdecimal() else 0
 
 
 def items_argv(folder: Path) -> tuple[str, ...]:

@@ -5,7 +5,12 @@ leaves `FILE.meta` beside it; the next process with the same layout maps the fil
 the items, what they expire at and what was flushed. It takes `FILE.meta` away first, so what was
 kept is used at most once, and a process that ended in any other way leaves nothing to be used.
 
-Source: memcached's `restart.c`; tried with 1.6.18, 1.6.38 and 1.6.45.
+The memory cannot change while it runs (`cache_memlimit` is refused with `-e`). It may grow from one
+process to the next: pages that the file has gained are zero, which is how an unused page looks, so
+the size in `FILE.meta` is all that has to be changed. It cannot shrink: items are linked with each
+other all over the file.
+
+Source: memcached's `restart.c` and `slabs_fixup`; tried with 1.6.18, 1.6.38 and 1.6.45.
 """
 
 from __future__ import annotations
@@ -29,6 +34,8 @@ _LOOK_AGAIN_S = 0.01
 _SAID = "[restart] "
 #: Said when the items are not taken, after the reason if there is one.
 _CLEAN_CACHE = "starting with a clean cache"
+#: How the engine wrote down for how much memory the file is.
+_SIZE = re.compile(rb"^Kmaxbytes [0-9]+$", re.MULTILINE)
 _CHANGED = re.compile(r"restart incompatible due to setting for \[(\w+)\]")
 
 
@@ -54,6 +61,18 @@ class MemcachedItems:
         else:
             made = f"{build.version} of {build.server}"
         return {**memcached_flags.layout(launch), "format of items": made}
+
+    def grows(self, before: Mapping[str, str], after: Mapping[str, str]) -> bool:
+        """Tell whether only the memory is another one, and more."""
+        name = memcached_flags.MEMORY
+        has_more = memcached_flags.memory_mib_of(before) < memcached_flags.memory_mib_of(after)
+        return has_more and {**before, name: ""} == {**after, name: ""}
+
+    def grown(self, state: bytes, launch: Launch) -> bytes | None:
+        """Return the state with the new size; `None` where it says none."""
+        size = f"Kmaxbytes {self.size_bytes(launch):d}".encode()
+        content, count = _SIZE.subn(size, state)
+        return content if count == 1 else None
 
     async def quiet(self, admin: MemcachedConnection) -> None:
         """Let it move no more pages: a stop never ends while a page waits for a client's item."""

@@ -93,6 +93,8 @@ class Launch:
     members: tuple[Member, ...] = ()
     config_version: int = 0
     transit_encryption: bool = False
+    #: Of Memcached, where no setting that an engine is told says it.
+    node_type: str = ""
 
 
 class StartNode(msgspec.Struct, frozen=True, kw_only=True):
@@ -190,6 +192,8 @@ class ApplySettings(msgspec.Struct, frozen=True, kw_only=True):
     maxmemory_bytes: int
     #: 0: as it is.
     maxclients: int = 0
+    #: Of which type the node is once the engine has taken the memory; empty: as it is.
+    node_type: str = ""
 
 
 class TellMembers(msgspec.Struct, frozen=True, kw_only=True):

@@ -189,6 +189,10 @@ class LaunchFact(msgspec.Struct, frozen=True, kw_only=True):
     #: It began with the snapshot or the append-only file that lay in its folder, not empty.
     has_loaded: bool = False
     refused: tuple[RefusedSetting, ...] = ()
+    #: See `Launch.node_type`.
+    node_type: str = ""
+    #: It holds its items where the next process finds them; its memory has a fixed size then.
+    keeps_items: bool = False
 
 
 class NodeFact(msgspec.Struct, frozen=True, kw_only=True):
