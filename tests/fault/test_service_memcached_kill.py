@@ -24,6 +24,8 @@ _NAME = "mem"
 #: Six places at most and the endpoint: an address that leaks is missed at the end.
 _POOL_PREFIX = 28
 _LOOK_EVERY_S = 0.01
+#: Of 1,402 a hundred are not for items.
+_SMALL_MB = 1302
 
 
 @pytest.fixture
@@ -117,6 +119,32 @@ def scale_in(api: Any) -> None:
         CacheNodeIdsToRemove=["0001"],
         ApplyImmediately=True,
     )
+
+
+def scale_up(api: Any) -> None:
+    api.modify_cache_cluster(
+        CacheClusterId=_NAME, CacheNodeType="cache.t4g.small", ApplyImmediately=True
+    )
+
+
+@pytest.mark.parametrize("name", ["agent.before_spawn", "agent.after_spawn", "control.after_step"])
+def test_a_kill_while_nodes_get_another_type_loses_no_item(service: kit.Up, name: str) -> None:
+    service.start()
+    before = cache_kit.create_available(service.api, _NAME, 2)
+    for endpoint in cache_kit.nodes(before).values():
+        with cache_kit.connect(endpoint) as node:
+            node.set("key", "value")
+    deaths = live_through(service, name, scale_up)
+    after = cache_kit.wait_available(service.api, _NAME)
+    assert deaths > 0
+    assert after["CacheNodeType"] == "cache.t4g.small"
+    assert cache_kit.nodes(after) == cache_kit.nodes(before)
+    for endpoint in cache_kit.nodes(after).values():
+        with cache_kit.connect(endpoint) as node:
+            assert int(node.stats()["limit_maxbytes"]) >> 20 == _SMALL_MB
+            assert node.get("key") == "value"
+    cache_kit.delete(service.api, _NAME)
+    kit.assert_nothing_left(service.state_dir)
 
 
 @pytest.mark.parametrize(

@@ -82,8 +82,9 @@ def scale(
 ) -> None:
     """Change the number of shards, of replicas, or the node type while clients go on.
 
-    NAME is a replication group or a single node. One change at a time; it is followed until it is
-    done. Ctrl-C ends the command and not the change. The exit code is 0 if it has come true.
+    NAME is a replication group or a single node; a Memcached cluster can change its node type. One
+    change at a time; it is followed until it is done. Ctrl-C ends the command and not the change.
+    The exit code is 0 if it has come true.
     """
     from cachewright.cli import calls, changing
 

@@ -25,6 +25,11 @@ def of_node_type(group: Group, previous: GroupStatus | None, current: GroupStatu
         yield f"Succeeded applying modification to cache node type to {name}."
 
 
+def to_node_type(group: Group) -> str:
+    """Return the reason of a status while nodes get another type."""
+    return f"changing the node type to {group.spec.node_type}"
+
+
 def of_upgrade(
     group: Group, previous: GroupStatus | None, current: GroupStatus, subject: str
 ) -> Iterator[str]:

@@ -44,6 +44,7 @@ def of_change(
     if group.spec.kind is GroupKind.MEMCACHED:
         texts += _node_texts(group, previous, current, observed)
         texts += _count_texts(group, previous, current)
+        texts += _type_texts(group, previous, current)
     else:
         texts += _change_texts(group, previous, current)
         texts += _failover_texts(group, previous, current)
@@ -143,10 +144,18 @@ def _change_texts(
     if current.state in {GroupState.DELETING, GroupState.CREATE_FAILED}:
         return
     source, subject = _subject(group)
-    for text in (
-        *change_texts.of_node_type(group, previous, current),
-        *change_texts.of_upgrade(group, previous, current, subject),
-    ):
+    yield from _type_texts(group, previous, current)
+    for text in change_texts.of_upgrade(group, previous, current, subject):
+        yield source, group.spec.name, text
+
+
+def _type_texts(
+    group: Group, previous: GroupStatus | None, current: GroupStatus
+) -> Iterator[_Text]:
+    if current.state in {GroupState.DELETING, GroupState.CREATE_FAILED}:
+        return
+    source, _ = _subject(group)
+    for text in change_texts.of_node_type(group, previous, current):
         yield source, group.spec.name, text
 
 

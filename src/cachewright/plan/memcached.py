@@ -4,7 +4,7 @@ Clients learn of the nodes from the configuration endpoint. Strengthen first, we
 told to clients once it serves, and leaves their list before it ends; one that crashed stays in the
 list while it is made again, for its share of the keys would move otherwise. The list is written
 down with its version before anybody is told (`Membership`), so that a version never means two
-lists.
+lists. Nodes that are replaced as planned, for another version or type, go one by one.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from cachewright.model.commands import (
 from cachewright.model.facts import NodeFact, Observed, Running, Stopped
 from cachewright.model.groups import DISCOVERY_ID, Group, GroupPlacement, NodeSpec
 from cachewright.model.status import GroupState, GroupStatus, NodeState, NodeStatus
-from cachewright.plan import events, joining, restarts, settings, status
+from cachewright.plan import change_texts, events, joining, resizing, restarts, settings, status
 from cachewright.plan.node_status import SILENCE_GRACE_S
 from cachewright.plan.plan import LOOK_AGAIN_REST_S, Plan, busy_look_again_s
 from cachewright.plan.shard import engine_of, is_down, joining_ids, leaving_ids
@@ -111,7 +111,7 @@ def _needs_build(cluster: Cluster) -> bool:
 def _node_steps(cluster: Cluster) -> tuple[Step, ...]:
     """Start what is down, end what is due for a restart, tell what can be told."""
     steps: list[Step] = []
-    upgrading = _next_upgrade(cluster)
+    replaced = _next_to_replace(cluster)
     for node in cluster.nodes():
         fact = cluster.observed.of(node.node_id)
         step: Step | None = None
@@ -119,27 +119,35 @@ def _node_steps(cluster: Cluster) -> tuple[Step, ...]:
             step = _start(cluster, node.node_id)
         elif restarts.is_asked(node, fact):
             step = _end_for_restart(cluster, fact, node.node_id, "a restart was asked for")
-        elif node.node_id == upgrading:
-            reason = f"it is to run {cluster.group.spec.engine_version}"
-            step = _end_for_restart(cluster, fact, node.node_id, reason)
+        elif node.node_id == replaced:
+            step = _end_for_restart(cluster, fact, node.node_id, _why_replaced(cluster, fact))
         elif engine_of(fact) is not None:
-            drift = settings.drift(cluster.asked, fact)
-            step = settings.apply_step(cluster.group, node.node_id, fact, drift)
+            drift = resizing.drift(cluster.group, cluster.asked, fact)
+            step = resizing.apply_step(cluster.group, node.node_id, fact, drift)
         if step is not None:
             steps.append(step)
     return tuple(steps)
 
 
-def _next_upgrade(cluster: Cluster) -> str | None:
-    """Return the one node that may change its version now: while all serve, one by one."""
+def _next_to_replace(cluster: Cluster) -> str | None:
+    """Return the one node that may change its version or type now: while all serve."""
     if not all(cluster.serves(node.node_id) for node in cluster.nodes()):
         return None
-    outdated = (
-        node.node_id
-        for node in cluster.nodes()
-        if restarts.is_outdated(cluster.group, cluster.observed.of(node.node_id))
-    )
-    return next(outdated, None)
+    due = (node.node_id for node in cluster.nodes() if _is_replaced(cluster, node.node_id))
+    return next(due, None)
+
+
+def _is_replaced(cluster: Cluster, node_id: str) -> bool:
+    fact = cluster.observed.of(node_id)
+    is_outdated = restarts.is_outdated(cluster.group, fact)
+    return is_outdated or resizing.needs_restart(cluster.group, cluster.asked, fact)
+
+
+def _why_replaced(cluster: Cluster, fact: NodeFact) -> str:
+    spec = cluster.group.spec
+    if restarts.is_outdated(cluster.group, fact):
+        return f"it is to run {spec.engine_version}"
+    return f"it is to be a {spec.node_type}"
 
 
 def _end_for_restart(cluster: Cluster, fact: NodeFact, node_id: str, reason: str) -> Step | None:
@@ -171,6 +179,7 @@ def _start(cluster: Cluster, node_id: str) -> Step:
         restarts=node.restarts if node else 0,
         loads_saved_data=cluster.observed.of(node_id).has_saved_data,
         transit_encryption=spec.transit_encryption,
+        node_type=spec.node_type,
     )
     return Step(command=StartNode(launch=launch), reason="it is not running", node_id=node_id)
 
@@ -265,7 +274,10 @@ def _status(cluster: Cluster, previous: GroupStatus | None) -> GroupStatus:
             for node_id in sorted(leaving_ids(cluster.group))
         ),
     )
+    node_type = resizing.type_of_all(cluster.group, cluster.nodes(), cluster.observed, previous)
     change = status.change_of(nodes, ())
+    if node_type != cluster.group.spec.node_type:
+        change = change_texts.to_node_type(cluster.group)
     problem = _problem(cluster, nodes, was_available=was_available)
     if problem and cluster.observed.obstacle:
         problem = cluster.observed.obstacle
@@ -279,6 +291,7 @@ def _status(cluster: Cluster, previous: GroupStatus | None) -> GroupStatus:
         was_available=was_available or is_available,
         changing_from=status.changing_from(previous) if change and was_available else None,
         is_broken=status.is_broken(previous, problem, change),
+        node_type=node_type,
     )
 
 
@@ -299,7 +312,7 @@ def _problem(cluster: Cluster, nodes: tuple[NodeStatus, ...], *, was_available: 
 def _node_status(cluster: Cluster, previous: GroupStatus | None, node: NodeSpec) -> NodeStatus:
     before = previous.of(node.node_id) if previous else None
     fact = cluster.observed.of(node.node_id)
-    engine, drift = engine_of(fact), settings.drift(cluster.asked, fact)
+    engine, drift = engine_of(fact), resizing.drift(cluster.group, cluster.asked, fact)
     silence_s = cluster.observed.silence_s.get(node.node_id, 0.0)
     was_known = before is not None and before.state is NodeState.AVAILABLE
     if engine is None and not is_down(fact) and silence_s < SILENCE_GRACE_S:
@@ -308,7 +321,7 @@ def _node_status(cluster: Cluster, previous: GroupStatus | None, node: NodeSpec)
         is_told = node.node_id in cluster.listed() and (was_known or cluster.tells())
         is_known = engine is not None and is_told
     state = NodeState.AVAILABLE if is_known else _waiting_state(before)
-    if restarts.is_asked(node, fact) or restarts.is_outdated(cluster.group, fact):
+    if restarts.is_asked(node, fact) or _is_replaced(cluster, node.node_id):
         state = NodeState.REBOOTING
     version = engine.version if engine else (before.engine_version if before else None)
     return NodeStatus(

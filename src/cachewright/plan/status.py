@@ -12,6 +12,7 @@ from cachewright.model.facts import Unknown
 from cachewright.model.slots import numbers_of
 from cachewright.model.status import GroupState, GroupStatus, NodeState, NodeStatus, Role
 from cachewright.plan import (
+    change_texts,
     endpoints,
     flapping,
     joining,
@@ -126,7 +127,7 @@ def group_status(seen: Seen) -> GroupStatus:
     node_type = _node_type(seen, nodes)
     change = change_of(nodes, newcomers)
     if node_type != seen.group.spec.node_type:
-        change = change or f"changing the node type to {seen.group.spec.node_type}"
+        change = change or change_texts.to_node_type(seen.group)
     if not change and resharding.is_unsettled(seen.group, seen.previous):
         change = RESHARDING
     if not problem and not (change and was_available):

@@ -5,7 +5,7 @@ The family of a parameter group is that of the engine version, and its mode is t
 
 from __future__ import annotations
 
-from cachewright.model import parameters
+from cachewright.model import node_types, parameters
 from cachewright.model.engines import EngineLine
 from cachewright.model.errors import invalid_combination
 from cachewright.model.groups import GroupSpec
@@ -62,6 +62,14 @@ def asked(
         return None
     _refuse_difference(parameter_groups.find(service, spec.parameter_group), found)
     return found.name
+
+
+def suits(service: Service, spec: GroupSpec, node_type: str) -> bool:
+    """Tell whether the parameter group that nodes have goes with a type."""
+    group = parameter_groups.find(service, spec.parameter_group)
+    kind = node_types.node_type_of(node_type)
+    found = parameters.contradiction_of(group.family, group.values, kind, spec.replicas_least())
+    return found is None
 
 
 def use(service: Service, changes: ChangeSet, spec: GroupSpec) -> None:

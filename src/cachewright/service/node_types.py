@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from cachewright.model import node_types
 from cachewright.model.errors import invalid_combination, invalid_value
-from cachewright.model.groups import GroupKind
 from cachewright.service import refits, rules, views
 from cachewright.service.context import Service
 from cachewright.service.inputs import ListAllowedNodeTypeModifications
@@ -37,6 +36,4 @@ def allowed(
     else:
         group = views.find_group(service.records, wanted.replication_group_id or "")
     spec = group.spec
-    if spec.kind is GroupKind.MEMCACHED:
-        return (), ()  # changing it is not offered yet
     return refits.types_up(spec), refits.types_down(service, spec)

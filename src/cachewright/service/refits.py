@@ -1,8 +1,9 @@
 """May nodes get another type, engine or version? For groups and for clusters of their own.
 
 A version never goes down, Redis becomes Valkey and nothing else becomes anything else; a type goes
-where `ListAllowedNodeTypeModifications` says. What waits for the window already counts where
-nothing else is asked. How the change comes about is the planner's business.
+where `ListAllowedNodeTypeModifications` says: nodes of Memcached may become too small for what they
+hold, for they are a cache. What waits for the window already counts where nothing else is asked.
+How the change comes about is the planner's business.
 """
 
 from __future__ import annotations
@@ -135,10 +136,9 @@ def _refuse_blocked(
     spec: GroupSpec, wanted: Refit, waiting: PendingChanges, node_type: str | None
 ) -> None:
     """Refuse a type and an engine at once of which only one was asked for now."""
-    if wanted.cache_node_type and node_type and waiting.engine_version:
-        is_up = _row(node_type).memory_bytes >= _row(spec.node_type).memory_bytes
-        if is_up and not wanted.engine_version:
-            raise _blocked("CacheNodeType", "an engine upgrade", "EngineVersion")
+    blocks = waiting.engine_version and not wanted.engine_version
+    if wanted.cache_node_type and node_type and blocks and not _is_smaller(spec, node_type):
+        raise _blocked("CacheNodeType", "an engine upgrade", "EngineVersion")
     if wanted.engine_version and waiting.node_type and not wanted.cache_node_type:
         raise _blocked("EngineVersion", "a change of the node type", "CacheNodeType")
 
@@ -155,14 +155,19 @@ def _blocked(member: str, waiting: str, other: str) -> ClientFault:
 
 def types_up(spec: GroupSpec) -> tuple[str, ...]:
     """Return the other types whose nodes have as much memory as these or more."""
-    now = _row(spec.node_type)
-    return tuple(row.name for row in _offered(now) if row.memory_bytes >= now.memory_bytes)
+    offered = (row.name for row in _offered(_row(spec.node_type)))
+    return tuple(name for name in offered if not _is_smaller(spec, name))
 
 
 def types_down(service: Service, spec: GroupSpec) -> tuple[str, ...]:
-    """Return the types with less memory that holds the data all the same, as it was seen last."""
-    now = _row(spec.node_type)
-    smaller = (row.name for row in _offered(now) if row.memory_bytes < now.memory_bytes)
+    """Return the types with less memory that do all the same.
+
+    They hold the data, as it was seen last; of Memcached, they suit the parameter group.
+    """
+    offered = (row.name for row in _offered(_row(spec.node_type)))
+    smaller = (name for name in offered if _is_smaller(spec, name))
+    if spec.kind is GroupKind.MEMCACHED:
+        return tuple(name for name in smaller if associations.suits(service, spec, name))
     return tuple(name for name in smaller if holds(service, spec, name))
 
 
@@ -175,8 +180,9 @@ def holds(service: Service, spec: GroupSpec, node_type: str) -> bool:
 
 def is_too_small(service: Service, spec: GroupSpec, node_type: str) -> bool:
     """Tell whether a type has less memory than the one of `spec`, and not enough for the data."""
-    is_smaller = _row(node_type).memory_bytes < _row(spec.node_type).memory_bytes
-    return is_smaller and not holds(service, spec, node_type)
+    if spec.kind is GroupKind.MEMCACHED:
+        return False
+    return _is_smaller(spec, node_type) and not holds(service, spec, node_type)
 
 
 def refuse_too_small(service: Service, spec: GroupSpec, node_type: str) -> None:
@@ -207,11 +213,6 @@ def _node_type(service: Service, spec: GroupSpec, wanted: Refit) -> str | None:
             f"Invalid value '{rules.shown(name)}' for CacheNodeType. Valid values are those of "
             "ListAllowedNodeTypeModifications"
         )
-    if spec.kind is GroupKind.MEMCACHED:
-        raise invalid_combination(
-            "The parameter CacheNodeType cannot be used: changing it is not offered yet for "
-            "memcached."
-        )
     if wanted.cache_node_type:
         refuse_too_small(service, spec, name)
     if name not in {row.name for row in _offered(_row(spec.node_type))}:
@@ -227,6 +228,13 @@ def _offered(now: NodeType) -> tuple[NodeType, ...]:
     return tuple(
         row for row in NODE_TYPES if row is not now and (row.is_current or not now.is_current)
     )
+
+
+def _is_smaller(spec: GroupSpec, node_type: str) -> bool:
+    before, after = _row(spec.node_type), _row(node_type)
+    if spec.kind is GroupKind.MEMCACHED:
+        return after.memcached_memory_mb < before.memcached_memory_mb
+    return after.memory_bytes < before.memory_bytes
 
 
 def _row(name: str) -> NodeType:

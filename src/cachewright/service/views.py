@@ -66,6 +66,12 @@ class GroupView:
         comes = any(one is None or one.state is NodeState.CREATING for one in seen)
         return comes or bool(self.leaving())
 
+    @property
+    def changes_type(self) -> bool:
+        """Tell whether nodes have another type than they are to have."""
+        known = self.status.node_type if self.status else ""
+        return known not in {"", self.spec.node_type}
+
     def _is_promoting(self) -> bool:
         """Tell whether a node is to become the primary that is able to and is none yet."""
         wished = self.spec.primary_node_id
@@ -96,8 +102,7 @@ class GroupView:
         """Tell whether nodes get another type or version, which the loop has not looked at yet."""
         if self.status is None or self.status.observed_generation >= self.spec.generation:
             return False
-        is_typed_anew = self.status.node_type not in {"", self.spec.node_type}
-        return is_typed_anew or any(self._is_outdated(node) for node in self.spec.nodes())
+        return self.changes_type or any(self._is_outdated(node) for node in self.spec.nodes())
 
     def _is_outdated(self, node: NodeSpec) -> bool:
         """Tell whether a node was last seen with another version than it shall run."""
@@ -258,7 +263,7 @@ class ClusterView:
         if state is not None:
             return state
         states = {self.group.node_state(node.node_id) for node in self.nodes}
-        if self.group.changes_nodes():
+        if self.group.changes_nodes() or self.group.changes_type:
             return NodeState.MODIFYING
         if NodeState.REBOOTING in states:
             return NodeState.REBOOTING

@@ -9,6 +9,8 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass, field
 
+import msgspec
+
 from cachewright.model.commands import (
     ApplySettings,
     ChangeMembership,
@@ -70,6 +72,8 @@ class MemcachedWorld:
     processes: dict[str, Process] = field(default_factory=dict)
     is_forgotten: bool = False
     is_build_here: bool = True
+    #: Its nodes hold their items where the next process finds them.
+    keeps_items: bool = True
     host_is_silent: bool = False
     numbers: int = 0
     #: Every list that clients could see, by version.
@@ -123,7 +127,20 @@ class MemcachedWorld:
                     raise Refused("it runs")
                 self.processes[process.place.node_id] = Process(place=process.place)
             case ApplySettings():
-                raise AssertionError("nothing of Memcached is told at run time here")
+                self._take_memory(command)
+
+    def _take_memory(self, command: ApplySettings) -> None:
+        process = self._by_key(command.key)
+        launched = process.launched
+        assert launched is not None
+        assert not self.keeps_items, "memory that a file holds cannot grow"
+        assert command.settings == launched.settings, "settings are flags"
+        assert command.maxmemory_bytes > launched.maxmemory_bytes
+        if process.life is not Life.RUNNING or process.is_silent:
+            raise Refused("it does not answer")
+        process.launched = msgspec.structs.replace(
+            launched, maxmemory_bytes=command.maxmemory_bytes, node_type=command.node_type
+        )
 
     def kill(self, node_id: str) -> None:
         process = self.processes[node_id]
@@ -198,6 +215,8 @@ class MemcachedWorld:
             maxmemory_bytes=launch.maxmemory_bytes,
             maxclients=launch.maxclients,
             restarts=launch.restarts,
+            node_type=launch.node_type,
+            keeps_items=self.keeps_items,
         )
         if launch.part is Part.DISCOVERY:
             process.told = (launch.config_version, tuple(m.address for m in launch.members))

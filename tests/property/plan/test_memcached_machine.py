@@ -17,8 +17,9 @@ from hypothesis.stateful import (
 
 from cachewright.model.commands import RemoveNode, StartNode, StopNode
 from cachewright.model.engines import EngineName
-from cachewright.model.facts import Absent, Stopped
+from cachewright.model.facts import Absent, EngineFact, Observed, Stopped
 from cachewright.model.groups import DISCOVERY_ID, Deletion, GroupKind, NodeSpec
+from cachewright.model.node_types import node_type_of
 from cachewright.model.settings import Limits
 from cachewright.model.status import Event, GroupState, GroupStatus, NodeState
 from cachewright.plan.group import plan_group
@@ -32,6 +33,8 @@ from tests.property.plan.world import Life, Refused
 #: their version do so one after the other, in three rounds each.
 SETTLE_ROUNDS = 60
 NODES_MAX = 8
+#: The first two differ in name only, the last has more threads, too.
+TYPES = ("cache.t4g.micro", "cache.t3.micro", "cache.t4g.small", "cache.m7g.xlarge")
 
 
 class MemcachedMachine(RuleBasedStateMachine):
@@ -45,8 +48,8 @@ class MemcachedMachine(RuleBasedStateMachine):
         self.version = 0
         self.events: list[Event] = []
 
-    @initialize(nodes=st.integers(1, 3), is_build_here=st.booleans())
-    def begin(self, nodes: int, is_build_here: bool) -> None:
+    @initialize(nodes=st.integers(1, 3), is_build_here=st.booleans(), keeps_items=st.booleans())
+    def begin(self, nodes: int, is_build_here: bool, keeps_items: bool) -> None:
         group = make_group(shards=1, replicas=0, cluster_enabled=False)
         spec = dataclasses.replace(
             group.spec,
@@ -58,6 +61,7 @@ class MemcachedMachine(RuleBasedStateMachine):
         )
         self.world = MemcachedWorld(group=dataclasses.replace(group, spec=spec))
         self.world.is_build_here = is_build_here
+        self.world.keeps_items = keeps_items
         self.set_nodes(tuple(node(number) for number in range(1, nodes + 1)))
 
     def plan(self) -> Plan:
@@ -91,7 +95,26 @@ class MemcachedMachine(RuleBasedStateMachine):
                     assert saves, "a planned restart keeps the items"
                     assert fact.launched is not None
                     is_due = fact.launched.restarts < asked.restarts
-                    assert is_due or fact.launched.engine_version != spec.engine_version
+                    is_outdated = fact.launched.engine_version != spec.engine_version
+                    has_type = size_of(fact.launched.node_type) == size_of(spec.node_type)
+                    assert is_due or is_outdated or not has_type
+                    if not is_due:
+                        self.planned_ends(plan, observed)
+
+    def planned_ends(self, plan: Plan, observed: Observed) -> None:
+        """Check that who ends for another version or type does so alone, while all serve."""
+        nodes = {node.node_id: node for node in self.world.group.spec.nodes()}
+        facts = {node_id: observed.of(node_id) for node_id in nodes if node_id in observed.nodes}
+        assert all(isinstance(fact.engine, EngineFact) for fact in facts.values())
+        ends = [
+            step.node_id
+            for step in plan.steps
+            if isinstance(step.command, StopNode)
+            and step.node_id in nodes
+            and (launched := facts[step.node_id].launched) is not None
+            and launched.restarts == nodes[step.node_id].restarts
+        ]
+        assert len(ends) == 1
 
     def one_round(self, dies_after: int | None = None) -> Plan | None:
         if self.world.is_forgotten:
@@ -192,6 +215,13 @@ class MemcachedMachine(RuleBasedStateMachine):
         self.world.is_build_here = False
 
     @precondition(lambda self: self.stays())
+    @rule(node_type=st.sampled_from(TYPES))
+    def a_caller_changes_the_type(self, node_type: str) -> None:
+        spec = self.world.group.spec
+        spec = dataclasses.replace(spec, node_type=node_type, generation=spec.generation + 1)
+        self.world.group = dataclasses.replace(self.world.group, spec=spec)
+
+    @precondition(lambda self: self.stays())
     @rule(values=st.sampled_from([{}, {"max_item_size": "2097152"}, {"idle_timeout": "60"}]))
     def a_caller_sets_parameters(self, values: dict[str, str]) -> None:
         self.world.group = dataclasses.replace(self.world.group, parameters=values)
@@ -227,8 +257,13 @@ class MemcachedMachine(RuleBasedStateMachine):
             return
         assert self.status.state is GroupState.AVAILABLE, self.status.reason
         assert all(n.state is NodeState.AVAILABLE for n in self.status.nodes)
+        assert self.status.node_type == spec.node_type
         asked = {n.node_id for n in spec.nodes()}
         assert self.world.serving() == asked
+        for node_id in asked:
+            launched = self.world.processes[node_id].launched
+            assert launched is not None
+            assert size_of(launched.node_type) == size_of(spec.node_type)
         told = self.world.told()
         assert told is not None
         assert set(told[1]) == {self.world.processes[n].place.address for n in asked}
@@ -276,6 +311,12 @@ class MemcachedMachine(RuleBasedStateMachine):
     def pick(self, number: int) -> str | None:
         node_ids = sorted(self.world.processes)
         return node_ids[number % len(node_ids)] if node_ids else None
+
+
+def size_of(name: str) -> tuple[int, int]:
+    found = node_type_of(name)
+    assert found is not None
+    return found.memcached_memory_mb, found.memcached_threads
 
 
 def node(number: int) -> NodeSpec:

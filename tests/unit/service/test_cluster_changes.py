@@ -282,9 +282,6 @@ def test_a_window_that_overlaps_the_snapshot_window_is_refused(tmp_path: Path) -
         ),
         pytest.param({"engine_version": "9.1"}, IPC, "Cannot find version 9.1", id="of valkey"),
         pytest.param({"engine": "redis"}, IPC, "modify memcached to redis", id="engine"),
-        pytest.param(
-            {"cache_node_type": "cache.m7g.large"}, IPC, "CacheNodeType cannot", id="node type"
-        ),
         pytest.param({"snapshot_window": "01:00-02:00"}, IPC, "no snapshots", id="snapshots"),
         pytest.param(
             {"cache_parameter_group_name": "default.redis7"},

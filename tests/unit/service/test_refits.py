@@ -114,12 +114,66 @@ def test_previous_generations_change_among_themselves(tmp_path: Path) -> None:
     run(tmp_path, scenario)
 
 
-def test_memcached_has_no_other_type_yet(tmp_path: Path) -> None:
+def test_a_cache_of_memcached_need_not_hold_what_it_held(tmp_path: Path) -> None:
     async def scenario(world: World) -> None:
-        await world.create_available_cluster()
-        assert allowed(world, cache_cluster_id="cache") == ((), ())
-        code, text = await refusal(modify_cluster(world, cache_node_type=LARGE))
-        assert (code, "CacheNodeType" in text) == (IPC, True)
+        spec = await world.create_available_cluster(cache_node_type=MEDIUM)
+        world.usage[spec.uid] = {node.node_id: 3000 * MIB for node in spec.nodes()}
+        up, down = allowed(world, cache_cluster_id="cache")
+        assert {"cache.t3.medium", LARGE} <= set(up)
+        assert set(down) == {SMALL, "cache.t3.small", "cache.t4g.micro", "cache.t3.micro"}
+        after = await modify_cluster(world, cache_node_type=SMALL)
+        assert (after.node_type, after.pending) == (SMALL, None)
+        found = views.find_cluster(world.records, "cache")
+        assert found.state is NodeState.MODIFYING
+        code, _ = await refusal(modify_cluster(world, cache_node_type=LARGE))
+        assert code == "InvalidCacheClusterState"
+        await world.settle(after)
+        assert views.find_cluster(world.records, "cache").state is NodeState.AVAILABLE
+        assert await refusal(modify_cluster(world, cache_node_type=SMALL)) == (
+            IPC, "No modifications were requested",
+        )  # fmt: skip
+        for name, words in (("cache.m9.tiny", "ListAllowed"), ("cache.m3.large", "previous gen")):
+            code, text = await refusal(modify_cluster(world, cache_node_type=name))
+            assert (code, words in text) == (IPV, True)
+
+    run(tmp_path, scenario, offers=CLUSTER_OFFERS)
+
+
+def test_a_type_of_memcached_waits_for_its_window(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        spec = await world.create_available_cluster(
+            cache_node_type=MEDIUM, preferred_maintenance_window=WINDOW
+        )
+        world.usage[spec.uid] = {node.node_id: 3000 * MIB for node in spec.nodes()}
+        after = await modify_cluster(world, now=False, cache_node_type=SMALL)
+        assert after.pending == PendingChanges(node_type=SMALL)
+        assert members_pending(world, "cache") == {"CacheNodeType": SMALL}
+        assert await pending.apply_due(world.service, OPEN) == ("cache",)
+        found = views.find_cluster(world.records, "cache").group.spec
+        assert (found.node_type, found.pending) == (SMALL, None)
+
+    run(tmp_path, scenario, offers=CLUSTER_OFFERS)
+
+
+def test_a_type_of_memcached_suits_the_parameter_group(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        await _parameter_group(world, "big", "memcached1.6", "max_item_size", "209715200")
+        await world.create_available_cluster(
+            cache_node_type=MEDIUM, cache_parameter_group_name="big"
+        )
+        assert set(allowed(world, cache_cluster_id="cache")[1]) == {SMALL, "cache.t3.small"}
+        code, text = await refusal(modify_cluster(world, cache_node_type="cache.t4g.micro"))
+        assert (code, "max_item_size" in text) == (IPC, True)
+
+    run(tmp_path, scenario, offers=CLUSTER_OFFERS)
+
+
+def test_previous_generations_of_memcached(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        await world.create_available_cluster(cache_node_type="cache.m3.medium")
+        up, down = allowed(world, cache_cluster_id="cache")
+        assert {"cache.m3.large", "cache.t4g.medium"} <= set(up)
+        assert "cache.t4g.small" in down
 
     run(tmp_path, scenario, offers=CLUSTER_OFFERS)
 
