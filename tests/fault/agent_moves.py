@@ -10,6 +10,7 @@ import secrets
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +19,26 @@ from cachewright.engines.cluster_view import View
 from cachewright.engines.resp import AdminConnection
 from cachewright.engines.valkey import ValkeyAdapter
 from cachewright.engines.valkey_slots import ValkeySlots
-from cachewright.model.commands import AdmitNode, IntroduceNode, Launch, MoveSlots, Peer, StartNode
+from cachewright.model.commands import (
+    AdmitNode,
+    CloseSlots,
+    HostCommand,
+    IntroduceNode,
+    Launch,
+    MoveSlots,
+    Peer,
+    StartNode,
+)
 from cachewright.model.engines import EngineName
 from cachewright.model.facts import ClusterFact
 from cachewright.model.moves import MoveMethod
 from cachewright.model.slots import SLOT_COUNT, SlotRange, SlotRanges, numbers_of
 from cachewright.model.status import Role
 from tests.fault.agent_groups import EPOCH, Group, hosting_all, launches_of, start_group
-from tests.fault.agent_world import PASSWORD, free_address, until
+from tests.fault.agent_world import PASSWORD, fact_of, free_address, pid_of, until
 
 WRITER = Path(__file__).with_name("slot_writer.py")
+ALL_SLOTS: SlotRanges = (SlotRange(0, SLOT_COUNT - 1),)
 
 
 def newcomer_of(group: Group) -> Launch:
@@ -74,13 +85,71 @@ async def join(agent: LocalAgent, group: Group, launch: Launch) -> None:
     await until(group.is_whole, "a whole group")
 
 
-Work = Callable[[LocalAgent, Group], Awaitable[None]]
+def slots_of(*bounds: tuple[int, int]) -> SlotRanges:
+    return tuple(SlotRange(first, last) for first, last in bounds)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A group, a primary of it that gives slots, and one that takes them."""
+
+    agent: LocalAgent
+    group: Group
+    source: Launch
+    target: Launch
+
+    def order(self, slots: SlotRanges, method: MoveMethod) -> MoveSlots:
+        """Return the order to move slots."""
+        both = (self.source, self.target)
+        others = [shard[0] for shard in self.group.shards if shard[0] not in both]
+        return MoveSlots(
+            key=self.source.key,
+            to_key=self.target.key,
+            to_engine_id=self.target.engine_id,
+            to_address=self.target.address,
+            to_port=self.target.port,
+            slots=slots,
+            method=method,
+            others=tuple((other.address, other.port) for other in others),
+            generation=1,
+        )
+
+    def back(self) -> Pair:
+        """Return the two with their roles changed."""
+        return dataclasses.replace(self, source=self.target, target=self.source)
+
+    def closing(self, slots: SlotRanges = ALL_SLOTS) -> CloseSlots:
+        """Return the order to end whatever move of the giving one was cut."""
+        others = ((self.target.address, self.target.port),)
+        return CloseSlots(key=self.source.key, slots=slots, others=others)
+
+    async def execute(self, command: HostCommand, *, epoch: int = EPOCH) -> None:
+        await self.agent.execute(command, epoch=epoch)
+
+    async def move(self, slots: SlotRanges, method: MoveMethod) -> None:
+        await self.execute(self.order(slots, method))
+
+    async def pid(self, launch: Launch) -> int:
+        return pid_of(await fact_of(self.agent, launch.key))
+
+    async def owned(self) -> int:
+        """Return how many slots the taking one owns by its own word."""
+        return sum(len(part) for part in await slots_owned(self.group, self.target))
+
+
+Work = Callable[[Pair], Awaitable[None]]
 
 
 def run_with_newcomer(
-    folder: Path, build: tuple[EngineName, str], work: Work, *, nodes: int = 1, shards: int = 1
+    folder: Path,
+    build: tuple[EngineName, str],
+    work: Work,
+    *,
+    keys: int = 0,
+    nodes: int = 1,
+    shards: int = 1,
 ) -> None:
-    """Run work on a group of primaries of which the last owns nothing."""
+    """Run work on a group of primaries of which the first has keys and the last owns nothing."""
 
     async def hosted() -> None:
         async with hosting_all(folder) as agent:
@@ -88,39 +157,23 @@ def run_with_newcomer(
             launches = launches_of(nodes, shards, build, is_cluster=True, empty=1)
             group = await start_group(agent, launches)
             await until(lambda: has_settled(group), "all slots are served")
-            await work(agent, group)
+            source, target = group.shards[0][0], group.shards[-1][0]
+            await fill(source, keys)
+            await work(Pair(agent, group, source, target))
 
     asyncio.run(hosted())
 
 
-def slots_of(*bounds: tuple[int, int]) -> SlotRanges:
-    return tuple(SlotRange(first, last) for first, last in bounds)
-
-
-def move_of(
-    group: Group,
-    source: Launch,
-    target: Launch,
-    slots: SlotRanges,
-    method: MoveMethod,
-) -> MoveSlots:
-    """Return the order to move slots between two primaries of a group."""
-    others = [shard[0] for shard in group.shards if shard[0] not in (source, target)]
-    return MoveSlots(
-        key=source.key,
-        to_key=target.key,
-        to_engine_id=target.engine_id,
-        to_address=target.address,
-        to_port=target.port,
-        slots=slots,
-        method=method,
-        others=tuple((other.address, other.port) for other in others),
-        generation=1,
-    )
-
-
 async def admin_of(launch: Launch) -> AdminConnection:
     return await ValkeyAdapter().connect(launch.address, launch.port, PASSWORD, timeout_s=20)
+
+
+async def configure(launch: Launch, **settings: str) -> None:
+    """Set parameters of an engine, with `_` for `-`."""
+    admin = await admin_of(launch)
+    for name, value in settings.items():
+        await admin.command("CONFIG", "SET", name.replace("_", "-"), value)
+    admin.close()
 
 
 async def fill(source: Launch, count: int, size: int = 100, prefix: str = "k") -> None:
@@ -135,11 +188,6 @@ async def fill(source: Launch, count: int, size: int = 100, prefix: str = "k") -
             assert set(replies) == {b"OK"}
     finally:
         admin.close()
-
-
-async def owned(group: Group, launch: Launch) -> int:
-    """Return how many slots a primary owns by its own word."""
-    return sum(len(part) for part in (await cluster_of(group, launch)).own_slots)
 
 
 async def slots_owned(group: Group, launch: Launch) -> SlotRanges:

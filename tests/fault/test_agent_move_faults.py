@@ -12,28 +12,27 @@ from pathlib import Path
 
 import pytest
 
-from cachewright.agent.supervisor import LocalAgent
 from cachewright.engines import valkey_slots
 from cachewright.engines.resp import AdminConnection
 from cachewright.engines.slots import Export, ExportState
 from cachewright.engines.valkey_slots import ValkeySlots
-from cachewright.model.commands import CloseSlots
 from cachewright.model.engines import EngineName
 from cachewright.model.moves import MoveMethod
 from cachewright.model.slots import SLOT_COUNT
 from cachewright.rpc.agent import CommandFailed
-from tests.fault.agent_groups import EPOCH, Group
+from tests.fault.agent_groups import Group
 from tests.fault.agent_moves import (
+    ALL_SLOTS,
+    Pair,
     admin_of,
     check_whole,
+    configure,
     fill,
-    move_of,
-    owned,
     run_with_newcomer,
     slots_of,
     writing,
 )
-from tests.fault.agent_world import fact_of, pid_of, until
+from tests.fault.agent_world import until
 
 ATOMIC, COPY = MoveMethod.ATOMIC, MoveMethod.COPY
 VALKEY, REDIS = (EngineName.VALKEY, "9.1"), (EngineName.REDIS, "7.0")
@@ -58,16 +57,14 @@ def test_a_target_that_is_frozen_for_a_while_is_waited_for(
 ) -> None:
     """Clients that write to who gives are served meanwhile, after a moment."""
 
-    async def work(agent: LocalAgent, group: Group) -> None:
-        source, target = (shard[0] for shard in group.shards)
-        await fill(source, 30000)
-        pid = pid_of(await fact_of(agent, target.key))
-        async with writing(group, keys=1000, batch=20) as writer:
+    async def work(pair: Pair) -> None:
+        pid = await pair.pid(pair.target)
+        async with writing(pair.group, keys=1000, batch=20) as writer:
             freezing = asyncio.create_task(freeze_soon(pid, after_s, FROZEN_S))
-            move = move_of(group, source, target, slots_of((0, 8000)), method)
-            moving = asyncio.create_task(agent.execute(move, epoch=EPOCH))
+            move = pair.order(slots_of((0, 8000)), method)
+            moving = asyncio.create_task(pair.execute(move))
             await asyncio.sleep(after_s + 2.5)
-            admin = await admin_of(source)
+            admin = await admin_of(pair.source)
             began_s = time.monotonic()
             await admin.command("SET", "a", "x")  # slot 15495 stays where it is
             took_s = time.monotonic() - began_s
@@ -76,10 +73,10 @@ def test_a_target_that_is_frozen_for_a_while_is_waited_for(
             await moving
             await writer.end()
         assert took_s < 2.0
-        await check_whole(group, 31001)
-        await writer.check(group)
+        await check_whole(pair.group, 31001)
+        await writer.check(pair.group)
 
-    run_with_newcomer(tmp_path, build, work)
+    run_with_newcomer(tmp_path, build, work, keys=30000)
 
 
 @pytest.mark.parametrize(("build", "method"), WAYS)
@@ -91,44 +88,37 @@ def test_a_target_that_stays_frozen_is_given_up(
 ) -> None:
     monkeypatch.setattr("cachewright.agent.party.SILENCE_S", 3.0)
 
-    async def work(agent: LocalAgent, group: Group) -> None:
-        source, target = (shard[0] for shard in group.shards)
-        await fill(source, 3000)
-        pid = pid_of(await fact_of(agent, target.key))
+    async def work(pair: Pair) -> None:
+        pid = await pair.pid(pair.target)
         os.kill(pid, signal.SIGSTOP)
-        move = move_of(group, source, target, slots_of((0, 8000)), method)
+        move = pair.order(slots_of((0, 8000)), method)
         began_s = time.monotonic()
         with pytest.raises(CommandFailed, match="has not answered for 3 s"):
-            await agent.execute(move, epoch=EPOCH)
+            await pair.execute(move)
         assert time.monotonic() - began_s < 10.0
         os.kill(pid, signal.SIGCONT)
-        await agent.execute(move, epoch=EPOCH)
-        await check_whole(group, 3000)
+        await pair.execute(move)
+        await check_whole(pair.group, 3000)
 
-    run_with_newcomer(tmp_path, build, work)
+    run_with_newcomer(tmp_path, build, work, keys=3000)
 
 
 @pytest.mark.parametrize(("build", "method"), WAYS)
 def test_a_target_without_memory_refuses_and_what_it_has_is_whole(
     tmp_path: Path, build: tuple[EngineName, str], method: MoveMethod
 ) -> None:
-    async def work(agent: LocalAgent, group: Group) -> None:
-        source, target = (shard[0] for shard in group.shards)
-        await fill(source, 20000, size=1000)
-        admin = await admin_of(target)
-        await admin.command("CONFIG", "SET", "maxmemory", "8mb", "maxmemory-policy", "noeviction")
-        move = move_of(group, source, target, slots_of((0, 12000)), method)
+    async def work(pair: Pair) -> None:
+        await fill(pair.source, 20000, size=1000)
+        await configure(pair.target, maxmemory="8mb", maxmemory_policy="noeviction")
+        move = pair.order(slots_of((0, 12000)), method)
         with pytest.raises(CommandFailed, match=r"OOM|memory"):
-            await agent.execute(move, epoch=EPOCH)
-        others = ((target.address, target.port),)
-        close = CloseSlots(key=source.key, slots=slots_of((0, 16383)), others=others)
-        await agent.execute(close, epoch=EPOCH)
-        await check_whole(group, 20000)
-        await admin.command("CONFIG", "SET", "maxmemory", "64mb")
-        admin.close()
-        await agent.execute(move, epoch=EPOCH)
-        assert await owned(group, target) == 12001
-        await check_whole(group, 20000)
+            await pair.execute(move)
+        await pair.execute(pair.closing())
+        await check_whole(pair.group, 20000)
+        await configure(pair.target, maxmemory="64mb")
+        await pair.execute(move)
+        assert await pair.owned() == 12001
+        await check_whole(pair.group, 20000)
 
     run_with_newcomer(tmp_path, build, work)
 
@@ -139,39 +129,32 @@ def test_a_key_of_100_mb_moves_and_one_of_300_mb_stays(
 ) -> None:
     """The engines themselves can move it; which slots they move is decided by who weighs."""
 
-    async def work(agent: LocalAgent, group: Group) -> None:
-        source, target = (shard[0] for shard in group.shards)
-        await fill(source, 2000)
-        admin = await admin_of(source)
-        for launch in (source, target):
-            other = await admin_of(launch)
-            await other.command("CONFIG", "SET", "maxmemory", "1gb")
-            other.close()
+    async def work(pair: Pair) -> None:
+        for launch in (pair.source, pair.target):
+            await configure(launch, maxmemory="1gb")
+        admin = await admin_of(pair.source)
         await admin.command("SET", "b", b"x" * 100_000_000)  # slot 3300
         if method is COPY:
             await admin.command("SETRANGE", "c", 300_000_000, b"x")  # slot 7365
         admin.close()
-        move = move_of(group, source, target, slots_of((3000, 8000)), method)
-        await agent.execute(move, epoch=EPOCH)
-        assert await owned(group, target) == (5000 if method is COPY else 5001)
-        await check_whole(group, 2002 if method is COPY else 2001)
-        admin = await admin_of(target)
+        await pair.move(slots_of((3000, 8000)), method)
+        assert await pair.owned() == (5000 if method is COPY else 5001)
+        await check_whole(pair.group, 2002 if method is COPY else 2001)
+        admin = await admin_of(pair.target)
         assert await admin.command("STRLEN", "b") == 100_000_000
         admin.close()
 
-    run_with_newcomer(tmp_path, build, work)
+    run_with_newcomer(tmp_path, build, work, keys=2000)
 
 
 @pytest.mark.parametrize(("build", "method"), WAYS)
 def test_all_is_flushed_in_the_middle(
     tmp_path: Path, build: tuple[EngineName, str], method: MoveMethod
 ) -> None:
-    async def work(agent: LocalAgent, group: Group) -> None:
-        source, target = (shard[0] for shard in group.shards)
-        await fill(source, 50000)
-        move = move_of(group, source, target, slots_of((0, 8000)), method)
-        moving = asyncio.create_task(agent.execute(move, epoch=EPOCH))
-        admins = [await admin_of(launch) for launch in (source, target)]
+    async def work(pair: Pair) -> None:
+        move = pair.order(slots_of((0, 8000)), method)
+        moving = asyncio.create_task(pair.execute(move))
+        admins = [await admin_of(launch) for launch in (pair.source, pair.target)]
         for _ in range(10):
             await asyncio.sleep(0.03)
             for admin in admins:
@@ -179,13 +162,13 @@ def test_all_is_flushed_in_the_middle(
         # One that is flushed where it goes to has failed, and is asked for again.
         with contextlib.suppress(CommandFailed):
             await moving
-        await agent.execute(move, epoch=EPOCH)
-        assert await owned(group, target) == 8001
-        await check_whole(group, 0)
+        await pair.execute(move)
+        assert await pair.owned() == 8001
+        await check_whole(pair.group, 0)
         for admin in admins:
             admin.close()
 
-    run_with_newcomer(tmp_path, build, work)
+    run_with_newcomer(tmp_path, build, work, keys=50000)
 
 
 @pytest.mark.parametrize(("build", "method"), WAYS)
@@ -194,17 +177,15 @@ def test_thousands_of_writes_a_second_go_to_the_slots_that_move(
 ) -> None:
     """All of them to these slots; as many as this machine can, up to 30,000 a second."""
 
-    async def work(agent: LocalAgent, group: Group) -> None:
-        source, target = (shard[0] for shard in group.shards)
-        async with writing(group, keys=20000, batch=200, rate=30_000) as writer:
-            for one, other in ((source, target), (target, source)):
-                move = move_of(group, one, other, slots_of((0, 16000)), method)
-                await agent.execute(move, epoch=EPOCH)
+    async def work(pair: Pair) -> None:
+        async with writing(pair.group, keys=20000, batch=200, rate=30_000) as writer:
+            await pair.move(slots_of((0, 16000)), method)
+            await pair.back().move(slots_of((0, 16000)), method)
             report = await writer.end()
-        await check_whole(group, 20000)
-        await writer.check(group)
+        await check_whole(pair.group, 20000)
+        await writer.check(pair.group)
         assert set(report["errors"]) <= {"MOVED", "ASK"}
-        counts = await keys_held(group)
+        counts = await keys_held(pair.group)
         assert sum(counts) == 20000
 
     run_with_newcomer(tmp_path, build, work)
@@ -225,15 +206,11 @@ def test_what_clients_delete_while_the_target_is_frozen_stays_deleted(
 ) -> None:
     """It may be at the target already, or on its way; what was made anew there stays."""
 
-    async def work(agent: LocalAgent, group: Group) -> None:
-        source, target = (shard[0] for shard in group.shards)
-        await fill(source, 60000)
-        pid = pid_of(await fact_of(agent, target.key))
-        slots = slots_of((0, 16383))
-        moving = asyncio.create_task(
-            agent.execute(move_of(group, source, target, slots, COPY), epoch=EPOCH)
-        )
-        giving, keeper = await admin_of(source), ValkeySlots()
+    async def work(pair: Pair) -> None:
+        await fill(pair.source, 60000, prefix="{k126}")  # one slot, which is open for a while
+        pid = await pair.pid(pair.target)
+        moving = asyncio.create_task(pair.move(slots_of((58, 58)), COPY))
+        giving, keeper = await admin_of(pair.source), ValkeySlots()
         left: list[bytes] = []
         while not left:  # until it is frozen while it takes keys
             assert not moving.done()
@@ -249,8 +226,8 @@ def test_what_clients_delete_while_the_target_is_frozen_stays_deleted(
         os.kill(pid, signal.SIGCONT)
         await moving
         giving.close()
-        await check_whole(group, 60000 - len(deleted))
-        taking = await admin_of(target)
+        await check_whole(pair.group, 60000 - len(deleted))
+        taking = await admin_of(pair.target)
         assert not sum(await keeper.sizes(taking, deleted))
         taking.close()
 
@@ -273,16 +250,14 @@ def test_writes_do_not_wait_for_a_target_that_is_frozen_when_it_shall_take_over(
             for one in exports
         )
 
-    async def work(agent: LocalAgent, group: Group) -> None:
+    async def work(pair: Pair) -> None:
         nonlocal is_frozen
-        source, target = (shard[0] for shard in group.shards)
-        await fill(source, 5000)
+        source, target = pair.source, pair.target
         admin = await admin_of(source)
         await admin.command("CONFIG", "SET", "rdb-key-save-delay", "20000")
-        pid = pid_of(await fact_of(agent, target.key))
+        pid = await pair.pid(target)
         monkeypatch.setattr(ValkeySlots, "exports", as_paused)
-        move = move_of(group, source, target, slots_of((0, 16383)), ATOMIC)
-        moving = asyncio.create_task(agent.execute(move, epoch=EPOCH))
+        moving = asyncio.create_task(pair.move(ALL_SLOTS, ATOMIC))
         await asyncio.sleep(0.5)
         assert [one.state for one in await original(ValkeySlots(), admin)] == [ExportState.SENDING]
         os.kill(pid, signal.SIGSTOP)
@@ -302,10 +277,10 @@ def test_writes_do_not_wait_for_a_target_that_is_frozen_when_it_shall_take_over(
         os.kill(pid, signal.SIGCONT)
         await moving
         admin.close()
-        assert await owned(group, target) == SLOT_COUNT
-        await check_whole(group, 5000)
+        assert await pair.owned() == SLOT_COUNT
+        await check_whole(pair.group, 5000)
 
-    run_with_newcomer(tmp_path, VALKEY, work)
+    run_with_newcomer(tmp_path, VALKEY, work, keys=5000)
 
 
 @pytest.mark.parametrize("state", ["failover-granted", "snapshotting"])
@@ -316,14 +291,11 @@ def test_nothing_is_cancelled_once_the_other_one_may_own_it(
     script = valkey_slots._CANCEL_UNLESS_GRANTED.replace("failover-granted", state)
     monkeypatch.setattr(valkey_slots, "_CANCEL_UNLESS_GRANTED", script)
 
-    async def work(agent: LocalAgent, group: Group) -> None:
-        source, target = (shard[0] for shard in group.shards)
-        await fill(source, 5000)
-        keeper, admin = ValkeySlots(), await admin_of(source)
+    async def work(pair: Pair) -> None:
+        keeper, admin = ValkeySlots(), await admin_of(pair.source)
         assert await keeper.cancel_exports(admin, is_granted_too=False)
         await admin.command("CONFIG", "SET", "rdb-key-save-delay", "20000")
-        slots = slots_of((0, 16383))
-        await keeper.begin_export(admin, slots, target.engine_id)
+        await keeper.begin_export(admin, ALL_SLOTS, pair.target.engine_id)
 
         async def sends() -> bool:
             return "snapshotting" in repr(await admin.command("CLUSTER", "GETSLOTMIGRATIONS"))
@@ -338,4 +310,4 @@ def test_nothing_is_cancelled_once_the_other_one_may_own_it(
         assert export.state is ExportState.FAILED
         admin.close()
 
-    run_with_newcomer(tmp_path, VALKEY, work)
+    run_with_newcomer(tmp_path, VALKEY, work, keys=5000)

@@ -7,36 +7,37 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from cachewright.agent.supervisor import LocalAgent
 from cachewright.engines.slots import ExportState
 from cachewright.engines.valkey_slots import ValkeySlots
 from cachewright.kit import failpoints
 from cachewright.model.commands import CloseSlots, Launch, MoveSlots, PromoteNode, Promotion
 from cachewright.model.engines import EngineName
 from cachewright.model.moves import MoveMethod
+from cachewright.model.slots import SlotRanges
 from cachewright.rpc.agent import CommandFailed
-from tests.fault.agent_groups import EPOCH, Group
 from tests.fault.agent_moves import (
+    Pair,
     admin_of,
     check_whole,
+    configure,
     fill,
-    move_of,
-    owned,
     run_with_newcomer,
     slots_of,
     writing,
 )
-from tests.fault.agent_world import fact_of, pid_of, until
+from tests.fault.agent_world import until
 
 CHILD = Path(__file__).with_name("mover_child.py")
 ROOT = CHILD.parents[2]
 ATOMIC, COPY = MoveMethod.ATOMIC, MoveMethod.COPY
 VALKEY, REDIS = (EngineName.VALKEY, "9.1"), (EngineName.REDIS, "7.0")
+VALKEY_8 = (EngineName.VALKEY, "8.0")
 #: Failpoints that each way of moving passes; the others belong to its end.
 OF_ATOMIC = ("before_move", "before_export", "after_export", "after_exports")
 OF_COPY = (
@@ -78,116 +79,96 @@ def _carry_out(folder: Path, command: MoveSlots | CloseSlots, failpoint: str) ->
 
 
 @pytest.mark.parametrize(
-    ("build", "method", "failpoint"),
-    [
-        *((VALKEY, ATOMIC, name) for name in OF_ATOMIC),
-        *((REDIS, COPY, name) for name in OF_COPY),
-        *(((EngineName.VALKEY, "8.0"), COPY, name) for name in OF_COPY[3:6]),
-    ],
+    ("build", "method", "failpoints"),
+    [(VALKEY, ATOMIC, OF_ATOMIC), (REDIS, COPY, OF_COPY), (VALKEY_8, COPY, OF_COPY[3:6])],
 )
 def test_an_agent_that_is_killed_is_followed_by_one_that_goes_on(
-    tmp_path: Path, build: tuple[EngineName, str], method: MoveMethod, failpoint: str
+    tmp_path: Path, build: tuple[EngineName, str], method: MoveMethod, failpoints: tuple[str, ...]
 ) -> None:
-    async def work(agent: LocalAgent, group: Group) -> None:
-        source, target = (shard[0] for shard in group.shards)
-        await fill(source, 5000)
-        async with writing(group, keys=500, batch=20, rate=2000) as writer:
-            move = move_of(group, source, target, slots_of((0, 2000)), method)
-            assert await carry_out_elsewhere(tmp_path, move, failpoint) == -signal.SIGKILL
-            await agent.execute(move, epoch=EPOCH)
-            await writer.end()
-        await check_whole(group, 5500)
-        await writer.check(group)
+    """At one failpoint after the other; each time who takes owns nothing before."""
+    slots = slots_of((0, 2000))
 
-    run_with_newcomer(tmp_path, build, work)
+    async def work(pair: Pair) -> None:
+        async with writing(pair.group, keys=500, batch=20, rate=2000) as writer:
+            for failpoint in failpoints:
+                move = pair.order(slots, method)
+                assert await carry_out_elsewhere(tmp_path, move, failpoint) == -signal.SIGKILL
+                await pair.execute(move)
+                await check_whole(pair.group)
+                await pair.back().move(slots, method)
+            await writer.end()
+        await check_whole(pair.group, 5500)
+        await writer.check(pair.group)
+
+    run_with_newcomer(tmp_path, build, work, keys=5000)
 
 
 @pytest.mark.parametrize("ends", ["move", "close"])
 def test_what_an_engine_moves_by_itself_is_ended_before_keys_are_moved(
     tmp_path: Path, ends: str
 ) -> None:
-    async def work(agent: LocalAgent, group: Group) -> None:
-        source, target = (shard[0] for shard in group.shards)
-        await fill(source, 5000)
-        admin = await admin_of(source)
-        await admin.command("CONFIG", "SET", "rdb-key-save-delay", "20000")
+    async def work(pair: Pair) -> None:
+        await configure(pair.source, rdb_key_save_delay="20000")
         slots = slots_of((0, 2000))
-        move = move_of(group, source, target, slots, ATOMIC)
+        move = pair.order(slots, ATOMIC)
         assert await carry_out_elsewhere(tmp_path, move, "after_export") == -signal.SIGKILL
+        admin = await admin_of(pair.source)
         exports = await ValkeySlots().exports(admin)
         assert [export.state for export in exports] == [ExportState.SENDING]
         if ends == "move":
-            move = move_of(group, source, target, slots, COPY)
-            await agent.execute(move, epoch=EPOCH)
-            assert await owned(group, target) == 2001
+            await pair.move(slots, COPY)
+            assert await pair.owned() == 2001
         else:
-            others = ((target.address, target.port),)
-            close = CloseSlots(key=source.key, slots=slots, others=others)
-            await agent.execute(close, epoch=EPOCH)
+            await pair.execute(pair.closing(slots))
         exports = await ValkeySlots().exports(admin)
         assert [export.state for export in exports] == [ExportState.FAILED]
         admin.close()
-        await check_whole(group, 5000)
+        await check_whole(pair.group, 5000)
 
-    run_with_newcomer(tmp_path, VALKEY, work)
-
-
-@pytest.mark.parametrize("failpoint", OF_CLOSE)
-def test_the_end_of_a_cut_move_may_be_cut_as_well(tmp_path: Path, failpoint: str) -> None:
-    async def work(agent: LocalAgent, group: Group) -> None:
-        source, target = (shard[0] for shard in group.shards)
-        await fill(source, 5000)
-        move = move_of(group, source, target, slots_of((0, 2000)), COPY)
-        assert await carry_out_elsewhere(tmp_path, move, "after_copy") == -signal.SIGKILL
-        admin = await admin_of(target)  # so that keys have to come back
-        await admin.command("CONFIG", "SET", "maxmemory", "1mb")
-        admin.close()
-        others = ((target.address, target.port),)
-        close = CloseSlots(key=source.key, slots=slots_of((0, 16383)), others=others)
-        assert await carry_out_elsewhere(tmp_path, close, failpoint) == -signal.SIGKILL
-        await agent.execute(close, epoch=EPOCH)
-        await check_whole(group, 5000)
-
-    run_with_newcomer(tmp_path, REDIS, work)
+    run_with_newcomer(tmp_path, VALKEY, work, keys=5000)
 
 
-@pytest.mark.parametrize("who", ["source", "target"])
+def test_the_end_of_a_cut_move_may_be_cut_as_well(tmp_path: Path) -> None:
+    async def work(pair: Pair) -> None:
+        move = pair.order(slots_of((0, 2000)), COPY)
+        for failpoint in OF_CLOSE:
+            assert await carry_out_elsewhere(tmp_path, move, "after_copy") == -signal.SIGKILL
+            await configure(pair.target, maxmemory="1mb")  # so that keys have to come back
+            close = pair.closing()
+            assert await carry_out_elsewhere(tmp_path, close, failpoint) == -signal.SIGKILL
+            await pair.execute(close)
+            await check_whole(pair.group, 5000)
+            await configure(pair.target, maxmemory="64mb")
+
+    run_with_newcomer(tmp_path, REDIS, work, keys=5000)
+
+
 @pytest.mark.parametrize(
     ("build", "method", "failpoint"),
     [
         *((VALKEY, ATOMIC, name) for name in OF_ATOMIC[2:]),
         *((REDIS, COPY, name) for name in OF_COPY[1:6]),
-        *(((EngineName.VALKEY, "8.0"), COPY, name) for name in OF_COPY[3:6]),
+        *((VALKEY_8, COPY, name) for name in OF_COPY[3:6]),
     ],
 )
 def test_a_primary_that_dies_is_succeeded_and_the_move_goes_on(
-    tmp_path: Path, build: tuple[EngineName, str], method: MoveMethod, failpoint: str, who: str
+    tmp_path: Path, build: tuple[EngineName, str], method: MoveMethod, failpoint: str
 ) -> None:
-    """The agent dies with it; a replica that has everything takes over."""
+    """The agent dies with it; a replica that has everything takes over. Then the other one dies."""
 
-    async def work(agent: LocalAgent, group: Group) -> None:
-        slots = slots_of((0, 2000))
+    async def work(pair: Pair) -> None:
         # A target with a replica: the second shard of two, which has nothing of these slots.
-        (source, heir), (target, other), _ = group.shards
-        await fill(source, 4000, prefix="{k126}")  # slot 58
-        await spread(source, 300)
-        move = move_of(group, source, target, slots, method)
-        assert await carry_out_elsewhere(tmp_path, move, failpoint) == -signal.SIGKILL
-        victim, successor = (source, heir) if who == "source" else (target, other)
-        await until(lambda: have_same_offset(group, victim, successor), "all is replicated")
-        os.kill(pid_of(await fact_of(agent, victim.key)), signal.SIGKILL)
-        takeover = PromoteNode(
-            key=successor.key,
-            how=Promotion.TAKEOVER,
-            over=(victim.address, victim.port),
-        )
-        await agent.execute(takeover, epoch=EPOCH)
-        group.shards[0 if who == "source" else 1] = [successor]
-        source = successor if who == "source" else source
-        target = successor if who == "target" else target
-        move = move_of(group, source, target, slots, method)
-        await until(lambda: moved(agent, move), "the slots are there")
-        await check_whole(group, 4300)
+        pair = replace(pair, target=pair.group.shards[1][0])
+        for tag in ("{k126}", "{k123}"):  # slots 58 and 4255
+            await fill(pair.source, 4000, prefix=tag)
+        await spread(pair.source, 300)
+        for shard, slots in enumerate((slots_of((0, 2000)), slots_of((3000, 5000)))):
+            move = pair.order(slots, method)
+            assert await carry_out_elsewhere(tmp_path, move, failpoint) == -signal.SIGKILL
+            await succeed(pair, shard)
+            pair = replace(pair, source=pair.group.shards[0][0], target=pair.group.shards[1][0])
+            await move_in_the_end(pair, slots, method)
+            await check_whole(pair.group, 8300)
 
     run_with_newcomer(tmp_path, build, work, nodes=2, shards=2)
 
@@ -203,15 +184,29 @@ async def spread(source: Launch, count: int) -> None:
     admin.close()
 
 
-async def have_same_offset(group: Group, primary: Launch, replica: Launch) -> bool:
-    facts = [await group.engine(one) for one in (primary, replica)]
-    return facts[0].offset == facts[1].offset
+async def succeed(pair: Pair, shard: int) -> None:
+    """Let the primary of a shard die and its replica, which has everything, take over."""
+    victim, successor = pair.group.shards[shard]
+
+    async def have_same_offset() -> bool:
+        facts = [await pair.group.engine(one) for one in (victim, successor)]
+        return facts[0].offset == facts[1].offset
+
+    await until(have_same_offset, "all is replicated")
+    os.kill(await pair.pid(victim), signal.SIGKILL)
+    over = (victim.address, victim.port)
+    await pair.execute(PromoteNode(key=successor.key, how=Promotion.TAKEOVER, over=over))
+    pair.group.shards[shard] = [successor]
 
 
-async def moved(agent: LocalAgent, move: MoveSlots) -> bool:
-    """Try to move, as the controller does until it works."""
-    try:
-        await agent.execute(move, epoch=EPOCH)
-    except CommandFailed:
-        return False
-    return True
+async def move_in_the_end(pair: Pair, slots: SlotRanges, method: MoveMethod) -> None:
+    """Move as the controller does, which tries until it works."""
+
+    async def is_moved() -> bool:
+        try:
+            await pair.move(slots, method)
+        except CommandFailed:
+            return False
+        return True
+
+    await until(is_moved, "the slots are there")

@@ -11,27 +11,25 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from cachewright.agent.supervisor import LocalAgent
 from cachewright.engines.slots import ENDED
 from cachewright.engines.valkey_slots import ValkeySlots
-from cachewright.model.commands import BindNode, CloseSlots, HandOver, Launch
+from cachewright.model.commands import BindNode, HandOver
 from cachewright.model.engines import EngineName
 from cachewright.model.moves import MoveMethod
 from cachewright.model.slots import SLOT_COUNT
 from cachewright.rpc.agent import CommandFailed, StaleEpoch
-from tests.fault.agent_groups import EPOCH, Group
+from tests.fault.agent_groups import EPOCH
 from tests.fault.agent_moves import (
+    Pair,
     admin_of,
     check_whole,
-    fill,
-    move_of,
-    owned,
+    configure,
     run_with_newcomer,
     slots_of,
     slots_owned,
     writing,
 )
-from tests.fault.agent_world import PATIENCE_S, fact_of, pid_of
+from tests.fault.agent_world import PATIENCE_S
 
 ATOMIC, COPY = MoveMethod.ATOMIC, MoveMethod.COPY
 WAYS = [
@@ -46,21 +44,19 @@ WAYS = [
 def test_slots_move_there_and_back(
     tmp_path: Path, build: tuple[EngineName, str], method: MoveMethod
 ) -> None:
-    async def work(agent: LocalAgent, group: Group) -> None:
-        source, target = (shard[0] for shard in group.shards)
-        await fill(source, 5000)
+    async def work(pair: Pair) -> None:
         slots = slots_of((0, 3000), (5000, 5000), (10000, 16383))
-        move = move_of(group, source, target, slots, method)
-        await agent.execute(move, epoch=EPOCH)
-        assert await slots_owned(group, target) == slots
-        await check_whole(group, 5000)
-        await agent.execute(move, epoch=EPOCH)  # once more changes nothing
-        await check_whole(group, 5000)
-        await agent.execute(move_of(group, target, source, slots, method), epoch=EPOCH)
-        assert await owned(group, source) == SLOT_COUNT
-        await check_whole(group, 5000)
+        move = pair.order(slots, method)
+        await pair.execute(move)
+        assert await slots_owned(pair.group, pair.target) == slots
+        await check_whole(pair.group, 5000)
+        await pair.execute(move)  # once more changes nothing
+        await check_whole(pair.group, 5000)
+        await pair.back().move(slots, method)
+        assert await pair.back().owned() == SLOT_COUNT
+        await check_whole(pair.group, 5000)
 
-    run_with_newcomer(tmp_path, build, work)
+    run_with_newcomer(tmp_path, build, work, keys=5000)
 
 
 @pytest.mark.parametrize(("build", "method"), WAYS)
@@ -69,29 +65,24 @@ def test_clients_write_all_the_time(
 ) -> None:
     """Into the slots that move, as fast as they can."""
 
-    async def work(agent: LocalAgent, group: Group) -> None:
-        source, target = (shard[0] for shard in group.shards)
-        await fill(source, 20000)
-        async with writing(group) as writer:
-            for one, other in ((source, target), (target, source)):
-                move = move_of(group, one, other, slots_of((0, 8000)), method)
-                await agent.execute(move, epoch=EPOCH)
+    async def work(pair: Pair) -> None:
+        async with writing(pair.group) as writer:
+            await pair.move(slots_of((0, 8000)), method)
+            await pair.back().move(slots_of((0, 8000)), method)
             report = await writer.end()
-        await check_whole(group, 22000)
-        await writer.check(group)
+        await check_whole(pair.group, 22000)
+        await writer.check(pair.group)
         assert set(report["errors"]) <= {"MOVED", "ASK"}
 
-    run_with_newcomer(tmp_path, build, work)
+    run_with_newcomer(tmp_path, build, work, keys=20000)
 
 
-async def slow_down(source: Launch, target: Launch, method: MoveMethod, agent: LocalAgent) -> None:
+async def slow_down(pair: Pair, method: MoveMethod) -> None:
     """Let a move not end by itself: the snapshot takes seconds, or the other engine is frozen."""
     if method is ATOMIC:
-        admin = await admin_of(source)
-        await admin.command("CONFIG", "SET", "rdb-key-save-delay", "20000")
-        admin.close()
+        await configure(pair.source, rdb_key_save_delay="20000")
     else:
-        os.kill(pid_of(await fact_of(agent, target.key)), signal.SIGSTOP)
+        os.kill(await pair.pid(pair.target), signal.SIGSTOP)
 
 
 @pytest.mark.parametrize(("build", "method"), WAYS[:2])
@@ -100,37 +91,34 @@ def test_nothing_else_happens_to_who_gives_or_takes(
 ) -> None:
     """Other commands do not wait for a move; roles do not change, and there is one move a node."""
 
-    async def work(agent: LocalAgent, group: Group) -> None:
-        (source, replica), (target,) = group.shards
-        await fill(source, 2000)
-        await slow_down(source, target, method, agent)
-        move = move_of(group, source, target, slots_of((0, 8000)), method)
-        moving = asyncio.create_task(agent.execute(move, epoch=EPOCH))
+    async def work(pair: Pair) -> None:
+        (source, replica), (target,) = pair.group.shards
+        await slow_down(pair, method)
+        move = pair.order(slots_of((0, 8000)), method)
+        moving = asyncio.create_task(pair.execute(move))
         await asyncio.sleep(0.5)
         assert not moving.done()
         with pytest.raises(CommandFailed, match="gives slots already"):
-            await agent.execute(move, epoch=EPOCH)
+            await pair.execute(move)
         handover = HandOver(
             key=source.key, to_key=replica.key, to_address=replica.address, to_port=replica.port,
             is_cluster=True, bind=(source.address,), to_bind=(replica.address,),
         )  # fmt: skip
         with pytest.raises(CommandFailed, match="are on their way"):
-            await agent.execute(handover, epoch=EPOCH)
+            await pair.execute(handover)
         bind = BindNode(key=source.key, bind=(source.address,))
-        await asyncio.wait_for(agent.execute(bind, epoch=EPOCH + 1), 2)
+        await asyncio.wait_for(pair.execute(bind, epoch=EPOCH + 1), 2)
         # Somebody else gives the orders now; who comes next finds what is under way.
-        os.kill(pid_of(await fact_of(agent, target.key)), signal.SIGCONT)
+        os.kill(await pair.pid(target), signal.SIGCONT)
         with pytest.raises(StaleEpoch):
             await asyncio.wait_for(moving, PATIENCE_S)
         with pytest.raises(StaleEpoch):
-            await agent.execute(move, epoch=EPOCH)
-        admin = await admin_of(source)
-        await admin.command("CONFIG", "SET", "rdb-key-save-delay", "0")
-        admin.close()
-        await agent.execute(move, epoch=EPOCH + 1)
-        await check_whole(group, 2000)
+            await pair.execute(move)
+        await configure(source, rdb_key_save_delay="0")
+        await pair.execute(move, epoch=EPOCH + 1)
+        await check_whole(pair.group, 2000)
 
-    run_with_newcomer(tmp_path, build, work, nodes=2)
+    run_with_newcomer(tmp_path, build, work, keys=2000, nodes=2)
 
 
 @pytest.mark.parametrize("who", ["source", "target"])
@@ -138,16 +126,15 @@ def test_nothing_else_happens_to_who_gives_or_takes(
 def test_it_ends_at_once_when_one_of_both_has_ended(
     tmp_path: Path, build: tuple[EngineName, str], method: MoveMethod, who: str
 ) -> None:
-    async def work(agent: LocalAgent, group: Group) -> None:
-        source, target = (shard[0] for shard in group.shards)
+    async def work(pair: Pair) -> None:
+        source, target = pair.source, pair.target
         victim = source if who == "source" else target
-        await fill(source, 2000)
-        await slow_down(source, target, method, agent)
-        move = move_of(group, source, target, slots_of((0, 8000)), method)
-        moving = asyncio.create_task(agent.execute(move, epoch=EPOCH))
+        await slow_down(pair, method)
+        move = pair.order(slots_of((0, 8000)), method)
+        moving = asyncio.create_task(pair.execute(move))
         await asyncio.sleep(0.5)
         began_s = time.monotonic()
-        os.kill(pid_of(await fact_of(agent, victim.key)), signal.SIGKILL)
+        os.kill(await pair.pid(victim), signal.SIGKILL)
         with pytest.raises(CommandFailed, match="has ended, and"):
             await moving
         assert time.monotonic() - began_s < 2.0
@@ -158,20 +145,18 @@ def test_it_ends_at_once_when_one_of_both_has_ended(
             assert sum(await ValkeySlots().counts(admin, range(SLOT_COUNT))) == 2000
             admin.close()
 
-    run_with_newcomer(tmp_path, build, work)
+    run_with_newcomer(tmp_path, build, work, keys=2000)
 
 
 def test_slots_of_somebody_else_are_not_moved(tmp_path: Path) -> None:
-    async def work(agent: LocalAgent, group: Group) -> None:
-        first, second, fresh = (shard[0] for shard in group.shards)
-        move = move_of(group, first, fresh, slots_of((8000, 9000)), COPY)
+    async def work(pair: Pair) -> None:
+        move = pair.order(slots_of((8000, 9000)), COPY)
         with pytest.raises(CommandFailed, match="slots 8192-9000 are neither of"):
-            await agent.execute(move, epoch=EPOCH)
+            await pair.execute(move)
         stranger = msgspec.structs.replace(move, key="g.nobody")
         with pytest.raises(CommandFailed, match="by the host of their node"):
-            await agent.execute(stranger, epoch=EPOCH)
-        await check_whole(group)
-        assert second.key != first.key
+            await pair.execute(stranger)
+        await check_whole(pair.group)
 
     run_with_newcomer(tmp_path, (EngineName.VALKEY, "9.1"), work, shards=2)
 
@@ -183,9 +168,8 @@ def test_a_move_that_was_cut_ends(
 ) -> None:
     """Keys on both sides, keys that were written to the other side since, slots open on one."""
 
-    async def work(agent: LocalAgent, group: Group) -> None:
-        source, target = (shard[0] for shard in group.shards)
-        await fill(source, 1000)
+    async def work(pair: Pair) -> None:
+        source, target = pair.source, pair.target
         keeper = ValkeySlots()
         giving, taking = await admin_of(source), await admin_of(target)
         slots = [*range(1000)]
@@ -200,12 +184,10 @@ def test_a_move_that_was_cut_ends(
             elif index % 3 == 1:  # it is on both sides, and here is right
                 await taking.pipeline([("ASKING",), ("SET", name, "old")])
         if not can_go_on:
-            await taking.command("CONFIG", "SET", "maxmemory", "1mb")
-        others = ((target.address, target.port),)
-        close = CloseSlots(key=source.key, slots=slots_of((0, 16383)), others=others)
-        await agent.execute(close, epoch=EPOCH)
-        await check_whole(group, 1000)
-        assert (await owned(group, target) == 900) is can_go_on  # empty slots always move
+            await configure(target, maxmemory="1mb")
+        await pair.execute(pair.closing())
+        await check_whole(pair.group, 1000)
+        assert (await pair.owned() == 900) is can_go_on  # empty slots always move
         gets = [("GET", name) for name in names]
         said = [await admin.pipeline(gets) for admin in (giving, taking)]
         values = [one if isinstance(one, bytes) else two for one, two in zip(*said, strict=True)]
@@ -215,7 +197,7 @@ def test_a_move_that_was_cut_ends(
         assert b"old" not in values
         giving.close()
         taking.close()
-        await agent.execute(close, epoch=EPOCH)
-        await check_whole(group, 1000)
+        await pair.execute(pair.closing())
+        await check_whole(pair.group, 1000)
 
-    run_with_newcomer(tmp_path, build, work)
+    run_with_newcomer(tmp_path, build, work, keys=1000)

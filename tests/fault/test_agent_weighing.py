@@ -7,17 +7,14 @@ from pathlib import Path
 import pytest
 
 from cachewright.agent import copying, weighing
-from cachewright.agent.supervisor import LocalAgent
 from cachewright.model.commands import WeighSlots
 from cachewright.model.engines import EngineName
 from cachewright.model.moves import MoveMethod
-from tests.fault.agent_groups import EPOCH, Group
 from tests.fault.agent_moves import (
+    Pair,
     admin_of,
     check_whole,
     fill,
-    move_of,
-    owned,
     run_with_newcomer,
     slots_of,
 )
@@ -28,13 +25,13 @@ BUILDS = [(EngineName.VALKEY, "9.1"), (EngineName.REDIS, "7.0")]
 
 @pytest.mark.parametrize("build", BUILDS)
 def test_slots_weigh_what_they_hold(tmp_path: Path, build: tuple[EngineName, str]) -> None:
-    async def work(agent: LocalAgent, group: Group) -> None:
-        source, target = (shard[0] for shard in group.shards)
+    async def work(pair: Pair) -> None:
+        source, target = pair.source, pair.target
         await fill(source, 3000, size=2000)
         await fill(source, 3000, size=20, prefix="{small}")
         for launch in (source, target):
-            await agent.execute(WeighSlots(key=launch.key, generation=7), epoch=EPOCH)
-        weights = (await fact_of(agent, source.key)).weights
+            await pair.execute(WeighSlots(key=launch.key, generation=7))
+        weights = (await fact_of(pair.agent, source.key)).weights
         assert weights is not None
         assert weights.generation == 7
         assert weights.stuck == ()
@@ -43,7 +40,7 @@ def test_slots_weigh_what_they_hold(tmp_path: Path, build: tuple[EngineName, str
         small = by_slot.pop(7222)  # the slot of {small}
         assert 3000 * 30 < small < 3000 * 200
         assert 3000 * 2000 < sum(by_slot.values()) < 3000 * 2800
-        empty = (await fact_of(agent, target.key)).weights
+        empty = (await fact_of(pair.agent, target.key)).weights
         assert empty is not None
         assert empty.by_slot == ()
 
@@ -57,9 +54,8 @@ def test_a_key_that_is_too_large_is_found_and_stays(
     for module in (weighing, copying):
         monkeypatch.setattr(module, "LARGEST_KEY_BYTES", 5_000_000)
 
-    async def work(agent: LocalAgent, group: Group) -> None:
-        source, target = (shard[0] for shard in group.shards)
-        await fill(source, 20_000)
+    async def work(pair: Pair) -> None:
+        source = pair.source
         admin = await admin_of(source)
         # Hidden among many others of its slot, which is 7222, and alone in 15495.
         await fill(source, 3_000, prefix="{small}")
@@ -67,16 +63,15 @@ def test_a_key_that_is_too_large_is_found_and_stays(
         await admin.command("SET", "a", b"x" * 6_000_000)
         await admin.command("SET", "b", b"x" * 4_000_000)
         admin.close()
-        move = move_of(group, source, target, slots_of((3000, 16383)), MoveMethod.COPY)
-        await agent.execute(move, epoch=EPOCH)
-        weights = (await fact_of(agent, source.key)).weights
+        await pair.move(slots_of((3000, 16383)), MoveMethod.COPY)
+        weights = (await fact_of(pair.agent, source.key)).weights
         assert weights is not None
         assert weights.stuck == (7222, 15495)
-        assert await owned(group, target) == 13_384 - 2
-        await check_whole(group, 23_003)
-        await agent.execute(WeighSlots(key=source.key, generation=2), epoch=EPOCH)
-        weights = (await fact_of(agent, source.key)).weights
+        assert await pair.owned() == 13_384 - 2
+        await check_whole(pair.group, 23_003)
+        await pair.execute(WeighSlots(key=source.key, generation=2))
+        weights = (await fact_of(pair.agent, source.key)).weights
         assert weights is not None
         assert weights.stuck == (7222, 15495)
 
-    run_with_newcomer(tmp_path, build, work)
+    run_with_newcomer(tmp_path, build, work, keys=20_000)
