@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from cachewright.engines.adapter import EngineRefused
+from cachewright.engines.nodes_conf import own_line
 from cachewright.model.commands import Peer
 from cachewright.model.facts import ClusterFact, OpenSlot
 from cachewright.model.status import Role
@@ -52,6 +53,16 @@ def introduce(engine: Engine, others: list[Engine]) -> None:
     engine.call(lambda admin: engine.adapter.cluster.introduce(admin, places))
 
 
+def lead(engine: Engine) -> None:
+    engine.call(engine.adapter.cluster.lead)
+
+
+def own_flags(engine: Engine) -> bytes:
+    said = engine.administer("CLUSTER", "NODES")
+    assert isinstance(said, bytes)
+    return own_line(said).split()[2]
+
+
 def forget(engine: Engine, *engine_ids: str) -> None:
     engine.call(lambda admin: engine.adapter.cluster.forget(admin, engine_ids))
 
@@ -64,6 +75,8 @@ def test_a_newcomer_is_introduced_and_forgotten(lab: Lab) -> None:
     fresh = newcomer(lab, engines)
     fresh.start()
     new_id = fresh.launch.engine_id
+    lead(fresh)
+    lead(fresh)  # once more changes nothing
     assert cluster_of(fresh).known_ids == old_ids | {new_id}
     assert new_id not in cluster_of(engines[0]).known_ids
     introduce(fresh, engines)
@@ -83,6 +96,27 @@ def test_a_newcomer_is_introduced_and_forgotten(lab: Lab) -> None:
         forget(engine, new_id, "0" * 40)
         forget(engine, new_id)
         assert cluster_of(engine).known_ids == old_ids
+
+
+def test_who_owns_nothing_serves_as_soon_as_it_leads(lab: Lab) -> None:
+    """A primary that begins as one waits for two seconds; a replica does not."""
+    engines = serving(lab, 2)
+    fresh = newcomer(lab, engines)
+    fresh.start()
+    wait_until(lambda: cluster_of(fresh).is_ok, bool)
+    assert own_flags(fresh) == b"myself,slave"
+    lead(fresh)
+    assert own_flags(fresh) == b"myself,master"
+    assert cluster_of(fresh).is_ok
+
+
+def test_a_replica_of_somebody_does_not_lead(lab: Lab) -> None:
+    primary, replica = lab.cluster(1, 1)
+    for engine in (primary, replica):
+        engine.start()
+        engine.admit()
+    lead(replica)
+    assert own_flags(replica) == b"myself,slave"
 
 
 def test_a_node_does_not_forget_itself(lab: Lab) -> None:

@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from cachewright.model.commands import ForgetNodes, IntroduceNode, StopNode
-from cachewright.model.facts import Stopped
+from cachewright.engines.nodes_conf import own_line
+from cachewright.kit import failpoints
+from cachewright.model.commands import AdmitNode, ForgetNodes, IntroduceNode, StartNode, StopNode
+from cachewright.model.facts import Stopped, Unknown
 from cachewright.model.slots import SlotRange
 from cachewright.rpc.agent import CommandFailed
 from tests.fault.agent_groups import EPOCH, hosting_all, launches_of, start_group
-from tests.fault.agent_moves import cluster_of, join, newcomer_of
+from tests.fault.agent_moves import admin_of, cluster_of, join, newcomer_of
 from tests.fault.agent_world import (
     fact_of,
     hosting,
@@ -98,3 +100,31 @@ def test_only_members_of_a_cluster_are_introduced(tmp_path: Path) -> None:
                 await agent.execute(command, epoch=EPOCH)
 
     asyncio.run(work())
+
+
+def test_a_newcomer_whose_start_was_cut_leads_once_it_is_admitted(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with hosting_all(tmp_path) as agent:
+            group = await start_group(agent, launches_of(1, 2, is_cluster=True))
+            newcomer = newcomer_of(group)
+            failpoints.arm("agent.after_identity")
+            with pytest.raises(failpoints.Injected):
+                await agent.execute(StartNode(launch=newcomer), epoch=EPOCH)
+
+            async def answers() -> bool:
+                return not isinstance((await fact_of(agent, newcomer.key)).engine, Unknown)
+
+            await until(answers, "an answer")
+            await agent.execute(AdmitNode(key=newcomer.key, bind=(newcomer.address,)), epoch=EPOCH)
+            admin = await admin_of(newcomer)
+            try:
+                said = await admin.command("CLUSTER", "NODES")
+            finally:
+                admin.close()
+            assert isinstance(said, bytes)
+            assert own_line(said).split()[2] == b"myself,master"
+
+    try:
+        asyncio.run(work())
+    finally:
+        failpoints.disarm_all()

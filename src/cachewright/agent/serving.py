@@ -11,6 +11,7 @@ import dataclasses
 
 from cachewright.agent import append_only
 from cachewright.agent.node import Node
+from cachewright.engines.nodes_conf import owns_nothing
 from cachewright.model.commands import (
     AdmitNode,
     BindNode,
@@ -34,6 +35,8 @@ async def admit(node: Node, command: AdmitNode) -> None:
     await _use_up_saved(node)
     if append_only.keeps(node.launch) and not node.record.had_copy:
         node.write(dataclasses.replace(node.record, had_copy=True))  # from now on its file counts
+    if owns_nothing(node.launch):
+        await node.cluster.lead(await node.admin())  # its start may have been cut before that
     await node.adapter.admit(await node.admin(), command.bind)
 
 

@@ -21,6 +21,7 @@ from cachewright.engines.adapter import EngineRefused, EngineUnreachable, adapte
 from cachewright.engines.catalogue import Catalogue
 from cachewright.engines.discovery import own_build
 from cachewright.engines.home import AUTHORITY_NAME, CERTIFICATE_NAME, KEY_NAME
+from cachewright.engines.nodes_conf import owns_nothing
 from cachewright.kit import failpoints
 from cachewright.model.builds import Build
 from cachewright.model.commands import Launch, Part
@@ -174,7 +175,9 @@ async def _wait_for_answer(node: Node, timeout_s: float) -> None:
             while await running.ended(delay_s) is None:
                 delay_s = min(_LAST_LOOK_S, delay_s * 1.5)
                 try:
-                    await node.admin()
+                    admin = await node.admin()
+                    if owns_nothing(node.launch):
+                        await node.cluster.lead(admin)
                     break
                 except (EngineUnreachable, EngineRefused) as error:
                     last_words = str(error)

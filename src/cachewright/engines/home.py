@@ -134,6 +134,9 @@ class ClusterMember(Protocol[Admin_contra]):
     def reopened(self, fresh: bytes, before: bytes | None) -> bytes:
         """Return the map to start on, with the moves of slots that were open by the one before."""
 
+    async def lead(self, admin: Admin_contra) -> None:
+        """Make a primary of a node that owns nothing and was started; of another one, nothing."""
+
     async def introduce(self, admin: Admin_contra, others: Sequence[tuple[str, int]]) -> None:
         """Meet the nodes at these addresses and ports; only begins it."""
 

@@ -4,6 +4,10 @@ An engine in cluster mode keeps what it knows of the cluster in `nodes.conf`. No
 other there need no introduction: the cluster is whole as soon as all of them run, limited only by
 the engine's own wait before a fresh primary takes writes (2 s).
 
+Who owns nothing has nothing to wait for. Such a primary is written down as the replica of a node
+that does not exist, and takes over from it as soon as it answers: replicas do not wait, and one
+that is made a primary does not begin to.
+
 Written for a fresh node only: a file that an engine has written itself may hold a past in which
 the node owned slots, and is never used again. `shard-id` is left out, the engines agree on it by
 themselves; with a wrong one replicas are not recognised.
@@ -13,6 +17,7 @@ Source: the files that Redis 7.0 and Valkey 8.0, 8.1, 9.1 write.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Iterator
 
@@ -25,6 +30,9 @@ from cachewright.model.status import Role
 BUS_PORT_DISTANCE = 10_000
 
 _ENGINE_ID = re.compile(r"[0-9a-f]{40}")
+#: Of the node that does not exist: it has no address, so nobody is ever called there.
+NOBODY_ID = "0" * 39 + "1"
+_NOBODY_LINE = f"{NOBODY_ID} :0@0 master,noaddr - 0 0 0 disconnected\n"
 #: Where the flags of the answering node begin in `CLUSTER NODES`, and the fields before the slots.
 _MYSELF = b" myself,"
 _FIELDS_BEFORE_SLOTS = 8
@@ -47,10 +55,27 @@ def render_nodes_conf(launch: Launch) -> bytes:
         UnusableLaunch: the peers are not a cluster that contains this node.
     """
     _check_peers(launch)
-    lines = [_line(peer, is_myself=peer.engine_id == launch.engine_id) for peer in launch.peers]
+    peers = launch.peers
+    lines: list[str] = []
+    if owns_nothing(launch):
+        peers = tuple(_following_nobody(p) if p.engine_id == launch.engine_id else p for p in peers)
+        lines.append(_NOBODY_LINE)
+    lines += [_line(peer, is_myself=peer.engine_id == launch.engine_id) for peer in peers]
     epoch = max(peer.epoch for peer in launch.peers)
     lines.append(f"vars currentEpoch {epoch:d} lastVoteEpoch 0\n")
     return "".join(lines).encode("ascii")
+
+
+def owns_nothing(launch: Launch) -> bool:
+    """Tell whether a launch is of a primary that has neither slots nor data, beside others."""
+    if launch.loads_saved_data or launch.loads_append_only_file:
+        return False
+    own = next((peer for peer in launch.peers if peer.engine_id == launch.engine_id), None)
+    return own is not None and own.role is Role.PRIMARY and not own.slots
+
+
+def _following_nobody(peer: Peer) -> Peer:
+    return dataclasses.replace(peer, role=Role.REPLICA, primary_engine_id=NOBODY_ID)
 
 
 def own_line(cluster_nodes: bytes) -> bytes:

@@ -37,6 +37,15 @@ class ValkeyCluster:
         except ValueError:
             return fresh  # a file that was cut has nothing to tell
 
+    async def lead(self, admin: resp.AdminConnection) -> None:
+        """Make a primary of a node that was started as the replica of nobody; else do nothing."""
+        said = await admin.command("CLUSTER", "NODES")
+        if not isinstance(said, bytes):
+            raise resp.EngineUnreachable("what answers there is not such an engine")
+        if nodes_conf.NOBODY_ID.encode("ascii") in nodes_conf.own_line(said):
+            await admin.command("CLUSTER", "FAILOVER", "TAKEOVER")
+        await self.forget(admin, [nodes_conf.NOBODY_ID])
+
     async def introduce(
         self, admin: resp.AdminConnection, others: Sequence[tuple[str, int]]
     ) -> None:

@@ -6,7 +6,13 @@ from dataclasses import replace
 
 import pytest
 
-from cachewright.engines.nodes_conf import bus_port, parse_own_slots, render_nodes_conf
+from cachewright.engines.nodes_conf import (
+    NOBODY_ID,
+    bus_port,
+    owns_nothing,
+    parse_own_slots,
+    render_nodes_conf,
+)
 from cachewright.engines.text import UnusableLaunch
 from cachewright.model.commands import Launch, Peer
 from cachewright.model.engines import EngineName
@@ -49,6 +55,34 @@ LAUNCH = Launch(
     peers=(FIRST, FOLLOWER, SECOND),
     engine_id=B,
 )
+
+
+def test_a_primary_that_owns_nothing_begins_as_the_replica_of_nobody() -> None:
+    empty = replace(FOLLOWER, role=Role.PRIMARY, primary_engine_id=None, epoch=3)
+    launch = replace(LAUNCH, peers=(FIRST, empty, SECOND))
+    assert owns_nothing(launch)
+    assert render_nodes_conf(launch).decode() == (
+        f"{NOBODY_ID} :0@0 master,noaddr - 0 0 0 disconnected\n"
+        f"{A} 127.0.1.1:6379@16379 master - 0 0 1 disconnected 0-99 200\n"
+        f"{B} 127.0.1.2:6379@16379 myself,slave {NOBODY_ID} 0 0 3 connected\n"
+        f"{C} 127.0.1.3:60000@50000 master - 0 0 2 disconnected 100-199\n"
+        "vars currentEpoch 3 lastVoteEpoch 0\n"
+    )
+
+
+def test_who_has_slots_or_data_or_a_primary_waits_as_engines_do() -> None:
+    empty = replace(FOLLOWER, role=Role.PRIMARY, primary_engine_id=None, epoch=3)
+    alone = replace(LAUNCH, peers=(FIRST, empty, SECOND))
+    for launch in (
+        LAUNCH,
+        replace(LAUNCH, peers=(), engine_id=""),
+        replace(alone, loads_saved_data=True),
+        replace(alone, loads_append_only_file=True),
+        replace(LAUNCH, address=FIRST.address, engine_id=A),
+    ):
+        assert not owns_nothing(launch)
+        if launch.peers:
+            assert NOBODY_ID.encode() not in render_nodes_conf(launch)
 
 
 def test_every_node_is_written_with_itself_marked() -> None:
