@@ -92,11 +92,14 @@ def _plan_nodes(
         )
     else:
         steps, current = _plan_release(world, current)
+    look_again_s = _look_again_s(current, steps, now, is_moving=bool(observed.moves.running))
+    if resharding.has_advanced(previous.resharding if previous else None, current.resharding):
+        look_again_s = 0.0
     return Plan(
         steps=steps,
         status=current,
         events=events.of_change(group, previous, current, observed, now),
-        look_again_s=_look_again_s(current, steps, now, is_moving=bool(observed.moves.running)),
+        look_again_s=look_again_s,
     )
 
 

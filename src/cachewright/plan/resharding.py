@@ -56,6 +56,15 @@ def is_to_settle(group: Group, status: GroupStatus) -> bool:
     return is_unsettled(group, status) and not reshards(group, status)
 
 
+def has_advanced(before: Resharding | None, after: Resharding | None) -> bool:
+    """Tell whether a resharding has come to its next stage: there is something to do at once."""
+    return after is not None and (before is None or _stage(before) != _stage(after))
+
+
+def _stage(state: Resharding) -> tuple[int, bool, bool, bool]:
+    return state.generation, bool(state.target), state.arrived_at is not None, state.is_over
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Scene:
     """What is looked at."""
@@ -97,7 +106,9 @@ def look(scene: Scene) -> Outlook:
     state = last if last and last.generation == asked else Resharding(generation=asked)
     waits = _waits(scene, state)
     if waits:
-        return Outlook(resharding=state, reason=waits)
+        # Weighing takes as long as a new node does, and changes nothing.
+        early = () if state.target else tuple(_weighings(scene, _weighed(scene)))
+        return Outlook(resharding=state, steps=early, reason=waits)
     if not state.target:
         return _decide(scene, state)
     return _go_on(scene, state)

@@ -16,6 +16,7 @@ from cachewright.model.commands import (
     StartNode,
     Step,
     StopNode,
+    WeighSlots,
 )
 from cachewright.model.facts import Absent
 from cachewright.model.groups import NodeSpec, ShardSpec
@@ -300,6 +301,42 @@ def test_a_shard_that_is_added_is_planned_once_its_nodes_have_places() -> None:
 
 
 # Reshardings
+
+
+def test_slots_are_weighed_while_a_new_shard_is_made_and_once() -> None:
+    one = story(shards=2, replicas=0)
+    node = NodeSpec(node_id="demo-0003-001", zone="us-east-1a")
+    added = ShardSpec(shard_id="0003", slots=(), nodes=(node,))
+    one.edit(shards=(*one.world.group.spec.shards, added), resharding_generation=2)
+    weighed: list[str | None] = []
+    while not (one.status and one.status.resharding and one.status.resharding.target):
+        plan = one.round()
+        weighed += [step.node_id for step in steps(plan, WeighSlots)]
+        if any(isinstance(step.command, AdmitNode) for step in plan.steps):
+            assert sorted(map(str, weighed)) == ["demo-0001-001", "demo-0002-001"]
+    assert len(weighed) == 2
+
+
+def test_each_stage_of_a_resharding_follows_the_one_before_at_once() -> None:
+    one = story(shards=2, replicas=0)
+    giver, taker = (one.world.engines[f"demo-000{number}-001"] for number in (2, 1))
+    taker.slots, giver.slots = (*taker.slots, *giver.slots), ()
+    one.edit(resharding_generation=2)
+    stages: list[str] = []
+    while not (one.status and one.status.resharding and one.status.resharding.is_over):
+        before = one.status.resharding if one.status else None
+        plan = one.round()
+        after = plan.status.resharding
+        assert after is not None
+        if after.target and not (before and before.target):
+            stages.append("decided")
+            assert plan.look_again_s == 0
+        if after.arrived_at and not (before and before.arrived_at):
+            stages.append("arrived")
+            assert plan.look_again_s == 0
+    assert plan.look_again_s == 0
+    assert stages == ["decided", "arrived"]
+    assert one.round().look_again_s > 0
 
 
 def test_a_planned_change_of_primary_waits_for_a_resharding() -> None:
