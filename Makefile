@@ -35,8 +35,11 @@ demo: $(STAMP) ## watch a real sharded cluster come up, work, grow, shrink, lose
 up: $(STAMP) ## run the service in the foreground
 	$(BIN)/cachewright up $(ARGS)
 
+# Most tests wait most of the time: more workers than cores. Hundreds of processes are started, and
+# none is to compile what the one before it has compiled, whatever the shell says.
+test: export PYTHONDONTWRITEBYTECODE :=
 test: $(STAMP) ## run every test against real engines (ARGS="-k name" for some)
-	$(BIN)/python -m pytest -n 4 $(ARGS)
+	$(BIN)/python -m pytest -n 6 --dist worksteal $(ARGS)
 
 chaos: $(STAMP) ## break a real service at random for an hour (ARGS="--minutes 5 --seed 7")
 	$(BIN)/python -m tests.fault.scenarios $(ARGS)

@@ -37,9 +37,9 @@ from cachewright.testing import leftovers
 T = TypeVar("T")
 
 PORT = 6379
-#: Four workers on two cores: nothing waits this long when all is well.
+#: Six workers on two cores: nothing waits this long when all is well.
 PATIENCE_S = 30.0
-#: A look costs both sides 3 to 5 ms, and four workers look at the same time.
+#: A look costs both sides 3 to 5 ms, and six workers look at the same time.
 LOOK_AGAIN_S = 0.05
 #: For tests that want to see a first moment.
 LOOK_SOON_S = 0.02

@@ -37,7 +37,7 @@ from cachewright.model.slots import split_evenly
 from cachewright.model.status import Role
 
 PORT = 6379
-#: An engine starts in 20 ms; four workers on two cores and a cold disk stretch that.
+#: An engine starts in 20 ms; six workers on two cores and a cold disk stretch that.
 START_TIMEOUT_S = 15.0
 #: For what an engine does by itself: a reconnect takes it 1 s, a fresh cluster 2 s.
 SETTLE_TIMEOUT_S = 20.0

@@ -34,7 +34,7 @@ from cachewright.model.builds import (
 )
 from cachewright.model.engines import EngineName
 
-#: A start takes 10 ms; 4 workers on 2 cores stretch that.
+#: A start takes 10 ms; 6 workers on 2 cores stretch that.
 START_TIMEOUT_S = 15.0
 PORT = 6379
 EMBEDDED = "embedded"

@@ -30,7 +30,7 @@ from cachewright.model.facts import NodeFact, Running
 PORT = 6379
 KEY = "abcd1234.store-001"
 PASSWORD = "p" * 64
-#: Long enough for four workers on two cores; nothing waits this long when all is well.
+#: Long enough for six workers on two cores; nothing waits this long when all is well.
 PATIENCE_S = 15.0
 
 

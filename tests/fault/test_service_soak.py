@@ -39,6 +39,7 @@ class _Size:
     memory_kib: int
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120 + 6 * _ROUNDS)
 def test_nothing_grows_while_groups_come_fail_and_go(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -24,6 +24,7 @@ pytestmark = [
         not PLAYBOOK.exists() and os.environ.get("CI") != "true",
         reason="Ansible is not installed: make setup-ansible",
     ),
+    pytest.mark.slow,
     # A run takes 10 s of a core, mostly for starting Python in each task.
     pytest.mark.timeout(400),
 ]
