@@ -1,6 +1,6 @@
-"""What is there to tell of changes to a whole group: another node type, another engine?
+"""What is there to tell of changes to a whole group: another node type, another engine, slots?
 
-Texts are ElastiCache's where it has one; for upgrades it has none.
+Texts are ElastiCache's where it has one; for upgrades, and for slots that stay, it has none.
 """
 
 from __future__ import annotations
@@ -9,8 +9,30 @@ from collections.abc import Iterator
 
 from cachewright.model.engines import api_version_of
 from cachewright.model.groups import Group
-from cachewright.model.status import GroupStatus, NodeStatus
+from cachewright.model.slots import numbers_of
+from cachewright.model.status import GroupStatus, NodeStatus, Resharding
 from cachewright.plan import settings
+
+#: Of the slots of one shard that stay, how many are named.
+_NAMED_MAX = 10
+
+
+def of_stuck(resharding: Resharding) -> Iterator[str]:
+    """Tell which slots stay on which shard because of what they hold, and what helps."""
+    stuck = frozenset(numbers_of(resharding.stuck))
+    for shard in resharding.target:
+        slots = [str(slot) for slot in numbers_of(shard.slots) if slot in stuck]
+        if not slots:
+            continue
+        named = ", ".join(slots[:_NAMED_MAX])
+        if len(slots) > _NAMED_MAX:
+            named += f" and {len(slots) - _NAMED_MAX} more"
+        said = f"Slot {named} stays" if len(slots) == 1 else f"Slots {named} stay"
+        holds = "it holds" if len(slots) == 1 else "each holds"
+        yield (
+            f"{said} on node group {shard.shard_id}: {holds} a key of more than 256 MB; delete or "
+            "split it and ask again"
+        )
 
 
 def of_node_type(group: Group, previous: GroupStatus | None, current: GroupStatus) -> Iterator[str]:

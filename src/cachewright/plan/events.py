@@ -360,7 +360,7 @@ def _resharding_texts(
         texts += _arrived_texts(previous, current, {t.shard_id: t.slots for t in now.target})
     if now.is_over and (is_new or (before is not None and not before.is_over)):
         ended = f"ended before it was complete: {now.failure}" if now.failure else "completed"
-        texts.append(f"Resharding of {subject} {ended}")
+        texts += [*change_texts.of_stuck(now), f"Resharding of {subject} {ended}"]
     for text in texts:
         yield source, group.spec.name, text
 

@@ -371,7 +371,8 @@ def _over(scene: Scene, state: Resharding) -> Outlook:
     emptied = tuple(sorted(scene.leaving() & scene.owned.empty_ids))
     stuck = sum(map(len, state.stuck))
     if stuck and not state.failure:
-        failure = f"{stuck} slots stay where they are, because of a key of more than 256 MB"
+        noun = "slot stays where it is" if stuck == 1 else "slots stay where they are"
+        failure = f"{stuck} {noun}, because of a key of more than 256 MB"
         state = dataclasses.replace(state, failure=failure)
     progress = state.progress_percent if state.failure else 100.0
     over = dataclasses.replace(state, is_over=True, emptied=emptied, progress_percent=progress)
