@@ -145,6 +145,8 @@ def _life_of(seen: Seen, view: ShardView, node_id: str) -> NodeStatus:
     state = NodeState.AVAILABLE if _serves(group, engine) else _waiting_state(before)
     if before is not None and _follows_anew(seen, view, engine):
         state = before.state
+    if before is not None and _followed_an_upgrade(seen, view, before, engine):
+        state = NodeState.AVAILABLE
     return NodeStatus(
         node_id=node_id,
         state=state,
@@ -190,6 +192,21 @@ def _follows_anew(seen: Seen, view: ShardView, engine: EngineFact) -> bool:
         return True
     stepped_down = (engine_of(seen.observed.of(b.node_id)) for b in known if b.role is Role.PRIMARY)
     return any(one is not None and one.role is Role.REPLICA for one in stepped_down)
+
+
+def _followed_an_upgrade(
+    seen: Seen, view: ShardView, before: NodeStatus, engine: EngineFact
+) -> bool:
+    """Tell whether a replica may be without a primary because the old one is being upgraded.
+
+    A Redis names no shard in its cluster. When it hands over, a replica that runs Valkey takes it
+    for slots that move, and follows the old primary until that ends.
+    """
+    if engine.role is not Role.REPLICA or engine.is_held or engine.is_loading or not seen.previous:
+        return False
+    ids = {node.node_id for node in view.shard.nodes} - {before.node_id, view.primary_id}
+    is_upgrading = any(n.is_upgrading for n in seen.previous.nodes if n.node_id in ids)
+    return is_upgrading and before.state is NodeState.AVAILABLE and not before.is_upgrading
 
 
 def is_replaced(before: NodeStatus, view: ShardView) -> bool:

@@ -261,6 +261,26 @@ def test_who_goes_on_at_a_new_primary_is_not_said_to_be_recovered() -> None:
     assert "Recovering cache nodes 0001" in [event.message for event in one.look().events]
 
 
+def test_who_follows_a_node_until_that_is_upgraded_is_not_said_to_be_recovered() -> None:
+    one = story(shards=1, replicas=2, cluster_enabled=True)
+    upgrade(one)
+    old, other = (one.world.engines[f"demo-0001-{number}"] for number in ("001", "003"))
+    for _ in range(40):
+        if ended(one.round()) == ["demo-0001-001"]:
+            break
+    assert old.life is Life.STOPPED
+    other.is_in_sync = False
+    said = [event.message for event in one.look().events]
+    one.round()
+    assert not [text for text in said + one.said if "ecover" in text]
+    # What is left of it once all have the version is no part of that any more.
+    one.run(lambda status: not any(node.is_upgrading for node in status.nodes))
+    assert not [text for text in one.said if "ecover" in text]
+    other.is_in_sync = False
+    one.wait(CLIENTS_LEARN.total_seconds())
+    assert "Recovering cache nodes 0001" in [event.message for event in one.look().events]
+
+
 def test_members_say_what_they_run_while_others_change() -> None:
     one = story(replicas=1)
     upgrade(one)
