@@ -86,7 +86,7 @@ def test_an_agent_that_is_killed_is_followed_by_one_that_goes_on(
     tmp_path: Path, build: tuple[EngineName, str], method: MoveMethod, failpoints: tuple[str, ...]
 ) -> None:
     """At one failpoint after the other; each time who takes owns nothing before."""
-    slots = slots_of((0, 2000))
+    slots = slots_of((0, 800))
 
     async def work(pair: Pair) -> None:
         async with writing(pair.group, keys=500, batch=20, rate=2000) as writer:
@@ -162,7 +162,7 @@ def test_a_primary_that_dies_is_succeeded_and_the_move_goes_on(
         for tag in ("{k126}", "{k123}"):  # slots 58 and 4255
             await fill(pair.source, 4000, prefix=tag)
         await spread(pair.source, 300)
-        for shard, slots in enumerate((slots_of((0, 2000)), slots_of((3000, 5000)))):
+        for shard, slots in enumerate((slots_of((0, 500)), slots_of((4000, 4500)))):
             move = pair.order(slots, method)
             assert await carry_out_elsewhere(tmp_path, move, failpoint) == -signal.SIGKILL
             await succeed(pair, shard)

@@ -45,7 +45,7 @@ def test_slots_move_there_and_back(
     tmp_path: Path, build: tuple[EngineName, str], method: MoveMethod
 ) -> None:
     async def work(pair: Pair) -> None:
-        slots = slots_of((0, 3000), (5000, 5000), (10000, 16383))
+        slots = slots_of((0, 1000), (5000, 5000), (15000, 16383))
         move = pair.order(slots, method)
         await pair.execute(move)
         assert await slots_owned(pair.group, pair.target) == slots
@@ -67,8 +67,8 @@ def test_clients_write_all_the_time(
 
     async def work(pair: Pair) -> None:
         async with writing(pair.group) as writer:
-            await pair.move(slots_of((0, 8000)), method)
-            await pair.back().move(slots_of((0, 8000)), method)
+            await pair.move(slots_of((0, 4000)), method)
+            await pair.back().move(slots_of((0, 4000)), method)
             report = await writer.end()
         await check_whole(pair.group, 22000)
         await writer.check(pair.group)
@@ -94,7 +94,7 @@ def test_nothing_else_happens_to_who_gives_or_takes(
     async def work(pair: Pair) -> None:
         (source, replica), (target,) = pair.group.shards
         await slow_down(pair, method)
-        move = pair.order(slots_of((0, 8000)), method)
+        move = pair.order(slots_of((0, 1000)), method)
         moving = asyncio.create_task(pair.execute(move))
         await asyncio.sleep(0.5)
         assert not moving.done()
