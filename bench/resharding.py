@@ -165,18 +165,63 @@ def observe(
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class ByHand:
+    """A cluster that nobody manages, and a newcomer that the engine's own tool makes one of it."""
+
+    #: The newcomer is its last shard.
+    found: Deployment
+    nodes: Nodes
+    build: Build
+
+    def rebalance(self, *options: str) -> Took:
+        """Start the newcomer, make it a member, and spread the slots, as a caller of ours wants.
+
+        The tool's work is what its manual says: `add-node`, then `rebalance`. In between its user
+        waits until the newcomer serves: clients of slots that come earlier would be sent away.
+        """
+        found, newcomer = self.found, self.found.shards[-1].addresses[0]
+        begin_s = time.monotonic()
+        self.nodes.start(newcomer)
+        processes.wait_until(
+            lambda: found.asker.answers_ping(newcomer), "a newcomer answers", GROUP_TIMEOUT_S
+        )
+        self._run("add-node", f"{newcomer}:{found.port}", f"{found.host}:{found.port}")
+        processes.wait_until(self._is_one_cluster, "a newcomer serves", GROUP_TIMEOUT_S)
+        created_s = time.monotonic()
+        at = f"{found.host}:{found.port}"
+        self._run("rebalance", at, "--cluster-use-empty-masters", *options)
+        took_s = time.monotonic() - begin_s
+        slots = [_slots_of(found, shard.addresses[0]) for shard in found.shards]
+        if max(slots) - min(slots) > len(slots):
+            raise BenchFailed(f"the tool left the slots at {slots}")
+        return Took(took_s, created_s - begin_s)
+
+    def _run(self, *words: str) -> None:
+        if self.build.cli is None:
+            raise BenchFailed(f"{self.build.server} has no command line tool")
+        processes.run_to_end([self.build.cli, "--cluster", *words], timeout_s=_TOOL_TIMEOUT_S)
+
+    def _is_one_cluster(self) -> bool:
+        """Tell whether every node knows all nodes, and serves."""
+        count = len(self.found.shards)
+        for shard in self.found.shards:
+            said = self.found.text(shard.addresses[0], "CLUSTER", "NODES")
+            if b"handshake" in said or said.count(b"\n") != count:
+                return False
+        return self.found.is_whole()
+
+
 @contextlib.contextmanager
-def running_by_hand(
-    within: World, build: Build, *, owners: int, empty: int
-) -> Iterator[Deployment]:
-    """Run primaries that nobody manages, some of which own nothing yet; the shards are in order."""
-    addresses = engines.free_addresses(owners + empty)
+def running_by_hand(within: World, build: Build, *, owners: int) -> Iterator[ByHand]:
+    """Run primaries that nobody manages; yields them with a newcomer that does not run yet."""
+    addresses = engines.free_addresses(owners + 1)
     made = dataclasses.replace(within, build=build)
     # What the service gives them as well.
     settings = {**engines.cluster_settings(), "repl-diskless-sync-delay": "0"}
     nodes = Nodes(made, dict.fromkeys(addresses, settings))
-    ranges = [*split_evenly(owners), *([()] * empty)]
-    for address, content in _seeds(addresses, owners).items():
+    ranges = [*split_evenly(owners), ()]
+    for address, content in _seeds(addresses[:owners]).items():
         nodes.put(address, "nodes.conf", content)
     shards = tuple(
         Shard(shard_id=f"{number:04d}", slots=ranges[number - 1], addresses=(address,))
@@ -184,25 +229,14 @@ def running_by_hand(
     )
     found = Deployment(host=addresses[0], cluster_enabled=True, shards=shards)
     with contextlib.closing(nodes), deployment.closing(found):
-        for address in addresses:
+        for address in addresses[:owners]:
             nodes.start(address)
-        found.wait_until_whole(GROUP_TIMEOUT_S)
-        yield found
-
-
-def rebalance(found: Deployment, build: Build, *options: str) -> Took:
-    """Spread the slots with the engine's own command line tool; return how long that took."""
-    if build.cli is None:
-        raise BenchFailed(f"{build.server} has no command line tool")
-    at = f"{found.host}:{found.port}"
-    words = [build.cli, "--cluster", "rebalance", at, "--cluster-use-empty-masters", *options]
-    begin_s = time.monotonic()
-    processes.run_to_end(words, timeout_s=_TOOL_TIMEOUT_S)
-    took_s = time.monotonic() - begin_s
-    slots = [_slots_of(found, shard.addresses[0]) for shard in found.shards]
-    if max(slots) - min(slots) > len(slots):
-        raise BenchFailed(f"the tool left the slots at {slots}")
-    return Took(took_s)
+        processes.wait_until(
+            lambda: all(found.is_shard_whole(shard) for shard in shards[:owners]),
+            "all owners serve",
+            GROUP_TIMEOUT_S,
+        )
+        yield ByHand(found=found, nodes=nodes, build=build)
 
 
 def _load(
@@ -254,10 +288,10 @@ def _slots_of(found: Deployment, address: str) -> int:
     return 0
 
 
-def _seeds(addresses: Sequence[str], owners: int) -> dict[str, bytes]:
-    """Return `nodes.conf` for each address: all primaries, the first ones with slots."""
+def _seeds(addresses: Sequence[str]) -> dict[str, bytes]:
+    """Return `nodes.conf` for each address: primaries that share the slots evenly."""
     ids = [secrets.token_hex(20) for _ in addresses]
-    ranges = split_evenly(owners)
+    ranges = split_evenly(len(addresses))
     files = {}
     for me in addresses:
         lines = []
@@ -265,7 +299,7 @@ def _seeds(addresses: Sequence[str], owners: int) -> dict[str, bytes]:
             mine = "myself," if address == me else ""
             words = [node_id, f"{address}:{engines.PORT}@{engines.BUS_PORT}", f"{mine}master"]
             words += ["-", "0 0", str(number + 1), "connected"]
-            words += [str(part) for part in ranges[number]] if number < owners else []
+            words += [str(part) for part in ranges[number]]
             lines.append(" ".join(words))
         lines.append(f"vars currentEpoch {len(addresses)} lastVoteEpoch 0")
         files[me] = ("\n".join(lines) + "\n").encode("ascii")
