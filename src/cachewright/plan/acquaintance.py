@@ -1,8 +1,9 @@
 """Which nodes of a cluster have to be introduced to each other, and which be forgotten?
 
 Cluster mode: engines know each other by their ids. Who starts finds the whole cluster in its map,
-but the others have never heard of it: it is introduced to them, and nobody is let in before all
-know it. Who has ended for good is forgotten by everybody before its address is free: another
+but the others have never heard of it: they meet it, and nobody is let in before all know it. (They
+do, and not the newcomer, because whoever is met connects back first, which takes it a tenth of a
+second more.) Who has ended for good is forgotten by everybody before its address is free: another
 cluster may get it, and would be called by those who remember. Each round looks anew: what was cut,
 or told again by somebody who had not forgotten yet, is simply done once more.
 """
@@ -18,20 +19,20 @@ from cachewright.plan.shard import engine_of, is_down, leaving_ids
 
 
 def introductions(group: Group, placement: GroupPlacement, observed: Observed) -> tuple[Step, ...]:
-    """Return the introduction of each living node to the living ones that do not know it."""
+    """Return for each living node the introduction of the living ones that it does not know."""
     if not group.spec.cluster_enabled:
         return ()
     living = tuple(_living(placement, observed))
     steps: list[Step] = []
-    for place, _ in living:
+    for place, cluster in living:
         strangers = tuple(
             (other.address, other.port)
-            for other, cluster in living
-            if other is not place and place.engine_id not in cluster.known_ids
+            for other, _ in living
+            if other is not place and other.engine_id not in cluster.known_ids
         )
         if strangers:
             command = IntroduceNode(key=node_key(group.spec.uid, place.node_id), others=strangers)
-            reason = f"{len(strangers)} nodes of its cluster do not know it"
+            reason = f"it does not know {len(strangers)} nodes of its cluster"
             steps.append(Step(command=command, reason=reason, node_id=place.node_id))
     return tuple(steps)
 

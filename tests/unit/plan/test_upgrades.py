@@ -384,7 +384,7 @@ def test_a_primary_waits_until_nobody_is_a_stranger() -> None:
     one.world.engines["demo-0001-001"].known -= {stranger}
     plan = one.look()
     assert steps(plan, HandOver) == []
-    assert [step.node_id for step in steps(plan, IntroduceNode)] == ["demo-0002-002"]
+    assert [step.node_id for step in steps(plan, IntroduceNode)] == ["demo-0001-001"]
 
 
 def test_nobody_restarts_alone_while_slots_are_spread_anew() -> None:
