@@ -41,8 +41,10 @@ def one_by_one(
         for node in view.shard.nodes
         if node.node_id != view.primary_id
     }
-    beginning = [s for s in steps if s.node_id not in exempt and _begins_copy(s, large)]
-    busy = {_host(placement, view) for node_id, view in large.items() if _copies(node_id, observed)}
+    copying = {node_id for node_id in large if _copies(node_id, observed)}
+    # Who copies and ends does not begin another one.
+    beginning = [s for s in steps if s.node_id not in exempt | copying and _begins_copy(s, large)]
+    busy = {_host(placement, large[node_id]) for node_id in copying}
     chosen: list[Step] = []
     for step in sorted(beginning, key=lambda step: _rank(step, large, observed)):
         host = _host(placement, large[step.node_id or ""])

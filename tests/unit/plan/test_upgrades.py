@@ -407,3 +407,20 @@ def test_large_shards_let_one_replica_of_a_host_change_at_a_time() -> None:
     one.round()
     plan = one.look()
     assert (ended(plan), len(steps(plan, StartNode))) == ([], 1)
+
+
+def test_a_replica_that_copies_much_does_not_wait_for_its_own_copy() -> None:
+    """It was started as what it ran before, and the build of the new version came meanwhile."""
+    one = story(replicas=2)
+    for engine in one.world.engines.values():
+        engine.memory_bytes = LARGE_BYTES
+    upgrade(one)
+    one.world.is_build_here = False
+    for node_id in ("demo-002", "demo-003"):
+        one.world.kill(node_id)
+    one.round()
+    assert runs(one)["demo-002"] == "7.0"
+    assert ended(one.look()) == ["demo-002"]
+    for _ in range(40):
+        checked_round(one)
+    assert set(runs(one).values()) == {"8.1"}
