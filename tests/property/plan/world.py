@@ -560,6 +560,10 @@ class World:
                 engine.role, engine.slots, engine.epoch = peer.role, peer.slots, peer.epoch
                 by_engine_id = {e.place.engine_id: n for n, e in self.engines.items()}
                 engine.follows = by_engine_id.get(peer.primary_engine_id or "")
+        if engine.role is Role.PRIMARY:
+            for other in self.engines.values():
+                if other.life is not Life.RUNNING and other.place.shard_id == engine.place.shard_id:
+                    other.slots = ()  # its epoch is above theirs: nobody counts them any more
         self._require_unclaimed(engine)
 
     def _require_unclaimed(self, engine: Engine) -> None:
