@@ -560,17 +560,15 @@ class World:
                 engine.role, engine.slots, engine.epoch = peer.role, peer.slots, peer.epoch
                 by_engine_id = {e.place.engine_id: n for n, e in self.engines.items()}
                 engine.follows = by_engine_id.get(peer.primary_engine_id or "")
-        if engine.role is Role.PRIMARY:
-            for other in self.engines.values():
-                if other.life is not Life.RUNNING and other.place.shard_id == engine.place.shard_id:
-                    other.slots = ()  # its epoch is above theirs: nobody counts them any more
-        self._require_unclaimed(engine)
+        self._claim(engine)
 
-    def _require_unclaimed(self, engine: Engine) -> None:
-        """A primary that starts takes nothing from those that serve, which would be data lost."""
+    def _claim(self, engine: Engine) -> None:
+        """A primary that starts follows the dead of its shard; from who serves it takes nothing."""
         if engine.role is not Role.PRIMARY:
             return
         for other in self.engines.values():
+            if other.life is not Life.RUNNING and other.place.shard_id == engine.place.shard_id:
+                other.slots = ()
             if other is not engine and other.serves_writes():
                 pairs = itertools.product(engine.slots, other.slots)
                 taken = [a for a, b in pairs if a.first <= b.last and b.first <= a.last]
