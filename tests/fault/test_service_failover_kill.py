@@ -82,6 +82,7 @@ def test_a_death_at_any_point_of_a_failover_leaves_one_primary_with_everything(
     assert after[primary] != before[primary]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fate", [signal.SIGKILL, signal.SIGSTOP])
 def test_engines_elect_while_nobody_looks_and_are_left_in_peace_afterwards(
     service: kit.Up, fate: signal.Signals
