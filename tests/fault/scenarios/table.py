@@ -16,7 +16,7 @@ from tests.fault.scenarios.records import Expected, Failover
 from tests.fault.scenarios.shapes import SHAPES, Shape
 
 #: The longest gap of writes that is allowed, seconds. Far above what is measured on a quiet machine
-#: (bench has those figures): scenarios run four at a time on two busy cores.
+#: (bench has those figures): scenarios run six at a time on two busy cores.
 _GAP_FAILOVER_S = 2.5
 _GAP_NONE_S = 1.5
 #: For a start of engines from nothing, with the engine's own two seconds until a cluster writes.
