@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from cachewright.agent import copying, weighing
-from cachewright.model.commands import WeighSlots
+from cachewright.model.commands import Launch, WeighSlots
 from cachewright.model.engines import EngineName
 from cachewright.model.moves import MoveMethod
 from tests.fault.agent_moves import (
@@ -43,6 +44,44 @@ def test_slots_weigh_what_they_hold(tmp_path: Path, build: tuple[EngineName, str
         empty = (await fact_of(pair.agent, target.key)).weights
         assert empty is not None
         assert empty.by_slot == ()
+
+    run_with_newcomer(tmp_path, build, work)
+
+
+async def measured(launch: Launch) -> int:
+    """Return how many keys an engine was asked about."""
+    admin = await admin_of(launch)
+    try:
+        said = await admin.command("INFO", "commandstats")
+    finally:
+        admin.close()
+    assert isinstance(said, bytes)
+    found = re.search(rb"cmdstat_memory\|usage:calls=([0-9]+)", said)
+    return int(found[1]) if found else 0
+
+
+@pytest.mark.parametrize("build", BUILDS)
+def test_few_keys_are_measured_where_all_are_alike(
+    tmp_path: Path, build: tuple[EngineName, str]
+) -> None:
+    async def work(pair: Pair) -> None:
+        source = pair.source
+        await fill(source, 20_000, size=1000)
+        await pair.execute(WeighSlots(key=source.key, generation=1))
+        few = await measured(source)
+        assert 0 < few < 20_000 // 8
+        weights = (await fact_of(pair.agent, source.key)).weights
+        assert weights is not None
+        sizes = dict(weights.by_slot)
+        assert len(sizes) > 10_000
+        assert 20_000 * 1000 < sum(sizes.values()) < 20_000 * 1300
+        # One slot is as heavy as all others together, and one in sixteen is looked into.
+        await fill(source, 1_000, size=20_000, prefix="{small}")
+        await pair.execute(WeighSlots(key=source.key, generation=2))
+        assert await measured(source) > few + 15_000
+        weights = (await fact_of(pair.agent, source.key)).weights
+        assert weights is not None
+        assert dict(weights.by_slot)[7222] > 1_000 * 20_000
 
     run_with_newcomer(tmp_path, build, work)
 
