@@ -32,8 +32,9 @@ BYTES_PER_MOVE: Mapping[MoveMethod, int] = {
     MoveMethod.ATOMIC: 256 * 1024 * 1024,
     MoveMethod.COPY: 128 * 1024 * 1024,
 }
-#: Primaries that may give to one other at the same time.
-MOVES_PER_TAKER = 2
+#: Primaries that may give to one other at the same time. An engine that moves whole slots waits for
+#: its own clock now and then; the one that takes is kept busy by three of them.
+MOVES_PER_TAKER: Mapping[MoveMethod, int] = {MoveMethod.ATOMIC: 3, MoveMethod.COPY: 2}
 
 
 class Moving(msgspec.Struct, frozen=True, kw_only=True):
