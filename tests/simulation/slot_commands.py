@@ -10,6 +10,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from cachewright.model.commands import (
+    ClaimSlots,
     CloseSlots,
     ForgetNodes,
     IntroduceNode,
@@ -39,9 +40,9 @@ _POLL_S = 0.05
 #: An atomic move that nobody watches any more succeeds all the same, this often.
 _GOES_ON_SHARE = 0.5
 
-SlotCommand = IntroduceNode | ForgetNodes | WeighSlots | MoveSlots | CloseSlots
+SlotCommand = IntroduceNode | ForgetNodes | WeighSlots | MoveSlots | CloseSlots | ClaimSlots
 #: They keep no other command of their node waiting.
-ERRANDS = (WeighSlots, MoveSlots, CloseSlots)
+ERRANDS = (WeighSlots, MoveSlots, CloseSlots, ClaimSlots)
 
 
 async def carry_out(host: Host, folder: Folder, command: SlotCommand) -> None:
@@ -57,6 +58,8 @@ async def carry_out(host: Host, folder: Folder, command: SlotCommand) -> None:
             await _move(host, folder, command)
         case CloseSlots():
             await _close(host, folder, command)
+        case ClaimSlots():
+            await _claim(host, folder, command)
 
 
 def _answering(host: Host, folder: Folder | None) -> Engine:
@@ -184,3 +187,23 @@ async def _close(host: Host, folder: Folder, command: CloseSlots) -> None:
         if not engine.answers(host.fabric.now_s):
             raise CommandFailed(f"{engine.key} does not answer")
         engine.opened = {s: o for s, o in engine.opened.items() if s not in gone}
+
+
+async def _claim(host: Host, folder: Folder, command: ClaimSlots) -> None:
+    """Let the one that was told own slots; the keys of one are not known by slots here."""
+    owner = _serving(host, folder)
+    await asyncio.sleep(host.random.uniform(*_CLOSE_S))
+    others = [e for e in host.fabric.living.values() if e.own in command.others]
+    if _serving(host, folder) is not owner or len(others) != len(command.others):
+        raise CommandFailed("not all of them are there")
+    for engine in others:
+        if not engine.answers(host.fabric.now_s) or engine.role is not Role.PRIMARY:
+            raise CommandFailed(f"{engine.key} is no primary that answers")
+    shards = {engine.shard for engine in (owner, *others)}
+    left_out = [s for s in host.fabric.slots.owners(owner.uid) if s not in shards]
+    if left_out:
+        host.judge.blame(f"{left_out} are not asked whether they own slots")
+    owned = (slots.set_of(host.fabric.slots.of(shard)) for shard in shards)
+    free = slots.set_of(command.slots).difference(*owned)
+    host.judge.count("claims")
+    host.fabric.slots.claim(owner.shard, free)

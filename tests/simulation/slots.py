@@ -48,7 +48,7 @@ class Slots:
         """A primary starts with a map: it says what the shard owns, if nobody has before."""
         shards = self._owned.setdefault(engine.uid, {})
         known = shards.get(engine.shard)
-        if known is not None and set_of(known) != set_of(slots):
+        if known is not None and not set_of(known) <= set_of(slots):
             self._judge.blame(
                 f"{engine.key} starts with {len(set_of(slots))} slots, "
                 f"and its shard owned {len(set_of(known))}"
@@ -66,6 +66,18 @@ class Slots:
     def owner_ids(self, uid: str) -> frozenset[str]:
         """Return the engine ids of those that own slots."""
         return frozenset(self._primaries[shard] for shard in self.owners(uid))
+
+    def let_go(self, shard: str, slots: frozenset[int]) -> None:
+        """Nobody owns some slots of a shard any more."""
+        shards = self._owned[shard.partition("/")[0]]
+        shards[shard] = ranges_of(sorted(set_of(shards[shard]) - slots))
+
+    def claim(self, shard: str, slots: frozenset[int]) -> None:
+        """A shard owns slots that nobody owned."""
+        shards = self._owned[shard.partition("/")[0]]
+        if any(set_of(owned) & slots for owned in shards.values()):
+            self._judge.blame(f"{shard} claims slots that somebody owns")
+        shards[shard] = ranges_of(sorted(set_of(shards[shard]) | slots))
 
     def change(self, giver: str, taker: str, slots: frozenset[int]) -> None:
         """Slots have moved from one shard to another."""

@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
-from cachewright.agent import closing, exporting, moving, weighing
+from cachewright.agent import claiming, closing, exporting, moving, weighing
 from cachewright.agent.move import Move
 from cachewright.agent.node import Node
 from cachewright.agent.party import while_alive
 from cachewright.engines.adapter import EngineRefused, EngineUnreachable
 from cachewright.kit.failpoints import passing
-from cachewright.model.commands import CloseSlots, MoveSlots, WeighSlots
+from cachewright.model.commands import ClaimSlots, CloseSlots, MoveSlots, WeighSlots
 from cachewright.model.moves import MoveMethod
 from cachewright.rpc.agent import CommandFailed
 
@@ -68,6 +68,19 @@ class Resharding:
                 async with while_alive(node, "takes nothing back"):
                     await exporting.end_exports(node)
                     await closing.close(node, command, check)
+            except (EngineRefused, EngineUnreachable) as error:
+                raise CommandFailed(f"node {node.name}: {error}") from error
+
+    async def claim(self, node: Node, command: ClaimSlots, check: Callable[[], None]) -> None:
+        """Let slots have an owner that have none.
+
+        Raises:
+            CommandFailed: some have none still.
+        """
+        with self._giving(node, node.key):
+            try:
+                async with while_alive(node, "claims nothing"):
+                    await claiming.claim(node, command, check)
             except (EngineRefused, EngineUnreachable) as error:
                 raise CommandFailed(f"node {node.name}: {error}") from error
 

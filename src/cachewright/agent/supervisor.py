@@ -45,6 +45,7 @@ from cachewright.model.commands import (
     AdmitNode,
     ApplySettings,
     BindNode,
+    ClaimSlots,
     CloseSlots,
     FenceNode,
     FollowPrimary,
@@ -163,7 +164,7 @@ class LocalAgent:
         if isinstance(command, HandOver):
             await self._hand_over(command, epoch)
             return
-        if isinstance(command, MoveSlots | CloseSlots | WeighSlots):
+        if isinstance(command, MoveSlots | CloseSlots | ClaimSlots | WeighSlots):
             await self._reshard(command, epoch)
             return
         key = command.launch.key if isinstance(command, StartNode) else command.key
@@ -259,7 +260,9 @@ class LocalAgent:
             except (EngineRefused, EngineUnreachable) as error:
                 raise CommandFailed(f"node {node.name} did not hand over: {error}") from error
 
-    async def _reshard(self, command: MoveSlots | CloseSlots | WeighSlots, epoch: int) -> None:
+    async def _reshard(
+        self, command: MoveSlots | CloseSlots | ClaimSlots | WeighSlots, epoch: int
+    ) -> None:
         """Do what may take minutes; other commands of the nodes do not wait for it."""
         self._check_epoch(epoch)
         node = self._nodes.get(command.key)
@@ -270,6 +273,8 @@ class LocalAgent:
             await weighing.weigh(node, command)
         elif isinstance(command, CloseSlots):
             await self._resharding.close(node, command, check)
+        elif isinstance(command, ClaimSlots):
+            await self._resharding.claim(node, command, check)
         else:
             await self._resharding.move(node, self._nodes.get(command.to_key), command, check)
 

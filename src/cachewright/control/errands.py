@@ -14,14 +14,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from cachewright.kit.tasks import Supervised
-from cachewright.model.commands import CloseSlots, MoveSlots, WeighSlots, node_id_of
+from cachewright.model.commands import ClaimSlots, CloseSlots, MoveSlots, WeighSlots, node_id_of
 from cachewright.model.moves import MoveMethod, Moves, Moving
 from cachewright.rpc.agent import Agent, CommandFailed
 
 _log = logging.getLogger(__name__)
 
 #: What is done beside the rounds.
-Errand = MoveSlots | CloseSlots | WeighSlots
+Errand = MoveSlots | CloseSlots | ClaimSlots | WeighSlots
 #: A move is bounded in size and its host ends one that makes no progress; a single slot may hold
 #: some gigabytes, and a slow line moves 10 MB a second. Seconds.
 _DEADLINE_S = 900.0

@@ -21,6 +21,7 @@ from cachewright.kit.tasks import Supervised
 from cachewright.model.arns import Arns
 from cachewright.model.commands import (
     ChangeMembership,
+    ClaimSlots,
     CloseSlots,
     Command,
     ForgetGroup,
@@ -141,7 +142,7 @@ class Executor:
                 if self._installs is None:
                     raise CommandFailed("nothing is installed before the loop runs")
                 self._installs.ask(command, group.spec.uid)
-            case MoveSlots() | CloseSlots() | WeighSlots():
+            case MoveSlots() | CloseSlots() | ClaimSlots() | WeighSlots():
                 if self._errands is None:
                     raise CommandFailed("no slots are moved before the loop runs")
                 self._errands.ask(command, group.spec.uid)

@@ -22,6 +22,8 @@ _ID_LENGTH = 40
 #: Of a node that was met and has not said who it is: its id is made up for the time being.
 _HANDSHAKE = "handshake"
 _FLAGS_FIELD = 2
+#: The flags of an answering node that is a primary.
+_PRIMARY = b" myself,master "
 #: The state of the link is the last word of a node without slots: `connected`, `disconnected`.
 _LINK_STATE = "connected"
 _LINK_FIELD = 7
@@ -32,13 +34,14 @@ _SETS_SHARED = 256
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class View:
-    """The fields of `ClusterFact` that are read from `CLUSTER NODES`."""
+    """What is read from `CLUSTER NODES`: fields of `ClusterFact`, and the node's role."""
 
     own_id: str
     own_slots: SlotRanges
     known_ids: frozenset[str]
     owner_ids: frozenset[str]
     open_slots: tuple[OpenSlot, ...]
+    is_primary: bool
 
 
 def parse_view(cluster_nodes: bytes) -> View:
@@ -62,6 +65,7 @@ def parse_view(cluster_nodes: bytes) -> View:
             OpenSlot(slot=int(slot), peer_id=peer_id.decode("ascii"), is_import=way == b"<")
             for slot, way, peer_id in _OPEN_SLOT.findall(mine)
         ),
+        is_primary=_PRIMARY in mine,
     )
 
 

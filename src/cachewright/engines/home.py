@@ -123,7 +123,7 @@ class BusView:
 
 
 class ClusterMember(Protocol[Admin_contra]):
-    """How a member of a cluster comes to know others, and forgets them."""
+    """How a member of a cluster comes to know others, and who owns what; and forgets them."""
 
     #: The file in the node's folder in which the engine keeps what it knows of the cluster.
     map_name: str
@@ -142,6 +142,17 @@ class ClusterMember(Protocol[Admin_contra]):
 
     async def forget(self, admin: Admin_contra, engine_ids: Sequence[str]) -> None:
         """Strike nodes off; who is not known is forgotten already."""
+
+    async def claim(
+        self, admin: Admin_contra, slots: Sequence[int], own_id: str, other_id: str
+    ) -> None:
+        """Make this node own slots, and let all others know, whoever they think owns them.
+
+        `other_id`: of some other primary; empty where there is none.
+        """
+
+    async def disclaim(self, admin: Admin_contra, slots: Sequence[int]) -> None:
+        """Let a node know no owner of slots."""
 
     async def bus_view(self, admin: Admin_contra) -> BusView:
         """Return with whom it is connected now."""

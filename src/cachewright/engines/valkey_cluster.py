@@ -1,4 +1,4 @@
-"""How do the members of a Valkey or Redis cluster come to know each other, and forget who left?
+"""How do the members of a Valkey or Redis cluster come to know each other, and who owns what?
 
 Single acts in the engines' words. Each is of one node: what it is told, the others are not, except
 through the engines' own gossip.
@@ -14,6 +14,10 @@ from cachewright.engines.text import check_address, check_port
 from cachewright.model.slots import SlotRanges
 
 _UNKNOWN_NODE = "ERR Unknown node"
+#: Of a slot of which the answering node knows no owner.
+_UNASSIGNED = "is already unassigned"
+#: Slots in one write; each takes an engine some microseconds.
+_AT_ONCE = 512
 
 
 class ValkeyCluster:
@@ -72,12 +76,48 @@ class ValkeyCluster:
                 continue
             resp.reply_or_raise(reply)
 
+    async def claim(
+        self, admin: resp.AdminConnection, slots: Sequence[int], own_id: str, other_id: str
+    ) -> None:
+        """Make this node own slots, and let all others know, whoever they think owns them.
+
+        The claim with the highest epoch wins. An engine tells everybody at once only when it ends
+        an import; so the last slot becomes one, from `other_id`. Without another one nobody need
+        know.
+        """
+        await admin.command("CLUSTER", "BUMPEPOCH")
+        for first in range(0, len(slots), _AT_ONCE):
+            await _own(admin, slots[first : first + _AT_ONCE])
+        if slots and other_id:
+            last = slots[-1]
+            await self.disclaim(admin, [last])
+            opened = ("CLUSTER", "SETSLOT", last, "IMPORTING", other_id)
+            await _all(admin, [opened, ("CLUSTER", "SETSLOT", last, "NODE", own_id)])
+
+    async def disclaim(self, admin: resp.AdminConnection, slots: Sequence[int]) -> None:
+        """Let a node know no owner of slots; it learns of one through the engines' gossip."""
+        replies = await admin.pipeline([("CLUSTER", "DELSLOTS", slot) for slot in slots])
+        for reply in replies:
+            if isinstance(reply, resp.EngineRefused) and _UNASSIGNED in str(reply):
+                continue
+            resp.reply_or_raise(reply)
+
     async def bus_view(self, admin: resp.AdminConnection) -> BusView:
         """Return with whom it is connected now."""
         said = await admin.command("CLUSTER", "NODES")
         if not isinstance(said, bytes):
             raise resp.EngineUnreachable("what answers there is not such an engine")
         return cluster_view.parse_bus_view(said)
+
+
+async def _own(admin: resp.AdminConnection, slots: Sequence[int]) -> None:
+    """Own slots, also those of which another owner is known."""
+    words = (word for slot in slots for word in (("DELSLOTS", slot), ("ADDSLOTS", slot)))
+    replies = await admin.pipeline([("CLUSTER", *word) for word in words])
+    for forgotten, added in zip(replies[::2], replies[1::2], strict=True):
+        if not (isinstance(forgotten, resp.EngineRefused) and _UNASSIGNED in str(forgotten)):
+            resp.reply_or_raise(forgotten)
+        resp.reply_or_raise(added)
 
 
 async def _all(

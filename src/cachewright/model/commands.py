@@ -266,6 +266,21 @@ class CloseSlots(msgspec.Struct, frozen=True, kw_only=True):
     others: tuple[tuple[str, int], ...]
 
 
+class ClaimSlots(msgspec.Struct, frozen=True, kw_only=True):
+    """Let slots have an owner again that no primary says it owns.
+
+    Whoever holds keys of a slot gets it, `key` where nobody does. Slots that somebody owns by then
+    stay with it. Where several hold keys, and nobody says that it was sending them to another one,
+    the slot stays without an owner, and the command fails.
+    """
+
+    #: A primary that serves.
+    key: str
+    slots: SlotRanges
+    #: Where all other primaries listen.
+    others: tuple[tuple[str, int], ...]
+
+
 class StopNode(msgspec.Struct, frozen=True, kw_only=True):
     """End the process and prove it; `saves`: keep the data for the next start."""
 
@@ -294,6 +309,7 @@ HostCommand = (
     | WeighSlots
     | MoveSlots
     | CloseSlots
+    | ClaimSlots
     | StopNode
     | RemoveNode
 )

@@ -152,6 +152,8 @@ class GroupStatus:
     node_type: str = ""
     #: Cluster mode: who owned what when that was last seen.
     owned: tuple[ShardSlots, ...] = ()
+    #: Cluster mode: slots that no primary claimed; all that were found, until each has an owner.
+    unowned: SlotRanges = ()
     #: The last resharding, also when it is over; `None` where there was none.
     resharding: Resharding | None = None
 

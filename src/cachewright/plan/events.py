@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from cachewright.model.facts import Observed
 from cachewright.model.groups import Group, GroupKind
-from cachewright.model.slots import SlotRanges
+from cachewright.model.slots import SlotRanges, numbers_of, ranges_of, render_ranges
 from cachewright.model.status import (
     Event,
     GroupState,
@@ -51,6 +51,7 @@ def of_change(
         texts += _node_texts(group, previous, current, observed)
         texts += _fate_texts(group, previous, current)
         texts += _resharding_texts(group, previous, current)
+        texts += _owner_texts(group, previous, current)
     return tuple(
         Event(source_type=source_type, source_id=source_id, message=message, at=now)
         for source_type, source_id, message in texts
@@ -379,3 +380,18 @@ def _arrived_texts(
             if count
             else f"Node group {shard.shard_id} has no slots left"
         )
+
+
+def _owner_texts(
+    group: Group, previous: GroupStatus | None, current: GroupStatus
+) -> Iterator[_Text]:
+    """Tell who got the slots that nobody had claimed, once all of them have an owner."""
+    if previous is None or not previous.unowned or current.unowned:
+        return
+    source, _ = _subject(group)
+    lost = frozenset(numbers_of(previous.unowned))
+    for shard in current.owned:
+        slots = ranges_of(slot for slot in numbers_of(shard.slots) if slot in lost)
+        if slots:
+            text = f"Node group {shard.shard_id} owns slots {render_ranges(slots)}, which no node"
+            yield source, group.spec.name, f"{text} had claimed"

@@ -34,6 +34,7 @@ from cachewright.plan import (
     restarts,
     settings,
     status,
+    unowned,
 )
 from cachewright.plan.memcached import plan_memcached
 from cachewright.plan.nodes import World, steps_for_nodes
@@ -82,12 +83,11 @@ def _plan_nodes(
 ) -> Plan:
     world, current = _look(group, placement, previous, observed, now)
     if group.spec.deletion is None:
-        outlook = _slots_of(world, previous)
-        current = _with_slots(current, world.owned, outlook)
+        of_slots, current = _slots_of(world, previous, current)
         steps = (
             *joining.place(group, placement),
             *steps_for_nodes(world),
-            *outlook.steps,
+            *of_slots,
             *joining.release(group, placement, observed),
         )
     else:
@@ -103,35 +103,30 @@ def _plan_nodes(
     )
 
 
-def _slots_of(world: World, previous: GroupStatus | None) -> resharding.Outlook:
-    """Return what there is to do about the slots of a group."""
+def _slots_of(
+    world: World, previous: GroupStatus | None, current: GroupStatus
+) -> tuple[tuple[Step, ...], GroupStatus]:
+    """Return what there is to do about the slots of a group, and the status with how they are."""
     if world.owned is None:
-        return resharding.Outlook(resharding=None)
-    return resharding.look(
-        resharding.Scene(
-            group=world.group,
-            placement=world.placement,
-            views=world.views,
-            observed=world.observed,
-            owned=world.owned,
-            status=world.status,
-            previous=previous,
-            now=world.now,
-        )
+        return (), current
+    scene = resharding.Scene(
+        group=world.group,
+        placement=world.placement,
+        views=world.views,
+        observed=world.observed,
+        owned=world.owned,
+        status=world.status,
+        previous=previous,
+        now=world.now,
     )
-
-
-def _with_slots(
-    current: GroupStatus, owned: Ownership | None, outlook: resharding.Outlook
-) -> GroupStatus:
-    """Return the status with how far a resharding has got."""
-    if owned is None:
-        return current
-    return dataclasses.replace(
+    outlook, found = resharding.look(scene), unowned.look(scene)
+    current = dataclasses.replace(
         current,
+        unowned=found.slots,
         resharding=outlook.resharding,
         reason=outlook.reason if current.reason == status.RESHARDING else current.reason,
     )
+    return (*outlook.steps, *found.steps), current
 
 
 def _remembering(

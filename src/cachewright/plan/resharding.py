@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from cachewright.model.commands import CloseSlots, MoveSlots, Step, WeighSlots, node_key
@@ -91,6 +91,12 @@ class Scene:
                 engine = engine_of(self.observed.of(view.primary_id))
                 return None if engine is None else (view.primary_id, engine)
         return None
+
+    def others(self, but: Container[str]) -> tuple[tuple[str, int], ...]:
+        """Return where all other primaries listen."""
+        found = [view.primary_id for view in self.views if view.phase is Phase.SERVING]
+        places = [self.placement.of(n) for n in found if n is not None and n not in but]
+        return tuple((place.address, place.port) for place in places)
 
     def leaving(self) -> frozenset[str]:
         """Return the shards whose slots shall go to the others."""
@@ -299,7 +305,7 @@ def _moves(
             to_port=place.port,
             slots=move.slots,
             method=method,
-            others=_others(scene, {giving[0], taking[0]}),
+            others=scene.others({giving[0], taking[0]}),
             generation=scene.generation,
         )
         count = sum(map(len, move.slots))
@@ -315,13 +321,6 @@ def _running(scene: Scene) -> tuple[slots.ShardMove, ...]:
         for m in scene.observed.moves.running
         if m.from_id in shard_of and m.to_id in shard_of
     )
-
-
-def _others(scene: Scene, but: set[str]) -> tuple[tuple[str, int], ...]:
-    """Return where all other primaries listen."""
-    found = [view.primary_id for view in scene.views if view.phase is Phase.SERVING]
-    places = [scene.placement.of(n) for n in found if n is not None and n not in but]
-    return tuple((place.address, place.port) for place in places)
 
 
 def _closings(scene: Scene) -> Iterator[Step]:
@@ -341,7 +340,7 @@ def _closings(scene: Scene) -> Iterator[Step]:
         command = CloseSlots(
             key=node_key(scene.group.spec.uid, primary[0]),
             slots=cut,
-            others=_others(scene, {primary[0]}),
+            others=scene.others({primary[0]}),
         )
         reason = f"moves of {sum(map(len, cut))} slots of shard {owner.shard_id} were cut"
         yield Step(command=command, reason=reason, node_id=primary[0])

@@ -10,6 +10,7 @@ import itertools
 from collections.abc import Iterable, Iterator
 
 from cachewright.model.commands import (
+    ClaimSlots,
     CloseSlots,
     ForgetNodes,
     HandOver,
@@ -44,6 +45,7 @@ def slot_violations(group: Group, observed: Observed, plan: Plan) -> Iterator[st
         yield from moves_only_between_servers(group, observed, plan)
         yield from moves_one_thing_at_a_time(observed, plan)
         yield from closes_only_what_rests(observed, plan)
+        yield from claims_only_what_nobody_owns(group, observed, plan)
         yield from empties_before_it_ends(group, observed, plan)
         yield from forgets_only_the_gone(group, observed, plan)
         yield from releases_only_the_forgotten(group, observed, plan)
@@ -135,6 +137,40 @@ def closes_only_what_rests(observed: Observed, plan: Plan) -> Iterator[str]:
             yield f"slots are closed on {owner}, which is no primary that serves"
         elif not slots <= set(numbers_of(cluster.own_slots)):
             yield f"slots are closed on {owner}, which does not own them"
+
+
+def claims_only_what_nobody_owns(group: Group, observed: Observed, plan: Plan) -> Iterator[str]:
+    """Law 5: nothing is taken from who owns it, may own it unheard, or is about to."""
+    steps = list(steps_of(plan, ClaimSlots))
+    wanted = [
+        slot
+        for step in steps
+        if isinstance(step.command, ClaimSlots)
+        for slot in numbers_of(step.command.slots)
+    ]
+    if len(wanted) > len(set(wanted)):
+        yield "a slot is claimed for two"
+    if {slot for move in observed.moves.running for slot in numbers_of(move.slots)} & {*wanted}:
+        yield "slots are claimed while they are moved"
+    for shard_id, members in members_of(group).items() if steps else ():
+        serving = [node_id for node_id in members if is_writer(observed, node_id)]
+        if not serving and is_shard_asked_for(group, members[0]):
+            yield f"slots are claimed while shard {shard_id} does not serve"
+        for node_id in serving:
+            cluster = _cluster_of(observed, node_id)
+            if cluster is not None and {*numbers_of(cluster.own_slots)} & {*wanted}:
+                yield f"slots are claimed that {node_id} owns"
+    places = {
+        (place.address, place.port)
+        for place in _placed(group)
+        if is_writer(observed, place.node_id)
+    }
+    for step in steps:
+        assert isinstance(step.command, ClaimSlots)
+        place = next((p for p in _placed(group) if p.node_id == node_id_of(step.command.key)), None)
+        asked = {*step.command.others} | ({(place.address, place.port)} if place else set())
+        if asked != places:
+            yield "slots are claimed and not every primary is asked"
 
 
 def empties_before_it_ends(group: Group, observed: Observed, plan: Plan) -> Iterator[str]:

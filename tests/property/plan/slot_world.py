@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from cachewright.model.commands import CloseSlots, MoveSlots, WeighSlots, node_id_of
+from cachewright.model.commands import ClaimSlots, CloseSlots, MoveSlots, WeighSlots, node_id_of
 from cachewright.model.facts import OpenSlot, SlotWeights
 from cachewright.model.moves import MoveMethod, Moves, Moving
 from cachewright.model.slots import SLOT_COUNT, SlotRange, SlotRanges, ranges_of
@@ -33,7 +33,7 @@ _COPIED_AT_ONCE = 3_000
 #: Looks until an atomic move has its snapshot over.
 _ATOMIC_TICKS = 2
 
-Errand = MoveSlots | CloseSlots | WeighSlots
+Errand = MoveSlots | CloseSlots | ClaimSlots | WeighSlots
 
 
 def slot_of(mark: int) -> int:
@@ -162,6 +162,9 @@ def _get_on(world: World, running: Running) -> bool:
         case CloseSlots() as errand:
             _close(world, errand)
             return True
+        case ClaimSlots() as errand:
+            _claim(world, errand)
+            return True
         case MoveSlots() as errand:
             return _move(world, errand, running.ticks)
 
@@ -269,6 +272,45 @@ def _close(world: World, errand: CloseSlots) -> None:
             home = frozenset(mark for mark in other.data if slot_of(mark) in slots)
             other.give(owner, home)
         other.opened = {s: o for s, o in other.opened.items() if s not in slots}
+
+
+def _claim(world: World, errand: ClaimSlots) -> None:
+    """Let who holds marks of a slot own it, if nobody does."""
+    by_address = {(e.place.address, e.place.port): e for e in world.engines.values()}
+    asked = [_serving(world, node_id_of(errand.key))]
+    asked += [_serving(world, by_address[other].place.node_id) for other in errand.others]
+    primaries = [engine for engine in world.engines.values() if engine.serves_writes()]
+    assert len(asked) == len(primaries), "not every primary is asked"
+    owned = frozenset(slot for engine in asked for slot in set_of(engine.slots))
+    for slot in sorted(set_of(errand.slots) - owned):
+        holders = [e for e in asked if any(slot_of(mark) == slot for mark in e.data)]
+        if len(holders) > 1:
+            givers = [e for e in holders if slot in e.opened and not e.opened[slot][1]]
+            holders = givers or [e for e in holders if slot not in e.opened]
+        if len(holders) > 1:
+            raise Cut("several hold keys of a slot")
+        owner = (holders or asked)[0]
+        owner.slots = ranges_of(sorted({*set_of(owner.slots), slot}))
+        owner.epoch = max(engine.epoch for engine in world.engines.values()) + 1
+
+
+def lose_slots(engine: Engine, slots: frozenset[int]) -> None:
+    """Let a primary say no more that it owns slots; it keeps their keys."""
+    engine.slots = ranges_of(sorted(set_of(engine.slots) - slots))
+
+
+def claim_unheard(world: World, move: Moving) -> None:
+    """Let who takes own a slot of a move, and end before its replicas hear of that."""
+    giver, taker = world.engines[move.from_id], world.engines[move.to_id]
+    left = sorted(set_of(move.slots) & set_of(giver.slots))
+    if not left or not (giver.serves_writes() and taker.serves_writes()):
+        return
+    _change_owner(world, giver, taker, frozenset(left[:1]))
+    for engine in world.engines.values():
+        if engine.follows == taker.place.node_id and engine.is_in_sync:
+            engine.data, engine.shift = taker.data, taker.shift
+    taker.unheard = frozenset(left[:1])
+    world.kill(taker.place.node_id)
 
 
 def open_slots_of(engine: Engine) -> tuple[OpenSlot, ...]:

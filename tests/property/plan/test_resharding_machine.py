@@ -164,6 +164,23 @@ class ReshardingMachine(PlanMachine):
         if node_id is not None:
             self.world.kill(node_id)
 
+    @rule(number=st.integers(0, 11), slots=st.sets(st.integers(0, 99), min_size=1, max_size=3))
+    def an_operator_lets_slots_go(self, number: int, slots: set[int]) -> None:
+        """Some of a primary's slots are owned by nobody, and it keeps their keys."""
+        primaries = self.primaries()
+        if primaries and self.stays():
+            engine = primaries[number % len(primaries)]
+            own = sorted(set_of(engine.slots))
+            gone = {own[-1 - slot] for slot in slots if len(own) > SLOT_COUNT // 100}
+            slot_world.lose_slots(engine, frozenset(gone))
+
+    @rule(number=st.integers(0, 11), rounds=st.integers(0, 3))
+    def a_taker_dies_before_its_replicas_know(self, number: int, rounds: int) -> None:
+        self.the_loop_runs(rounds)
+        moves = self.world.errands.moves().running
+        if moves:
+            slot_world.claim_unheard(self.world, moves[number % len(moves)])
+
     @rule(slots=st.sets(st.integers(0, SLOT_COUNT - 1), max_size=2))
     def keys_grow_too_large(self, slots: Sequence[int]) -> None:
         self.world.stuck = frozenset(slots)

@@ -19,6 +19,7 @@ from cachewright.model.commands import (
     AdmitNode,
     ApplySettings,
     BindNode,
+    ClaimSlots,
     CloseSlots,
     Command,
     FenceNode,
@@ -60,7 +61,7 @@ from cachewright.model.facts import (
     Unknown,
 )
 from cachewright.model.groups import Endpoints, Group, GroupPlacement, NodePlacement
-from cachewright.model.slots import SlotRanges
+from cachewright.model.slots import SlotRanges, ranges_of
 from cachewright.model.status import Role
 from cachewright.plan.node_status import SILENCE_GRACE_S
 from tests.property.plan import slot_world
@@ -155,6 +156,8 @@ class Engine:
     #: Slots that are on their way: the other's engine id, and whether they come in.
     opened: dict[int, tuple[str, bool]] = field(default_factory=dict)
     weights: SlotWeights | None = None
+    #: Slots that its replicas have not heard it owns.
+    unheard: frozenset[int] = frozenset()
     #: What its last process owned when it ended.
     last_slots: SlotRanges | None = None
 
@@ -278,7 +281,7 @@ class World:
                 self._answering(key).meets |= set(others)
             case ForgetNodes(key=key, engine_ids=engine_ids):
                 self._forget(self._answering(key), engine_ids)
-            case MoveSlots() | CloseSlots() | WeighSlots():
+            case MoveSlots() | CloseSlots() | ClaimSlots() | WeighSlots():
                 failure = self.errands.ask(command)
                 if failure:
                     raise Refused(failure)
@@ -543,7 +546,7 @@ class World:
         engine.generation += 1
         engine.cluster_enabled = bool(launch.peers)
         engine.meets, engine.forgotten, engine.last_slots = set(), {}, None
-        engine.opened, engine.shift = {}, 0
+        engine.opened, engine.shift, engine.unheard = {}, 0, frozenset()
         engine.launched = LaunchFact(
             engine=launch.engine,
             engine_version=launch.engine_version,
@@ -610,6 +613,8 @@ class World:
     def _take_slots(self, engine: Engine, old: Engine) -> None:
         engine.epoch = max(e.epoch for e in self.engines.values()) + 1
         engine.slots, old.slots = old.slots, ()
+        if old.unheard:
+            engine.slots = ranges_of(sorted(slot_world.set_of(engine.slots) - old.unheard))
         engine.opened, old.opened = old.opened, {}
         elsewhere = (e.slots for e in self.engines.values() if e is not engine)
         foreign = slot_world.set_of(part for slots in elsewhere for part in slots)
