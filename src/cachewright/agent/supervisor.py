@@ -316,7 +316,8 @@ class LocalAgent:
                 await stopping.remove(node)
             case PromoteNode():
                 serving.require_running(node)
-                await promoting.promote(node, command, self._node_at(command.over))
+                others = [n for place in command.others if (n := self._node_at(place)) is not None]
+                await promoting.promote(node, command, self._node_at(command.over), others)
             case _:
                 await _tell(node, command)
 

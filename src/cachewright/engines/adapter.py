@@ -19,6 +19,7 @@ from typing import Any, Protocol, TypeVar
 
 from cachewright.engines.discovery import DiscoveryAdapter
 from cachewright.engines.home import (
+    Claim,
     ClusterMember,
     Home,
     ItemKeeper,
@@ -46,6 +47,7 @@ from cachewright.model.facts import EngineFact, RefusedSetting
 
 __all__ = [
     "AdminConnection",
+    "Claim",
     "ClusterMember",
     "Connection",
     "EngineAdapter",

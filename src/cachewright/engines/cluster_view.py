@@ -13,8 +13,8 @@ import functools
 import re
 from dataclasses import dataclass
 
-from cachewright.engines.home import BusView
-from cachewright.engines.nodes_conf import own_line, parse_own_slots
+from cachewright.engines.home import BusView, Claim
+from cachewright.engines.nodes_conf import own_line, parse_own_slots, parse_slots
 from cachewright.model.facts import OpenSlot
 from cachewright.model.slots import SlotRanges, numbers_of
 
@@ -27,6 +27,9 @@ _PRIMARY = b" myself,master "
 #: The state of the link is the last word of a node without slots: `connected`, `disconnected`.
 _LINK_STATE = "connected"
 _LINK_FIELD = 7
+#: The id of a replica's primary, and the config epoch of a primary.
+_FOLLOWED_FIELD = 3
+_EPOCH_FIELD = 6
 _OPEN_SLOT = re.compile(rb"\[([0-9]{1,5})-([<>])-([0-9a-f]{40})\]")
 #: How many different sets of ids are kept for sharing: a few for each cluster of the host.
 _SETS_SHARED = 256
@@ -42,6 +45,25 @@ class View:
     owner_ids: frozenset[str]
     open_slots: tuple[OpenSlot, ...]
     is_primary: bool
+
+
+def parse_own_claim(cluster_nodes: bytes) -> Claim | None:
+    """Return what the answering node says of itself; `None` for a replica."""
+    mine = own_line(cluster_nodes)
+    return _claim(mine) if _PRIMARY in mine else None
+
+
+def parse_followed_claim(cluster_nodes: bytes) -> Claim | None:
+    """Return what the answering node, a replica, knows of its primary; `None` if it is none."""
+    followed_id = own_line(cluster_nodes).split(b" ")[_FOLLOWED_FIELD]
+    if len(followed_id) != _ID_LENGTH:
+        return None
+    lines = cluster_nodes.splitlines()
+    return next((_claim(line) for line in lines if line.startswith(followed_id)), None)
+
+
+def _claim(line: bytes) -> Claim:
+    return Claim(epoch=int(line.split(b" ")[_EPOCH_FIELD]), slots=parse_slots(line))
 
 
 def parse_view(cluster_nodes: bytes) -> View:

@@ -113,6 +113,14 @@ class RoleChanger(Protocol[Admin_contra]):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Claim:
+    """What a primary owns, and the epoch: where two own a slot, it is of the higher one."""
+
+    epoch: int
+    slots: SlotRanges
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class BusView:
     """What one node of a cluster says of its connections with the others, by engine ids."""
 
@@ -153,6 +161,12 @@ class ClusterMember(Protocol[Admin_contra]):
 
     async def disclaim(self, admin: Admin_contra, slots: Sequence[int]) -> None:
         """Let a node know no owner of slots."""
+
+    async def own_claim(self, admin: Admin_contra) -> Claim | None:
+        """Return what a primary owns; `None` for a replica."""
+
+    async def followed_claim(self, admin: Admin_contra) -> Claim | None:
+        """Return what a replica would take over; `None` for a primary."""
 
     async def bus_view(self, admin: Admin_contra) -> BusView:
         """Return with whom it is connected now."""

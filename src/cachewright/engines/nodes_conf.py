@@ -92,14 +92,18 @@ def own_line(cluster_nodes: bytes) -> bytes:
 
 
 def parse_own_slots(cluster_nodes: bytes) -> SlotRanges:
-    """Return the slots of the answering node out of a reply to `CLUSTER NODES`, or of its file.
+    """Return the slots of the answering node out of a reply to `CLUSTER NODES`, or of its file."""
+    return parse_slots(own_line(cluster_nodes))
+
+
+def parse_slots(line: bytes) -> SlotRanges:
+    """Return the slots of a node out of its line.
 
     Slots that are being imported or migrated (in brackets) are owned by their present owner and
     not counted here. A range that is named twice counts once: Valkey 8.0 and 8.1 repeat it after
     somebody asked for CLUSTER SHARDS.
     """
-    line = own_line(cluster_nodes).decode()
-    return merge(frozenset(_owned(line.split()[_FIELDS_BEFORE_SLOTS:])))
+    return merge(frozenset(_owned(line.decode().split()[_FIELDS_BEFORE_SLOTS:])))
 
 
 def _owned(words: list[str]) -> Iterator[SlotRange]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cachewright.engines import cluster_view, nodes_conf, render, resp
-from cachewright.engines.home import BusView
+from cachewright.engines.home import BusView, Claim
 from cachewright.engines.text import check_address, check_port
 from cachewright.model.slots import SlotRanges
 
@@ -102,12 +102,24 @@ class ValkeyCluster:
                 continue
             resp.reply_or_raise(reply)
 
+    async def own_claim(self, admin: resp.AdminConnection) -> Claim | None:
+        """Return what a primary owns; `None` for a replica."""
+        return cluster_view.parse_own_claim(await _nodes(admin))
+
+    async def followed_claim(self, admin: resp.AdminConnection) -> Claim | None:
+        """Return what a replica would take over; `None` for a primary."""
+        return cluster_view.parse_followed_claim(await _nodes(admin))
+
     async def bus_view(self, admin: resp.AdminConnection) -> BusView:
         """Return with whom it is connected now."""
-        said = await admin.command("CLUSTER", "NODES")
-        if not isinstance(said, bytes):
-            raise resp.EngineUnreachable("what answers there is not such an engine")
-        return cluster_view.parse_bus_view(said)
+        return cluster_view.parse_bus_view(await _nodes(admin))
+
+
+async def _nodes(admin: resp.AdminConnection) -> bytes:
+    said = await admin.command("CLUSTER", "NODES")
+    if not isinstance(said, bytes):
+        raise resp.EngineUnreachable("what answers there is not such an engine")
+    return said
 
 
 async def _own(admin: resp.AdminConnection, slots: Sequence[int]) -> None:

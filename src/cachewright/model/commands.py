@@ -149,6 +149,9 @@ class PromoteNode(msgspec.Struct, frozen=True, kw_only=True):
     over: tuple[str, int] = ("", 0)
     #: What it listens on afterwards, own address first; empty: nothing changes.
     bind: tuple[str, ...] = ()
+    #: Where the primaries of the other shards listen that may have got slots from this one: what is
+    #: theirs by now is not taken over.
+    others: tuple[tuple[str, int], ...] = ()
 
 
 class HandOver(msgspec.Struct, frozen=True, kw_only=True):

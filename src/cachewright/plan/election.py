@@ -55,7 +55,8 @@ def elections(
             continue
         winner = elect(group, view.shard, observed, status)
         if winner is not None:
-            return {view.shard.shard_id: _promotion(group, view.shard, winner, how, observed)}
+            shard, others = view.shard, _others(group, views)
+            return {shard.shard_id: _promotion(group, shard, winner, how, observed, others=others)}
     return {}
 
 
@@ -116,6 +117,8 @@ def _promotion(
     winner: str,
     how: Mapping[str, Promotion],
     observed: Observed,
+    *,
+    others: tuple[tuple[str, int], ...],
 ) -> Step:
     engine = engine_of(observed.of(winner))
     return Step(
@@ -124,10 +127,20 @@ def _promotion(
             how=how[shard.shard_id],
             over=(engine.primary if engine is not None else None) or ("", 0),
             bind=_bind(group, winner, observed),
+            others=others,
         ),
         reason=f"the primary of shard {shard.shard_id} has ended; this replica applied most",
         node_id=winner,
     )
+
+
+def _others(group: Group, views: Sequence[ShardView]) -> tuple[tuple[str, int], ...]:
+    """Return where the primaries that serve listen, if slots have ever moved."""
+    if not group.spec.resharding_generation or group.placement is None:
+        return ()
+    found = [view.primary_id for view in views if view.phase is Phase.SERVING]
+    places = [group.placement.of(node_id) for node_id in found if node_id is not None]
+    return tuple((place.address, place.port) for place in places)
 
 
 def _bind(group: Group, winner: str, observed: Observed) -> tuple[str, ...]:

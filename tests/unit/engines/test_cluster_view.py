@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from cachewright.engines.cluster_view import parse_bus_view, parse_view, reopen
+from cachewright.engines.cluster_view import (
+    parse_bus_view,
+    parse_followed_claim,
+    parse_own_claim,
+    parse_view,
+    reopen,
+)
+from cachewright.engines.home import Claim
 from cachewright.model.facts import OpenSlot
 from cachewright.model.slots import SlotRange
 
@@ -76,3 +83,12 @@ def test_connections_are_read_of_all_and_count_for_oneself() -> None:
     view = parse_bus_view(said(own, *OTHERS))
     assert view.linked_ids == {A, B, C}
     assert view.owner_ids == {A, B}
+
+
+def test_a_primary_claims_for_itself_and_a_replica_what_its_primary_had() -> None:
+    primary = said(f"{A} 127.0.0.1:6379@16379 myself,master - 0 0 7 connected 0-99 [7->-{B}]")
+    replica = said(f"{A} 127.0.0.1:6379@16379 myself,slave {B} 0 0 2 connected", *OTHERS)
+    assert parse_own_claim(primary) == Claim(epoch=7, slots=(SlotRange(0, 99),))
+    assert parse_followed_claim(replica) == Claim(epoch=2, slots=(SlotRange(100, 199),))
+    assert parse_own_claim(replica) is parse_followed_claim(primary) is None
+    assert (parse_view(primary).is_primary, parse_view(replica).is_primary) == (True, False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cachewright.model.commands import PromoteNode, Promotion
+from cachewright.model.groups import Group
 from cachewright.model.slots import SLOT_COUNT
 from tests.property.plan.groups import make_group
 from tests.unit.plan.plan_story import Story
@@ -10,7 +11,7 @@ from tests.unit.plan.plan_story import Story
 
 def spread_once() -> Story:
     """Return a cluster of two shards whose resharding found nothing to move."""
-    one = Story(make_group(shards=2, replicas=1, cluster_enabled=True))
+    one = Story(make_two())
     one.edit(resharding_generation=2)
     one.run(lambda status: status.resharding is not None and status.resharding.is_over)
     return one
@@ -52,3 +53,17 @@ def test_slots_may_move_from_a_primary_that_leaves() -> None:
         one.wait(5.0)
     assert giver.place.node_id not in one.world.engines
     assert sum(map(len, taker.slots)) == SLOT_COUNT // 2
+
+
+def test_who_may_have_got_slots_is_asked_before_a_takeover() -> None:
+    """Without a resharding nobody is: none has ever moved."""
+    for one, count in ((spread_once(), 1), (Story(make_two()), 0)):
+        one.world.kill("demo-0001-001")
+        one.world.tick()
+        (command,) = (s.command for s in one.look().steps if isinstance(s.command, PromoteNode))
+        place = one.world.engines["demo-0002-001"].place
+        assert command.others == ((place.address, place.port),) * count
+
+
+def make_two() -> Group:
+    return make_group(shards=2, replicas=1, cluster_enabled=True)
