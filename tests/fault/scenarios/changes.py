@@ -7,13 +7,16 @@ it is seen to have happened.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import random
 from typing import Any
 
+from botocore.exceptions import ConnectionClosedError
 from valkey.exceptions import ValkeyError
 
 from cachewright.checker import keys, pipes
 from cachewright.checker.pipes import Command, Router
+from cachewright.model.slots import SLOT_COUNT
 from tests import service_kit as kit
 from tests.fault.scenarios.scene import WHOLE_WITHIN_S, Scene
 from tests.fault.scenarios.shapes import GROUP
@@ -23,8 +26,6 @@ _KEYS, _VALUE_CHARS = 40_000, 250
 _AT_ONCE = 1_000
 _OLDER, _NEWER = "8.1", "9.1"
 _LARGER = "cache.t4g.small"
-#: Of two shards: the first one has far more than half.
-_UNEVEN = ("0-12287", "12288-16383")
 _ROUTER_TIMEOUT_S = 20.0
 
 
@@ -76,11 +77,19 @@ def scale_in(scene: Scene) -> None:
 
 
 def make_uneven(scene: Scene) -> None:
-    """Make two shards of which one has most slots."""
+    """Make shards of which the first has slots that are the last one's share."""
+    shards = scene.shape.shards
+    starts = [0, *(SLOT_COUNT * (3 * number + 1) // (3 * shards) for number in range(1, shards))]
     scene.create(
         NodeGroupConfiguration=[
-            {"NodeGroupId": shard_id, "Slots": slots, "ReplicaCount": scene.shape.replicas}
-            for shard_id, slots in zip(scene.shape.shard_ids, _UNEVEN, strict=True)
+            {
+                "NodeGroupId": shard_id,
+                "Slots": f"{first}-{after - 1}",
+                "ReplicaCount": scene.shape.replicas,
+            }
+            for shard_id, (first, after) in zip(
+                scene.shape.shard_ids, itertools.pairwise([*starts, SLOT_COUNT]), strict=True
+            )
         ]
     )
 
@@ -88,7 +97,7 @@ def make_uneven(scene: Scene) -> None:
 def rebalance(scene: Scene) -> None:
     """Ask for the same number of shards."""
     fill(scene)
-    scene.givers, scene.takers = scene.shape.shard_ids[:1], scene.shape.shard_ids[1:]
+    scene.givers, scene.takers = scene.shape.shard_ids[:1], scene.shape.shard_ids[-1:]
     _reshard(scene, scene.shape.shards)
 
 
@@ -98,8 +107,8 @@ def check_shards(scene: Scene) -> None:
     group = _described(scene)
     counts = {shard["NodeGroupId"]: _count(shard["Slots"]) for shard in group["NodeGroups"]}
     assert len(counts) == scene.shards_wanted
-    assert sum(counts.values()) == 16_384
-    assert min(counts.values()) > 16_384 / len(counts) / 2, counts
+    assert sum(counts.values()) == SLOT_COUNT
+    assert min(counts.values()) > SLOT_COUNT / len(counts) / 2, counts
     still_filled(scene)
 
 
@@ -194,7 +203,21 @@ def _reshard(scene: Scene, wanted: int, **more: object) -> None:
 
 
 def _wait_available(scene: Scene) -> None:
-    kit.wait_status(scene.api, GROUP, "available", timeout_s=scene.whole_within_s)
+    """Wait until the change is over, and what was struck is there again: clients read next."""
+
+    def look() -> str | None:
+        try:
+            return kit.status(scene.api, GROUP)
+        except ConnectionClosedError as error:  # it was idle for too long in a server that slept
+            return str(error)
+
+    kit.wait_until(
+        f"{GROUP} is available",
+        look,
+        is_it=lambda seen: seen == "available",
+        timeout_s=scene.whole_within_s,
+    )
+    scene.wait_whole()
 
 
 def _described(scene: Scene) -> dict[str, Any]:

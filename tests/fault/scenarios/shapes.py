@@ -65,16 +65,14 @@ def shard_of(node_id: str, shape: Shape) -> str:
 
 @functools.cache
 def key_of(shard_id: str, shape: Shape, prefix: str) -> str:
-    """Return a key in a slot of a shard; slots lie in order and evenly."""
+    """Return a key in the middle third of a shard's slots; those lie in order, about evenly."""
     if not shape.is_cluster:
         return prefix
     wanted = shape.shard_ids.index(shard_id)
     for number in range(10_000):
         key = f"{prefix}:{{{number}}}"
         slot = valkey.crc.key_slot(key.encode())
-        # The middle of the shard: exact borders differ by one between ways of rounding.
-        low = wanted * _SLOTS // shape.shards + 2
-        if low <= slot < (wanted + 1) * _SLOTS // shape.shards - 2:
+        if 1 <= 3 * slot * shape.shards / _SLOTS - 3 * wanted < 2:
             return key
     raise AssertionError("no key falls into this shard")
 
