@@ -181,4 +181,5 @@ SUITE = (
     "3x2/scale-in/kill-giver",
     "2x2/rebalance/kill-server-and-primary",
     "2x2/scale-out/die-at-failpoint",
+    "2x2/rebalance/die-at-failpoint",
 )
