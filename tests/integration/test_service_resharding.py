@@ -13,7 +13,7 @@ from tests import service_kit as kit
 
 _GROUP = "scores"
 #: Spread over all slots: each is written again and again with a higher number.
-_KEYS = 2_000
+_KEYS = 1_000
 #: A resharding of little data takes some seconds beside other tests.
 _TIMEOUT_S = 90.0
 
