@@ -12,6 +12,10 @@ import pytest
 from tests import cache_kit
 from tests import service_kit as kit
 
+#: More than a copy has that is over at once.
+_LARGE_VALUES, _LARGE_VALUE_BYTES = 90, 1 << 20
+_WAIT_MS = 5_000
+
 
 def _writer_to(group: dict[str, Any]) -> kit.Writer:
     client = kit.connect(kit.primary_endpoint(group))
@@ -107,6 +111,43 @@ def test_shards_of_a_cluster_grow_and_shrink_one_by_one(api: Any, group_id: str)
     assert sorted(left) == [f"{group_id}-0001-001", f"{group_id}-0002-001"]
     assert all(_knows(place, 2) for place in left.values())
     assert kit.tcp_is_refused(places[new])
+
+
+def test_a_large_copy_does_not_burden_the_primary_where_a_sibling_can_give_it(
+    api: Any, group_id: str
+) -> None:
+    """Redis OSS forwards what is written during a copy by the process that forks for it."""
+    line = {"Engine": "redis", "EngineVersion": "7.0"}
+    group = kit.create_available(api, group_id, replicas=1, **line)
+    with kit.connect(kit.primary_endpoint(group)) as client:
+        for number in range(_LARGE_VALUES):
+            client.set(f"large:{number}", bytes(_LARGE_VALUE_BYTES))
+            client.wait(1, _WAIT_MS)
+    before = {node_id: _full_copies(place) for node_id, place in kit.nodes(api, group_id).items()}
+    with _writer_to(group) as writer:
+        writer.wait_for_writes(20)
+        api.increase_replica_count(
+            ReplicationGroupId=group_id, NewReplicaCount=2, ApplyImmediately=True
+        )
+        kit.wait_status(api, group_id, "available")
+        writer.wait_for_writes(20)
+        assert writer.refusals == []
+    places = kit.nodes(api, group_id)
+    given = {node_id: _full_copies(places[node_id]) - count for node_id, count in before.items()}
+    assert given == {f"{group_id}-001": 0, f"{group_id}-002": 1}
+    with kit.connect(places[f"{group_id}-003"]) as client:
+        replication = client.info("replication")
+        assert (replication["master_host"], replication["master_link_status"]) == (
+            places[f"{group_id}-001"][0],
+            "up",
+        )
+        assert client.dbsize() >= _LARGE_VALUES
+
+
+def _full_copies(place: tuple[str, int]) -> int:
+    """Return how often somebody has copied everything from an engine."""
+    with kit.connect(place) as client:
+        return int(client.info("stats")["sync_full"])
 
 
 def _knows(place: tuple[str, int], count: int) -> bool:

@@ -118,7 +118,7 @@ class BindNode(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FollowPrimary(msgspec.Struct, frozen=True, kw_only=True):
-    """Cluster mode disabled: replicate from this primary."""
+    """Cluster mode disabled: replicate from this primary, or from a replica that follows it."""
 
     key: str
     address: str

@@ -140,6 +140,20 @@ def never_follows_the_empty(group: Group, plan: Plan, observed: Observed) -> Ite
             yield f"law 2: the admitted primary {step.node_id} is made a replica"
         if not any(is_writer(observed, other) for other in siblings_of(group, step.node_id)):
             yield f"law 2: {step.node_id} follows although nobody was admitted as primary"
+        assert isinstance(step.command, FollowPrimary)
+        source = _at(group, step.command.address)
+        engine = answer_of(observed.of(source)) if source else None
+        if (
+            engine is None
+            or engine.is_held
+            or (engine.role is Role.REPLICA and not engine.is_in_sync)
+        ):
+            yield f"law 2: {step.node_id} follows {source}, which may not have everything"
+
+
+def _at(group: Group, address: str) -> str | None:
+    nodes = group.placement.nodes if group.placement else ()
+    return next((n.node_id for n in nodes if n.address == address), None)
 
 
 def promotes_only_with_proof(group: Group, plan: Plan, observed: Observed) -> Iterator[str]:

@@ -189,7 +189,7 @@ def _step_for_node(world: World, view: ShardView, node_id: str, common: _Round) 
     engine = engine_of(fact)
     if engine is None or engine.is_loading:
         return None
-    if not is_primary and not _follows(world, view, engine):
+    if not is_primary and not _follows(world, view, node_id, engine):
         return _follow(world, view, node_id)
     bind = endpoints.possible_bind(node_id, common.wanted, world.observed)
     if engine.is_held:
@@ -228,22 +228,32 @@ def _admit(
     return Step(command=command, reason=f"{node_id} {reason}", node_id=node_id)
 
 
-def _follows(world: World, view: ShardView, engine: EngineFact) -> bool:
+def _follows(world: World, view: ShardView, node_id: str, engine: EngineFact) -> bool:
     if world.group.spec.cluster_enabled:
         # The engines' own cluster tells replicas whom to follow.
         return engine.role is Role.REPLICA or view.phase is not Phase.SERVING
-    assert view.primary_id is not None
-    place = world.placement.of(view.primary_id)
-    return engine.role is Role.REPLICA and engine.primary == (place.address, place.port)
+    source_id = syncs.source_id(world.placement, view, world.observed, node_id)
+    assert source_id is not None
+    return engine.role is Role.REPLICA and engine.primary == _place(world, source_id)
 
 
 def _follow(world: World, view: ShardView, node_id: str) -> Step | None:
     if world.group.spec.cluster_enabled or view.phase is not Phase.SERVING:
         return None
-    assert view.primary_id is not None
-    place = world.placement.of(view.primary_id)
-    command = FollowPrimary(key=_key(world, node_id), address=place.address, port=place.port)
-    return Step(command=command, reason=f"replicate from {view.primary_id}", node_id=node_id)
+    source_id = syncs.source_id(world.placement, view, world.observed, node_id)
+    assert source_id is not None
+    address, port = _place(world, source_id)
+    is_copy = source_id != view.primary_id
+    return Step(
+        command=FollowPrimary(key=_key(world, node_id), address=address, port=port),
+        reason=f"copy from {source_id} first" if is_copy else f"replicate from {source_id}",
+        node_id=node_id,
+    )
+
+
+def _place(world: World, node_id: str) -> tuple[str, int]:
+    place = world.placement.of(node_id)
+    return place.address, place.port
 
 
 def _start(world: World, view: ShardView, node_id: str, reason: str) -> Step | None:

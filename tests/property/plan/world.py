@@ -305,7 +305,7 @@ class World:
             primary = self.engines.get(engine.follows or "")
             if primary is not None and primary.hangs() and primary.life is Life.RUNNING:
                 continue  # its link stays up, and nothing comes
-            reachable = primary is not None and primary.serves_writes()
+            reachable = primary is not None and self._gives(primary)
             if reachable and primary is not None and not engine.hangs():
                 if not engine.is_in_sync and engine.lineage not in primary.history():
                     assert not engine.is_older_than(primary), "a newer one's set is copied"
@@ -321,6 +321,14 @@ class World:
         self.clock_s += _TICK_S
         slot_world.gossip(self)
         slot_world.run_errands(self)
+
+    def _gives(self, source: Engine) -> bool:
+        """Tell whether replicas can follow it: a primary that serves, or a replica of one."""
+        if source.role is Role.PRIMARY or source.is_held or source.life is not Life.RUNNING:
+            return source.serves_writes()
+        primary = self.engines.get(source.follows or "")
+        is_there = primary is not None and primary.serves_writes()
+        return is_there and source.is_in_sync and not source.cluster_enabled
 
     def write(self, mark: int) -> None:
         """Let a client write to every primary that takes writes."""

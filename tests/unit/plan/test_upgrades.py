@@ -20,7 +20,6 @@ from cachewright.model.status import GroupState, NodeState, Role
 from cachewright.plan.invariants import violations
 from cachewright.plan.plan import Plan
 from cachewright.plan.restarts import CLIENTS_LEARN, PARTIAL_SYNC
-from cachewright.plan.syncs import LARGE_BYTES
 from tests.property.plan.groups import LINES, make_group
 from tests.property.plan.world import Life
 from tests.unit.plan.plan_story import Story
@@ -392,35 +391,3 @@ def test_nobody_restarts_alone_while_slots_are_spread_anew() -> None:
     one.edit(resharding_generation=2, generation=2)
     one.restart("demo-0001-001")
     assert ended(one.look()) == []
-
-
-# Large copies
-
-
-def test_large_shards_let_one_replica_of_a_host_change_at_a_time() -> None:
-    one = story(shards=3, replicas=1, cluster_enabled=True)
-    upgrade(one)
-    assert ended(one.look()) == [f"demo-000{shard}-002" for shard in (1, 2, 3)]
-    for engine in one.world.engines.values():
-        engine.memory_bytes = LARGE_BYTES
-    assert ended(one.look()) == ["demo-0001-002"]
-    one.round()
-    plan = one.look()
-    assert (ended(plan), len(steps(plan, StartNode))) == ([], 1)
-
-
-def test_a_replica_that_copies_much_does_not_wait_for_its_own_copy() -> None:
-    """It was started as what it ran before, and the build of the new version came meanwhile."""
-    one = story(replicas=2)
-    for engine in one.world.engines.values():
-        engine.memory_bytes = LARGE_BYTES
-    upgrade(one)
-    one.world.is_build_here = False
-    for node_id in ("demo-002", "demo-003"):
-        one.world.kill(node_id)
-    one.round()
-    assert runs(one)["demo-002"] == "7.0"
-    assert ended(one.look()) == ["demo-002"]
-    for _ in range(40):
-        checked_round(one)
-    assert set(runs(one).values()) == {"8.1"}
