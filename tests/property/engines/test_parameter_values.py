@@ -39,6 +39,8 @@ ROWS = [
     if row.is_modifiable
 ]
 TEXTS = [each for each in ROWS if each[1].data_type in {DataType.STRING, DataType.BOOLEAN}]
+#: What Memcached is told beside the options that would leave it without that thread.
+PAGE_MOVER = {"slab_reassign", "slab_automove=0"}
 #: Nothing that ends a word, opens a quote, begins a flag or joins two options.
 HARMLESS = re.compile(r"-?[A-Za-z0-9.$-]*", re.ASCII)
 
@@ -130,6 +132,8 @@ def test_a_value_changes_one_line_of_a_configuration(
 
 
 @given(attempts().filter(lambda attempt: attempt[0] == "memcached1.6"))
+@example(("memcached1.6", parameters.parameters_of_family("memcached1.6")["no_modern"], "0"))
+@example(("memcached1.6", parameters.parameters_of_family("memcached1.6")["slab_reassign"], "0"))
 def test_a_value_changes_one_option_of_a_command_line(
     attempt: tuple[str, Parameter, str],
 ) -> None:
@@ -141,7 +145,7 @@ def test_a_value_changes_one_option_of_a_command_line(
     changed = list(render_flags(launch_with(family, values, cluster_enabled=False)))
     gone = [word for word in usual if usual.count(word) > changed.count(word)]
     new = [word for word in changed if changed.count(word) > usual.count(word)]
-    # A flag, and at most one word that is its value.
-    assert len(set(gone)) <= 2
-    assert len(set(new)) <= 2
+    # A flag, and at most one word that is its value; with some the thread that moves pages.
+    assert len(set(gone) - PAGE_MOVER) <= 2
+    assert len(set(new) - PAGE_MOVER) <= 2
     assert all("\n" not in word and " " not in word for word in changed)

@@ -168,6 +168,7 @@ def test_every_text_of_a_launch_is_tried() -> None:
     assert texts == {
         "key",  # not rendered
         "engine_version",  # compared as numbers, not rendered
+        "node_type",  # not rendered
         "address",
         "settings",
         "admin_password",
