@@ -13,9 +13,13 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from cachewright.control.observe import AGENT_DEADLINE_S
 from cachewright.kit.tasks import Supervised
 from cachewright.model.commands import ClaimSlots, CloseSlots, MoveSlots, WeighSlots, node_id_of
+from cachewright.model.facts import NodeFact, Unknown
 from cachewright.model.moves import MoveMethod, Moves, Moving
+from cachewright.model.slots import numbers_of
+from cachewright.model.status import Role
 from cachewright.rpc.agent import Agent, CommandFailed
 
 _log = logging.getLogger(__name__)
@@ -99,14 +103,11 @@ class Errands:
     async def _run(self, errand: Errand, uid: str, book: _Book) -> None:
         if book.running.get(errand.key) is not errand:
             return  # it ended by an error of ours, which was logged
-        failure = ""
         try:
-            async with asyncio.timeout(_DEADLINE_S):
-                await self._agent.execute(errand, epoch=self._epoch)
-        except CommandFailed as error:
-            failure = str(error)
-        except TimeoutError:
-            failure = f"not done within {_DEADLINE_S:.0f} s"
+            failure = await self._carry_out(errand)
+            if isinstance(errand, MoveSlots):
+                has_moved = not failure or await self._has_moved(errand)
+                _count(book, errand.method, failure, has_moved=has_moved)
         finally:
             del book.running[errand.key]
         if failure:
@@ -115,14 +116,43 @@ class Errands:
                 "event=errand_failed node=%s command=%s reason=%r",
                 errand.key, type(errand).__name__, failure,
             )  # fmt: skip
-        if isinstance(errand, MoveSlots):
-            _count(book, errand.method, failure)
         self._wake(uid)
 
+    async def _carry_out(self, errand: Errand) -> str:
+        """Do it; return why it failed, empty where it did not."""
+        try:
+            async with asyncio.timeout(_DEADLINE_S):
+                await self._agent.execute(errand, epoch=self._epoch)
+        except CommandFailed as error:
+            return str(error)
+        except TimeoutError:
+            return f"not done within {_DEADLINE_S:.0f} s"
+        return ""
 
-def _count(book: _Book, method: MoveMethod, failure: str) -> None:
-    if failure:
-        book.failures[method] += 1
-        book.last_failure = failure
-    else:
+    async def _has_moved(self, move: MoveSlots) -> bool:
+        """Tell whether a move that failed has moved something, by the word of one of both."""
+        try:
+            async with asyncio.timeout(AGENT_DEADLINE_S):
+                facts = await self._agent.observe((move.key, move.to_key))
+        except TimeoutError:
+            return False
+        slots = set(numbers_of(move.slots))
+        kept, taken = (_owned(facts[key]) for key in (move.key, move.to_key))
+        return (kept is not None and not slots <= kept) or not slots.isdisjoint(taken or ())
+
+
+def _owned(fact: NodeFact) -> set[int] | None:
+    """Return what a primary says it owns, `None` where none answers."""
+    engine = fact.engine
+    if isinstance(engine, Unknown) or engine.cluster is None or engine.role is not Role.PRIMARY:
+        return None
+    return set(numbers_of(engine.cluster.own_slots))
+
+
+def _count(book: _Book, method: MoveMethod, failure: str, *, has_moved: bool) -> None:
+    """Count failures that moved nothing; slots are not given up while some get on."""
+    book.last_failure = failure or book.last_failure
+    if has_moved:
         book.failures.clear()
+    else:
+        book.failures[method] += 1

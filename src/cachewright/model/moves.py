@@ -53,11 +53,11 @@ class Moves(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     running: tuple[Moving, ...] = ()
-    #: Failures in a row of each method, since the last move that worked.
+    #: Failures in a row of each method that moved nothing, since something was moved.
     failures: Mapping[MoveMethod, int] = msgspec.field(default_factory=dict)
     #: Why the last one failed, for people; empty while none has.
     last_failure: str = ""
 
     def failures_of(self, method: MoveMethod) -> int:
-        """Return how often a method has failed in a row."""
+        """Return how often a method has failed in a row without moving anything."""
         return self.failures.get(method, 0)

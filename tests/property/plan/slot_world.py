@@ -113,17 +113,17 @@ class Errands:
             last_failure=self.last_failure,
         )
 
-    def end(self, key: str, failure: str) -> None:
-        """An errand is over."""
+    def end(self, key: str, failure: str, *, has_moved: bool = True) -> None:
+        """An errand is over; `has_moved`: a move that failed has moved something."""
         errand = self.running.pop(key).errand
         if failure:
             self.failed[key] = failure
         if isinstance(errand, MoveSlots):
-            if failure:
-                self.failures[errand.method] += 1
-                self.last_failure = failure
-            else:
+            self.last_failure = failure or self.last_failure
+            if has_moved:
                 self.failures.clear()
+            else:
+                self.failures[errand.method] += 1
 
 
 def run_errands(world: World) -> None:
@@ -132,11 +132,25 @@ def run_errands(world: World) -> None:
         try:
             is_done = _get_on(world, running)
         except Cut as cut:
-            world.errands.end(key, str(cut))
+            has_moved = _has_moved(world, running.errand)
+            world.errands.end(key, str(cut), has_moved=has_moved)
         else:
             running.ticks += 1
             if is_done:
                 world.errands.end(key, "")
+
+
+def _has_moved(world: World, errand: Errand) -> bool:
+    """Tell whether one of those that answer says that some slots of a move have moved."""
+    if not isinstance(errand, MoveSlots):
+        return False
+    giver, taker = (world.engines.get(node_id_of(key)) for key in (errand.key, errand.to_key))
+    slots = set_of(errand.slots)
+    if giver is not None and giver.serves_writes() and not giver.is_silent:
+        return not slots <= set_of(giver.slots)
+    if taker is not None and taker.serves_writes() and not taker.is_silent:
+        return not slots.isdisjoint(set_of(taker.slots))
+    return False
 
 
 def cut_errands(world: World, *, atomic_goes_on: bool) -> None:

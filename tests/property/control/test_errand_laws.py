@@ -1,0 +1,166 @@
+"""Which failures of moves count? Only those in a row that moved nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cachewright.control.errands import Errands
+from cachewright.kit.tasks import Supervised
+from cachewright.model.commands import HostCommand, MoveSlots
+from cachewright.model.engines import EngineName
+from cachewright.model.facts import (
+    ClusterFact,
+    EngineFact,
+    NodeFact,
+    ProcessIdentity,
+    Running,
+    Unknown,
+)
+from cachewright.model.moves import MoveMethod
+from cachewright.model.slots import SlotRange, ranges_of
+from cachewright.model.status import Role
+from cachewright.rpc.agent import CommandFailed, EngineOffer
+
+GIVER, TAKER = "g.giver", "g.taker"
+SLOTS = (SlotRange(0, 99),)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What becomes of one order."""
+
+    method: MoveMethod
+    #: How many of the slots move.
+    moved: int
+    fails: bool
+    #: Who does not answer afterwards.
+    silent: frozenset[str] = frozenset()
+    #: Who is a replica afterwards: it says that it owns nothing.
+    replica: str = ""
+
+    def is_seen_to_move(self) -> bool:
+        """Tell whether it worked, or somebody says that slots have moved."""
+        away = self.silent | {self.replica}
+        return not self.fails or (self.moved > 0 and not {GIVER, TAKER} <= away)
+
+
+class Host:
+    """Two primaries, of which one gives slots to the other."""
+
+    host = "local"
+
+    def __init__(self) -> None:
+        self.outcome = Outcome(MoveMethod.COPY, 0, fails=False)
+
+    async def execute(self, command: HostCommand, *, epoch: int) -> None:
+        if self.outcome.fails:
+            raise CommandFailed(f"it moved {self.outcome.moved}")
+
+    async def observe(self, keys: Sequence[str]) -> Mapping[str, NodeFact]:
+        return {key: self.fact(key) for key in keys}
+
+    async def glance(self, keys: Sequence[str]) -> Mapping[str, NodeFact]:
+        return await self.observe(keys)
+
+    def on_exit(self, callback: Callable[[str], None]) -> None:
+        """Nobody ends here."""
+
+    def on_silence(self, callback: Callable[[str], None]) -> None:
+        """Nobody is asked but by an errand."""
+
+    def offers(self) -> tuple[EngineOffer, ...]:
+        return ()
+
+    async def install(self, engine: EngineName, api_version: str) -> EngineOffer:
+        raise CommandFailed("there is nothing to be had")
+
+    def fact(self, key: str) -> NodeFact:
+        process = Running(identity=ProcessIdentity(pid=1, start_ticks=1, boot_id="b"))
+        if key in self.outcome.silent:
+            return NodeFact(process=process, engine=Unknown(reason="silent"))
+        moved = self.outcome.moved
+        own = range(moved) if key == TAKER else range(moved, 100)
+        is_replica = key == self.outcome.replica
+        cluster = ClusterFact(
+            is_ok=True,
+            slots_assigned=16384,
+            known_nodes=2,
+            current_epoch=1,
+            own_slots=() if is_replica else ranges_of(own),
+        )
+        engine = EngineFact(
+            version="9.1.2",
+            role=Role.REPLICA if is_replica else Role.PRIMARY,
+            is_held=False,
+            is_loading=False,
+            used_memory_bytes=0,
+            bind=("127.0.0.1",),
+            cluster=cluster,
+        )
+        return NodeFact(process=process, engine=engine)
+
+
+outcomes = st.builds(
+    Outcome,
+    method=st.sampled_from(MoveMethod),
+    moved=st.sampled_from([0, 0, 1, 50, 100]),
+    fails=st.booleans() | st.just(True),
+    silent=st.sets(st.sampled_from([GIVER, TAKER])).map(frozenset),
+    replica=st.sampled_from(["", "", GIVER, TAKER]),
+)
+
+
+def order(method: MoveMethod, generation: int = 1) -> MoveSlots:
+    return MoveSlots(
+        key=GIVER,
+        to_key=TAKER,
+        to_engine_id="t" * 40,
+        to_address="127.0.0.2",
+        to_port=6379,
+        slots=SLOTS,
+        method=method,
+        generation=generation,
+    )
+
+
+async def carry_out(
+    errands: Errands, host: Host, outcome: Outcome, *, ended: asyncio.Event
+) -> None:
+    """Let a move end like this; return when that is known."""
+    host.outcome = outcome
+    ended.clear()
+    with contextlib.suppress(CommandFailed):
+        errands.ask(order(outcome.method), "g")
+    if not errands.moves("g").running:
+        errands.ask(order(outcome.method), "g")  # the first call told of the failure before
+    await ended.wait()
+
+
+@given(st.lists(outcomes, max_size=12))
+def test_only_failures_in_a_row_that_moved_nothing_count(row: list[Outcome]) -> None:
+    async def run() -> None:
+        host = Host()
+        failures: collections.Counter[MoveMethod] = collections.Counter()
+        async with Supervised() as tasks:
+            ended = asyncio.Event()
+            errands = Errands(host, tasks, lambda uid: ended.set(), epoch=1)
+            for outcome in row:
+                await carry_out(errands, host, outcome, ended=ended)
+                if outcome.is_seen_to_move():
+                    failures.clear()
+                else:
+                    failures[outcome.method] += 1
+                moves = errands.moves("g")
+                for method in MoveMethod:
+                    assert moves.failures_of(method) == failures[method]
+                if outcome.fails:
+                    assert moves.last_failure == f"it moved {outcome.moved}"
+
+    asyncio.run(run())
