@@ -16,6 +16,7 @@ from cachewright.model.commands import (
     AdmitNode,
     ApplySettings,
     BindNode,
+    ClaimSlots,
     CloseSlots,
     FenceNode,
     FollowPrimary,
@@ -92,7 +93,9 @@ async def carry_out(  # noqa: C901, PLR0912 one case a command
             if folder.engine is not None:
                 raise CommandFailed("it runs")
             host.folders.pop(folder.key, None)
-        case IntroduceNode() | ForgetNodes() | WeighSlots() | MoveSlots() | CloseSlots():
+        case IntroduceNode() | ForgetNodes():
+            await slot_commands.carry_out(host, folder, command)
+        case WeighSlots() | MoveSlots() | CloseSlots() | ClaimSlots():
             await slot_commands.carry_out(host, folder, command)
         case _:
             raise CommandFailed("not known here")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from cachewright.model.facts import SilenceCause
 from cachewright.model.status import Role
 from tests.simulation.engine import Engine
+from tests.simulation.slots import set_of
 
 if TYPE_CHECKING:
     from tests.simulation.simulation import Simulation
@@ -26,6 +27,8 @@ _SOON_LOG = (-3.3, 0.3)
 _FLAPS = (2, 12)
 #: Processes that a signal has stopped stay so when faults cease, with this probability.
 STAY_STOPPED = 0.0
+#: An operator lets so many slots go at once.
+_LET_GO_MAX = 500
 _STEPS_S = (-86_400.0, -60.0, 60.0, 3_600.0, 86_400.0)
 
 
@@ -46,6 +49,7 @@ class Faults:
             (5, self._hang_a_node),
             (4, self._wake_all),
             (4, self._let_lag),
+            (3, self._let_slots_go),
             (3, self._silence_the_host),
             (3, self._make_commands_fail),
             (2, self._make_commands_slow),
@@ -180,6 +184,18 @@ class Faults:
         replicas = [engine for engine in self._engines() if engine.role is Role.REPLICA]
         for engine in replicas:
             engine.lag_s = self._random.choice((0.001, *_LAG_S))
+
+    async def _let_slots_go(self) -> None:
+        """An operator deletes some slots of a cluster's primary: nobody owns them."""
+        owners = [e for e in self._primaries() if e.is_cluster and not e.is_held]
+        if owners:
+            engine, fabric = self._random.choice(owners), self._simulation.fabric
+            own = sorted(set_of(fabric.slots.of(engine.shard)))
+            if len(own) > 1:
+                self._simulation.judge.count("slots let go")
+                first = self._random.randint(1, len(own) - 1)
+                fabric.slots.let_go(engine.shard, frozenset(own[first : first + _LET_GO_MAX]))
+                self._simulation.wake(engine.uid)  # at rest nobody looks for long here
 
     # The host
 

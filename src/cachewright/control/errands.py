@@ -31,6 +31,10 @@ Errand = MoveSlots | CloseSlots | ClaimSlots | WeighSlots
 _DEADLINE_S = 900.0
 
 
+#: Claims in a row that fail until people are told: the first may be bad luck, as a node that ended.
+CLAIMS_UNTIL_TOLD = 2
+
+
 @dataclass(slots=True)
 class _Book:
     """What is known of one group."""
@@ -43,6 +47,9 @@ class _Book:
     generation: int = 0
     failures: collections.Counter[MoveMethod] = field(default_factory=collections.Counter)
     last_failure: str = ""
+    #: Claims that failed in a row, and why the last one did.
+    failed_claims: int = 0
+    claim_failure: str = ""
 
 
 class Errands:
@@ -94,6 +101,7 @@ class Errands:
             ),
             failures=dict(book.failures),
             last_failure=book.last_failure,
+            claim_failure=book.claim_failure if book.failed_claims >= CLAIMS_UNTIL_TOLD else "",
         )
 
     def forget(self, uid: str) -> None:
@@ -108,6 +116,9 @@ class Errands:
             if isinstance(errand, MoveSlots):
                 has_moved = not failure or await self._has_moved(errand)
                 _count(book, errand.method, failure, has_moved=has_moved)
+            elif isinstance(errand, ClaimSlots):
+                book.failed_claims = book.failed_claims + 1 if failure else 0
+                book.claim_failure = failure
         finally:
             del book.running[errand.key]
         if failure:

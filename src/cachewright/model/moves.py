@@ -57,6 +57,8 @@ class Moves(msgspec.Struct, frozen=True, kw_only=True):
     failures: Mapping[MoveMethod, int] = msgspec.field(default_factory=dict)
     #: Why the last one failed, for people; empty while none has.
     last_failure: str = ""
+    #: Why slots that nobody owns cannot be claimed, if that has failed again; else empty.
+    claim_failure: str = ""
 
     def failures_of(self, method: MoveMethod) -> int:
         """Return how often a method has failed in a row without moving anything."""

@@ -172,11 +172,12 @@ def _obstacle_texts(
     group: Group, previous: GroupStatus | None, current: GroupStatus, observed: Observed
 ) -> Iterator[_Text]:
     """Tell what keeps a group from serving, when nothing else tells it."""
-    is_news = current.reason == observed.obstacle and current.reason != _reason(previous)
+    known = {observed.obstacle, observed.moves.claim_failure} - {""}
+    is_news = current.reason in known and current.reason != _reason(previous)
     goes_on = previous is not None and current.state is previous.state
-    if observed.obstacle and is_news and goes_on:
+    if is_news and goes_on:
         source, subject = _subject(group)
-        yield source, group.spec.name, f"{_capital(subject)} needs attention: {observed.obstacle}"
+        yield source, group.spec.name, f"{_capital(subject)} needs attention: {current.reason}"
 
 
 def _install_text(group: Group, current: GroupStatus) -> Iterator[_Text]:

@@ -107,7 +107,10 @@ def slots_problem(seen: Seen) -> str:
         return ""
     on_its_way = {s for move in seen.observed.moves.running for s in numbers_of(move.slots)}
     doubtful = {*numbers_of(seen.owned.unowned), *numbers_of(seen.owned.disputed)}
-    return "not every slot is served by exactly one primary" if doubtful - on_its_way else ""
+    if not doubtful - on_its_way:
+        return ""
+    failure = seen.observed.moves.claim_failure if seen.owned.unowned else ""
+    return failure or "not every slot is served by exactly one primary"
 
 
 def group_status(seen: Seen) -> GroupStatus:

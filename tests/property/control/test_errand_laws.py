@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import collections
-import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,7 +12,7 @@ from hypothesis import strategies as st
 
 from cachewright.control.errands import Errands
 from cachewright.kit.tasks import Supervised
-from cachewright.model.commands import HostCommand, MoveSlots
+from cachewright.model.commands import ClaimSlots, HostCommand, MoveSlots
 from cachewright.model.engines import EngineName
 from cachewright.model.facts import (
     ClusterFact,
@@ -136,9 +135,9 @@ async def carry_out(
     """Let a move end like this; return when that is known."""
     host.outcome = outcome
     ended.clear()
-    with contextlib.suppress(CommandFailed):
+    try:
         errands.ask(order(outcome.method), "g")
-    if not errands.moves("g").running:
+    except CommandFailed:
         errands.ask(order(outcome.method), "g")  # the first call told of the failure before
     await ended.wait()
 
@@ -162,5 +161,29 @@ def test_only_failures_in_a_row_that_moved_nothing_count(row: list[Outcome]) -> 
                     assert moves.failures_of(method) == failures[method]
                 if outcome.fails:
                     assert moves.last_failure == f"it moved {outcome.moved}"
+
+    asyncio.run(run())
+
+
+@given(st.lists(st.booleans(), max_size=6))
+def test_claims_that_fail_again_are_told_until_one_works(fails: list[bool]) -> None:
+    claim = ClaimSlots(key=GIVER, slots=SLOTS, others=())
+
+    async def run() -> None:
+        host, ended = Host(), asyncio.Event()
+        async with Supervised() as tasks:
+            errands = Errands(host, tasks, lambda uid: ended.set(), epoch=1)
+            for number, is_failure in enumerate(fails):
+                host.outcome = Outcome(MoveMethod.COPY, number, fails=is_failure)
+                ended.clear()
+                try:
+                    errands.ask(claim, "g")
+                except CommandFailed:
+                    errands.ask(claim, "g")  # the first call told of the failure before
+                await ended.wait()
+                is_again = is_failure and number > 0 and fails[number - 1]
+                assert errands.moves("g").claim_failure == (
+                    f"it moved {number}" if is_again else ""
+                )
 
     asyncio.run(run())

@@ -85,6 +85,7 @@ class Errands:
     generation: int = 0
     failures: collections.Counter[MoveMethod] = field(default_factory=collections.Counter)
     last_failure: str = ""
+    claim_failure: str = ""
     #: So many of the next moves fail where they are.
     to_fail: int = 0
 
@@ -111,6 +112,7 @@ class Errands:
             ),
             failures=dict(self.failures),
             last_failure=self.last_failure,
+            claim_failure=self.claim_failure,
         )
 
     def end(self, key: str, failure: str, *, has_moved: bool = True) -> None:
@@ -118,6 +120,8 @@ class Errands:
         errand = self.running.pop(key).errand
         if failure:
             self.failed[key] = failure
+        if isinstance(errand, ClaimSlots):
+            self.claim_failure = failure
         if isinstance(errand, MoveSlots):
             self.last_failure = failure or self.last_failure
             if has_moved:

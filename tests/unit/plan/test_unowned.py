@@ -61,6 +61,23 @@ def test_who_holds_keys_is_asked_for_them_all_the_same() -> None:
     assert owned(one, FIRST) & LOST == LOST - {100}
 
 
+def test_people_are_told_once_where_nobody_can_know_who_is_right() -> None:
+    one = losing()
+    for node_id in (FIRST, SECOND):
+        one.world.engines[node_id].data |= {SLOT_COUNT + 100}
+    for _ in range(9):
+        one.round(may_fail=True)
+    assert one.status is not None
+    assert one.status.reason == "several hold keys of a slot"
+    told = "Replication group demo needs attention: several hold keys of a slot"
+    assert one.said.count(told) == 1
+    assert not owned(one, FIRST) & {100}
+    one.world.engines[SECOND].data -= {SLOT_COUNT + 100}  # somebody has looked
+    one.settle()
+    assert owned(one, FIRST) >= LOST
+    assert one.status.reason == ""
+
+
 def test_only_what_two_looks_have_found_is_claimed() -> None:
     one = losing()
     one.round()
