@@ -20,7 +20,7 @@ from cachewright.model.facts import NodeFact, Unknown
 from cachewright.model.moves import MoveMethod, Moves, Moving
 from cachewright.model.slots import numbers_of
 from cachewright.model.status import Role
-from cachewright.rpc.agent import Agent, CommandFailed
+from cachewright.rpc.agent import Agent, CommandFailed, StaleEpoch
 
 _log = logging.getLogger(__name__)
 
@@ -119,6 +119,8 @@ class Errands:
             elif isinstance(errand, ClaimSlots):
                 book.failed_claims = book.failed_claims + 1 if failure else 0
                 book.claim_failure = failure
+        except StaleEpoch as error:
+            failure = str(error)  # counted by nobody: another one gives the orders
         finally:
             del book.running[errand.key]
         if failure:
@@ -130,10 +132,16 @@ class Errands:
         self._wake(uid)
 
     async def _carry_out(self, errand: Errand) -> str:
-        """Do it; return why it failed, empty where it did not."""
+        """Do it; return why it failed, empty where it did not.
+
+        Raises:
+            StaleEpoch: another control plane gives the orders.
+        """
         try:
             async with asyncio.timeout(_DEADLINE_S):
                 await self._agent.execute(errand, epoch=self._epoch)
+        except StaleEpoch:
+            raise
         except CommandFailed as error:
             return str(error)
         except TimeoutError:

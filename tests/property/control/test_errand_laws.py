@@ -25,7 +25,7 @@ from cachewright.model.facts import (
 from cachewright.model.moves import MoveMethod
 from cachewright.model.slots import SlotRange, ranges_of
 from cachewright.model.status import Role
-from cachewright.rpc.agent import CommandFailed, EngineOffer
+from cachewright.rpc.agent import CommandFailed, EngineOffer, StaleEpoch
 
 GIVER, TAKER = "g.giver", "g.taker"
 SLOTS = (SlotRange(0, 99),)
@@ -39,6 +39,8 @@ class Outcome:
     #: How many of the slots move.
     moved: int
     fails: bool
+    #: Somebody else gives the orders.
+    is_stale: bool = False
     #: Who does not answer afterwards.
     silent: frozenset[str] = frozenset()
     #: Who is a replica afterwards: it says that it owns nothing.
@@ -59,6 +61,8 @@ class Host:
         self.outcome = Outcome(MoveMethod.COPY, 0, fails=False)
 
     async def execute(self, command: HostCommand, *, epoch: int) -> None:
+        if self.outcome.is_stale:
+            raise StaleEpoch("the epoch is over")
         if self.outcome.fails:
             raise CommandFailed(f"it moved {self.outcome.moved}")
 
@@ -111,6 +115,7 @@ outcomes = st.builds(
     method=st.sampled_from(MoveMethod),
     moved=st.sampled_from([0, 0, 1, 50, 100]),
     fails=st.booleans() | st.just(True),
+    is_stale=st.sampled_from([False, False, False, True]),
     silent=st.sets(st.sampled_from([GIVER, TAKER])).map(frozenset),
     replica=st.sampled_from(["", "", GIVER, TAKER]),
 )
@@ -152,14 +157,16 @@ def test_only_failures_in_a_row_that_moved_nothing_count(row: list[Outcome]) -> 
             errands = Errands(host, tasks, lambda uid: ended.set(), epoch=1)
             for outcome in row:
                 await carry_out(errands, host, outcome, ended=ended)
-                if outcome.is_seen_to_move():
+                if outcome.is_stale:
+                    pass
+                elif outcome.is_seen_to_move():
                     failures.clear()
                 else:
                     failures[outcome.method] += 1
                 moves = errands.moves("g")
                 for method in MoveMethod:
                     assert moves.failures_of(method) == failures[method]
-                if outcome.fails:
+                if outcome.fails and not outcome.is_stale:
                     assert moves.last_failure == f"it moved {outcome.moved}"
 
     asyncio.run(run())
