@@ -44,6 +44,11 @@ OF_COPY = (
     "before_move", "after_import", "after_open", "after_copy", "after_empty", "after_claim",
     "after_give",
 )  # fmt: skip
+#: Of slots that go in one step.
+OF_GIVE = tuple(name for name in OF_COPY if name != "after_open")
+#: A slot that holds too many keys for that, and what their names begin with.
+LARGE, IN_LARGE, KEYS_LARGE = slots_of((58, 58)), "{k126}", 4500
+KEYS_SMALL = 500
 OF_CLOSE = ("before_close", "after_take_back", "after_close")
 
 
@@ -80,7 +85,7 @@ def _carry_out(folder: Path, command: MoveSlots | CloseSlots, failpoint: str) ->
 
 @pytest.mark.parametrize(
     ("build", "method", "failpoints"),
-    [(VALKEY, ATOMIC, OF_ATOMIC), (REDIS, COPY, OF_COPY), (VALKEY_8, COPY, OF_COPY[3:6])],
+    [(VALKEY, ATOMIC, OF_ATOMIC), (REDIS, COPY, OF_GIVE), (VALKEY_8, COPY, OF_GIVE)],
 )
 def test_an_agent_that_is_killed_is_followed_by_one_that_goes_on(
     tmp_path: Path, build: tuple[EngineName, str], method: MoveMethod, failpoints: tuple[str, ...]
@@ -101,6 +106,23 @@ def test_an_agent_that_is_killed_is_followed_by_one_that_goes_on(
         await writer.check(pair.group)
 
     run_with_newcomer(tmp_path, build, work, keys=5000)
+
+
+@pytest.mark.parametrize(("build", "failpoints"), [(REDIS, OF_COPY), (VALKEY_8, OF_COPY[3:6])])
+def test_a_large_slot_is_followed_up_as_well(
+    tmp_path: Path, build: tuple[EngineName, str], failpoints: tuple[str, ...]
+) -> None:
+    async def work(pair: Pair) -> None:
+        await fill(pair.source, KEYS_LARGE, prefix=IN_LARGE)
+        for failpoint in failpoints:
+            move = pair.order(LARGE, COPY)
+            assert await carry_out_elsewhere(tmp_path, move, failpoint) == -signal.SIGKILL
+            await pair.execute(move)
+            assert await pair.owned() == 1
+            await check_whole(pair.group, KEYS_LARGE)
+            await pair.back().move(LARGE, COPY)
+
+    run_with_newcomer(tmp_path, build, work)
 
 
 @pytest.mark.parametrize("ends", ["move", "close"])
@@ -130,47 +152,52 @@ def test_what_an_engine_moves_by_itself_is_ended_before_keys_are_moved(
 
 def test_the_end_of_a_cut_move_may_be_cut_as_well(tmp_path: Path) -> None:
     async def work(pair: Pair) -> None:
-        move = pair.order(slots_of((0, 2000)), COPY)
+        await fill(pair.source, KEYS_LARGE, prefix=IN_LARGE)
+        move = pair.order(LARGE, COPY)
         for failpoint in OF_CLOSE:
             assert await carry_out_elsewhere(tmp_path, move, "after_copy") == -signal.SIGKILL
             await configure(pair.target, maxmemory="1mb")  # so that keys have to come back
             close = pair.closing()
             assert await carry_out_elsewhere(tmp_path, close, failpoint) == -signal.SIGKILL
             await pair.execute(close)
-            await check_whole(pair.group, 5000)
+            await check_whole(pair.group, KEYS_LARGE)
             await configure(pair.target, maxmemory="64mb")
 
-    run_with_newcomer(tmp_path, REDIS, work, keys=5000)
+    run_with_newcomer(tmp_path, REDIS, work)
 
 
 @pytest.mark.parametrize(
-    ("build", "method", "failpoint"),
+    ("way", "failpoint", "keys"),
     [
-        *((VALKEY, ATOMIC, name) for name in OF_ATOMIC[2:]),
-        *((REDIS, COPY, name) for name in OF_COPY[1:6]),
-        *((VALKEY_8, COPY, name) for name in OF_COPY[3:6]),
+        *(((VALKEY, ATOMIC), name, KEYS_LARGE) for name in OF_ATOMIC[2:]),
+        *(((REDIS, COPY), name, KEYS_LARGE) for name in OF_COPY[1:6]),
+        *(((VALKEY_8, COPY), name, KEYS_LARGE) for name in OF_COPY[3:6]),
+        *(((REDIS, COPY), name, KEYS_SMALL) for name in OF_GIVE[2:]),
+        *(((VALKEY_8, COPY), name, KEYS_SMALL) for name in OF_GIVE[2:]),
     ],
 )
 def test_a_primary_that_dies_is_succeeded_and_the_move_goes_on(
-    tmp_path: Path, build: tuple[EngineName, str], method: MoveMethod, failpoint: str
+    tmp_path: Path, way: tuple[tuple[EngineName, str], MoveMethod], failpoint: str, keys: int
 ) -> None:
     """The agent dies with it; a replica that has everything takes over. Then the other one dies."""
 
     async def work(pair: Pair) -> None:
         # A target with a replica: the second shard of two, which has nothing of these slots.
-        pair = replace(pair, target=pair.group.shards[1][0])
+        pair, method = replace(pair, target=pair.group.shards[1][0]), way[1]
         for tag in ("{k126}", "{k123}"):  # slots 58 and 4255
-            await fill(pair.source, 4000, prefix=tag)
+            await fill(pair.source, keys, prefix=tag)
         await spread(pair.source, 300)
         for shard, slots in enumerate((slots_of((0, 500)), slots_of((4000, 4500)))):
-            move = pair.order(slots, method)
+            # A large one alone, for small ones go before.
+            alone = slots_of((58, 58)) if shard == 0 else slots_of((4255, 4255))
+            move = pair.order(alone if keys == KEYS_LARGE else slots, method)
             assert await carry_out_elsewhere(tmp_path, move, failpoint) == -signal.SIGKILL
             await succeed(pair, shard)
             pair = replace(pair, source=pair.group.shards[0][0], target=pair.group.shards[1][0])
             await move_in_the_end(pair, slots, method)
-            await check_whole(pair.group, 8300)
+            await check_whole(pair.group, 2 * keys + 300)
 
-    run_with_newcomer(tmp_path, build, work, nodes=2, shards=2)
+    run_with_newcomer(tmp_path, way[0], work, nodes=2, shards=2)
 
 
 async def spread(source: Launch, count: int) -> None:

@@ -40,18 +40,6 @@ def reshard(api: Any, count: int, **more: object) -> list[dict[str, Any]]:
     return seen
 
 
-def put(client: Any, key: str, value: int) -> None:
-    """Write; where keys are copied, the client may be sent on to a shard that it has never met.
-
-    valkey-py fails then in a way that is no error of a server (redis-py#4015), until it looks anew.
-    """
-    try:
-        client.set(key, value)
-    except AttributeError:
-        client.nodes_manager.initialize()
-        client.set(key, value)
-
-
 def progress(seen: list[dict[str, Any]]) -> list[float]:
     """Return how much was said to be done, each time it was said."""
     pending = [group["PendingModifiedValues"].get("Resharding") for group in seen]
@@ -73,7 +61,7 @@ def test_shards_come_and_go_while_clients_write(
         api, _GROUP, shards=2, replicas=replicas, Engine=engine, EngineVersion=version
     )
     client = kit.connect_cluster(group)
-    with kit.Writer(lambda number: put(client, f"key-{number % _KEYS}", number)) as writer:
+    with kit.Writer(lambda number: client.set(f"key-{number % _KEYS}", number)) as writer:
         writer.wait_for_writes(_KEYS)
         grown = reshard(api, 3)
         writer.wait_for_writes(_KEYS)

@@ -40,9 +40,6 @@ _BATCHES_AT_ONCE = 4
 #: The giving engine serves nobody while it waits for the other one: not longer than this, for what
 #: is sent at once.
 _PATIENCE_S = 0.5
-#: An engine reads 16 KiB at once; a word of a question has so much around it at most.
-_READ_AT_ONCE_BYTES = 12 * 1024
-_WORD_BYTES = 8
 #: A value that is larger is not kept for being compared after a failure.
 _SENT_BYTES_MAX = 8 * 1024 * 1024
 #: Packing and unpacking of a large value, bytes per second at the slowest.
@@ -146,33 +143,6 @@ class Copier:
                 pass
         self.giving.database = 0
         return frozenset(stuck)
-
-    async def empty_unseen(self, slots: Sequence[int], known: _Sizes) -> bool:
-        """Move all keys of some small slots so that no client is sent after them.
-
-        Clients wait for a moment, in which the slots shall get their new owner. False if some keys
-        are left, or may be.
-        """
-        limit = max(_LISTED_OF_SLOT_MIN, _LISTED_KEYS // max(1, len(slots)))
-        batches = [
-            batch
-            for _, sized in await self._sized(slots, limit, known)
-            for batch in _batches(sized)
-        ]
-        named = sum(len(key) + _WORD_BYTES for batch in batches for key in batch.keys)
-        is_small = sum(one.size for one in batches) <= BATCH_BYTES and named < _READ_AT_ONCE_BYTES
-        if not batches or self.has_databases or not is_small:
-            return False
-        way = self._way(patience_s=_PATIENCE_S / len(batches))
-        copies = [CopyBatch(keys=batch.keys) for batch in batches]
-        act = functools.partial(
-            self.giving.keeper.copy_unseen, batches=copies, way=way, slots=slots
-        )
-        seen = self.entry.renewals
-        outcomes, left = await self.giving.call(act)
-        passing("agent.after_copy")
-        await self._settle(batches, outcomes, seen)
-        return all(one is CopyOutcome.MOVED for one in outcomes) and not any(left)
 
     async def _databases(self) -> tuple[int, ...]:
         if not self.has_databases:

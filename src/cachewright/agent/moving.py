@@ -1,8 +1,10 @@
 """How are slots moved key by key, while both primaries serve?
 
-In small groups, so that a slot is open for some ten milliseconds only: clients that ask for several
-keys at once are put off for as long (`TRYAGAIN`). Two lanes work at the same time, each on a group
-of its own: while one waits for an answer, the engines work for the other.
+Small ones first, each group in one step of the engine that gives (`giving`): clients notice a short
+wait. What holds too much for that, or was begun before, is opened for clients in small groups, so
+that a slot is open for some ten milliseconds only: clients that ask for several keys at once are
+put off for as long (`TRYAGAIN`). Two lanes work at the same time, each on a group of its own: while
+one waits for an answer, the engines work for the other.
 
 The order keeps every key reachable: the one that takes lets keys in, then the one that gives sends
 clients on; all keys are moved; then the one that takes owns the slot, then the one that gives knows
@@ -13,14 +15,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import logging
-from collections.abc import Coroutine, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from cachewright.agent.copying import BATCH_BYTES, Copier, Entry
+from cachewright.agent.giving import Giver
 from cachewright.agent.move import Move, party
-from cachewright.agent.party import Party, while_alive
+from cachewright.agent.party import Parties, Party, all_of, while_alive
 from cachewright.agent.returning import take_back
 from cachewright.engines.adapter import EngineRefused
 from cachewright.kit.failpoints import passing
@@ -30,15 +32,14 @@ from cachewright.rpc.agent import CommandFailed
 _log = logging.getLogger(__name__)
 
 _LANES = 2
-#: Slots that one lane has open at once: some that hold keys, or many that are empty.
+#: Slots that one lane has open at once.
 _OPEN_MAX = 16
 #: redis-py and valkey-py fail when they are sent on (`ASK`) to a node that they have never heard
-#: of; they hear of it when they ask for a slot that it owns (`MOVED`). So the first slots go while
-#: clients wait for a moment, and then few are open at once until it owns many.
-_UNSEEN_SLOTS = 64
-_UNSEEN_OPEN = 8
+#: of; they hear of it when they ask for a slot that it owns (`MOVED`). So few are open at once
+#: until it owns many.
 _KNOWN_PER_OPEN = 32
-_OPEN_EMPTY_MAX = 256
+#: Connections for what Valkey waits for its replicas with, so that it waits at once.
+_CONNECTIONS = 8
 #: The other primaries hear of it anyway, through the engines' gossip.
 _TELL_TIMEOUT_S = 1.0
 
@@ -56,17 +57,14 @@ async def move_keys(move: Move) -> frozenset[int]:
         async with contextlib.AsyncExitStack() as stack:
             if move.taker is not None:
                 await stack.enter_async_context(while_alive(move.taker, "takes nothing"))
+            await _claim_disowned(move, giving, taking)
             left = await move.left(giving, taking)
             await _close_claimed(move, giving, taking)
             if not left:
                 return frozenset()
             await entry.renew(taking, entry.renewals)
-            theirs = await taking.call(taking.keeper.view)
-            known = sum(map(len, theirs.own_slots))
-            groups = iter(await _groups(giving, left, known))
-            has_databases = await giving.call(giving.keeper.has_databases)
-            lanes = [_Lane(move, entry, has_databases=has_databases) for _ in range(_LANES)]
-            stuck = await _all([lane.run(groups) for lane in lanes])
+            large = await _give_small(move, entry, giving, taking, left)
+            stuck = await _move_open(move, entry, giving, taking, large)
             await entry.end(taking)
             await _tell_others(move, [slot for slot in left if slot not in stuck])
             return stuck
@@ -75,13 +73,56 @@ async def move_keys(move: Move) -> frozenset[int]:
         taking.hang_up()
 
 
+async def _give_small(
+    move: Move, entry: Entry, giving: Party, taking: Party, slots: Sequence[int]
+) -> list[int]:
+    """Let small slots go in one step each; return those that have to be opened for clients."""
+    if await giving.call(giving.keeper.has_databases):
+        return [*slots]
+    mine = await giving.call(giving.keeper.view)
+    opened = {one.slot for one in mine.open_slots}
+    there = await taking.call(lambda admin: taking.keeper.counts(admin, slots))
+    fresh = [
+        slot for slot, count in zip(slots, there, strict=True) if not count and slot not in opened
+    ]
+    counts = await giving.call(lambda admin: giving.keeper.counts(admin, fresh))
+    memory = await giving.call(giving.keeper.memory)
+    own = {*numbers_of(mine.own_slots)} - opened
+    awaited = await taking.call(taking.keeper.replicas_awaited)
+    giver = Giver(
+        move=move,
+        entry=entry,
+        own=own,
+        awaits_replicas=awaited is not None,
+        awaited=awaited or 0,
+    )
+    async with giver.opened():
+        left = await giver.give(
+            dict(zip(fresh, counts, strict=True)), memory.dataset_bytes // max(1, memory.keys)
+        )
+    await _close_claimed(move, giving, taking)
+    theirs = await taking.call(taking.keeper.view)
+    return sorted({*slots}.difference(fresh).union(left) - {*numbers_of(theirs.own_slots)})
+
+
+async def _move_open(
+    move: Move, entry: Entry, giving: Party, taking: Party, slots: Sequence[int]
+) -> frozenset[int]:
+    """Move slots while clients are sent after their keys; return those that stay."""
+    if not slots:
+        return frozenset()
+    theirs = await taking.call(taking.keeper.view)
+    groups = iter(await _groups(giving, slots, sum(map(len, theirs.own_slots))))
+    has_databases = await giving.call(giving.keeper.has_databases)
+    lanes = [_Lane(move, entry, has_databases=has_databases) for _ in range(_LANES)]
+    return frozenset().union(*await all_of([lane.run(groups) for lane in lanes]))
+
+
 class _Group(NamedTuple):
     """Slots that are open at the same time, and how many keys one of them holds at most."""
 
     slots: list[int]
     key_count: int
-    #: Clients may not know the one that takes yet.
-    is_unseen: bool = False
 
 
 class _Lane:
@@ -90,6 +131,8 @@ class _Lane:
     def __init__(self, move: Move, entry: Entry, *, has_databases: bool) -> None:
         self._move = move
         self._giving, self._taking = move.giving(), move.taking()
+        self._mine = Parties(move.giving, _CONNECTIONS)
+        self._theirs = Parties(move.taking, _CONNECTIONS)
         self._copier = Copier(
             giving=self._giving,
             taking=self._taking,
@@ -109,33 +152,41 @@ class _Lane:
                 self._move.check()
                 stuck |= await self._move_group(group)
         finally:
-            self._giving.hang_up()
-            self._taking.hang_up()
+            for one in (self._giving, self._taking, self._mine, self._theirs):
+                one.hang_up()
         return stuck
 
     async def _move_group(self, group: _Group) -> frozenset[int]:
         giving, taking = self._giving, self._taking
-        keeper = giving.keeper
         sizes: dict[bytes, int] = {}
         stuck = await self._copier.stuck(group.slots, group.key_count, sizes)
         slots = [slot for slot in group.slots if slot not in stuck]
-        await taking.call(lambda admin: keeper.open_imports(admin, slots, giving.engine_id))
+        await self._theirs.open_imports(slots, giving.engine_id)
         passing("agent.after_import")
-        await giving.call(lambda admin: keeper.open_exports(admin, slots, taking.engine_id))
+        await self._mine.open_exports(slots, taking.engine_id)
         passing("agent.after_open")
-        late: frozenset[int] = frozenset()
-        if not group.is_unseen or not await self._copier.empty_unseen(slots, sizes):
-            late = await self._copier.empty(slots, sizes)
+        late = await self._copier.empty(slots, sizes)
         if late:
             await take_back(self._move.node, giving, taking, sorted(late), self._move.check)
-        stuck |= late
         gone = [slot for slot in slots if slot not in late]
         passing("agent.after_empty")
-        await taking.call(lambda admin: keeper.assign(admin, gone, taking.engine_id))
+        await self._theirs.assign(gone, taking.engine_id)
         passing("agent.after_claim")
-        await giving.call(lambda admin: keeper.assign(admin, gone, taking.engine_id))
+        await self._mine.assign(gone, taking.engine_id)
         passing("agent.after_give")
-        return stuck
+        return stuck | late
+
+
+async def _claim_disowned(move: Move, giving: Party, taking: Party) -> None:
+    """Let the one that takes own what the other gave up, with all keys, when somebody was cut."""
+    theirs = await taking.call(taking.keeper.view)
+    wanted = {*numbers_of(move.command.slots)}
+    opened = {s.slot for s in theirs.open_slots if s.is_import and s.slot in wanted}
+    if not opened:
+        return
+    disowned = sorted(opened & await giving.call(giving.keeper.unowned))
+    for one in (taking, giving):
+        await one.call(lambda admin: giving.keeper.assign(admin, disowned, taking.engine_id))
 
 
 async def _close_claimed(move: Move, giving: Party, taking: Party) -> None:
@@ -151,43 +202,25 @@ async def _close_claimed(move: Move, giving: Party, taking: Party) -> None:
 
 
 async def _groups(giving: Party, slots: Sequence[int], known: int) -> list[_Group]:
-    """Cut slots into groups of about a batch of bytes each; empty ones go together, and first.
+    """Cut slots into groups of about a batch of bytes each.
 
     `known` is how many slots the one that takes owns already.
     """
     counts = await giving.call(lambda admin: giving.keeper.counts(admin, slots))
     memory = await giving.call(giving.keeper.memory)
     key_bytes = memory.dataset_bytes // max(1, memory.keys)
-    empty = [slot for slot, count in zip(slots, counts, strict=True) if not count]
-    groups = [
-        _Group(empty[first : first + _OPEN_EMPTY_MAX], 0)
-        for first in range(0, len(empty), _OPEN_EMPTY_MAX)
-    ]
+    groups: list[_Group] = []
     held, group, most = 0, list[int](), 0
     for slot, count in zip(slots, counts, strict=True):
-        if not count:
-            continue
-        is_unseen = known < _UNSEEN_SLOTS
-        open_max = _UNSEEN_OPEN if is_unseen else min(_OPEN_MAX, 1 + known // _KNOWN_PER_OPEN)
+        open_max = min(_OPEN_MAX, 1 + known // _KNOWN_PER_OPEN)
         if group and (len(group) >= open_max or held + count * key_bytes > BATCH_BYTES):
-            groups.append(_Group(group, most, is_unseen))
+            groups.append(_Group(group, most))
             known += len(group)
             held, group, most = 0, [], 0
         group.append(slot)
         held += count * key_bytes
         most = max(most, count)
-    return [*groups, _Group(group, most, known < _UNSEEN_SLOTS)] if group else groups
-
-
-async def _all(lanes: Sequence[Coroutine[Any, Any, frozenset[int]]]) -> frozenset[int]:
-    """Run lanes at the same time; the first failure ends all of them."""
-    tasks = [asyncio.create_task(lane) for lane in lanes]
-    try:
-        return frozenset(itertools.chain.from_iterable(await asyncio.gather(*tasks)))
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    return [*groups, _Group(group, most)] if group else groups
 
 
 async def _tell_others(move: Move, slots: Sequence[int]) -> None:

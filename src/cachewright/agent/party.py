@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from cachewright.agent import process
@@ -92,6 +92,54 @@ class Party:
             await self.keeper.select(self._connection, self.database)
             self._selected = self.database
         return self._connection
+
+
+class Parties:
+    """One engine on several connections, for acts in each of which it waits for somebody else."""
+
+    def __init__(self, make: Callable[[], Party], count: int) -> None:
+        self._parties = [make() for _ in range(count)]
+        self.first = self._parties[0]
+
+    async def open_imports(self, slots: Sequence[int], from_id: str) -> None:
+        """Let keys of slots that another one owns come in."""
+        await self._each(slots, self.first.keeper.open_imports, from_id)
+
+    async def open_exports(self, slots: Sequence[int], to_id: str) -> None:
+        """Send clients that ask for keys which are not here on to another one."""
+        await self._each(slots, self.first.keeper.open_exports, to_id)
+
+    async def assign(self, slots: Sequence[int], to_id: str) -> None:
+        """Make a node own slots, in the eyes of this one."""
+        await self._each(slots, self.first.keeper.assign, to_id)
+
+    async def _each(
+        self, slots: Sequence[int], act: Callable[[Any, Sequence[int], str], Any], peer_id: str
+    ) -> None:
+        parts = [(p, slots[i :: len(self._parties)]) for i, p in enumerate(self._parties)]
+        await all_of([p.call(_bound(act, part, peer_id)) for p, part in parts if part])
+
+    def hang_up(self) -> None:
+        """Close the connections."""
+        for party in self._parties:
+            party.hang_up()
+
+
+def _bound(
+    act: Callable[[Any, Sequence[int], str], Any], slots: Sequence[int], peer_id: str
+) -> Callable[[Any], Awaitable[Any]]:
+    return lambda admin: act(admin, slots, peer_id)
+
+
+async def all_of(acts: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
+    """Do acts at the same time; the first failure ends all of them."""
+    tasks = [asyncio.create_task(act) for act in acts]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 @contextlib.asynccontextmanager

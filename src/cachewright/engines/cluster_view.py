@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from cachewright.engines.home import BusView, Claim
 from cachewright.engines.nodes_conf import own_line, parse_own_slots, parse_slots
 from cachewright.model.facts import OpenSlot
-from cachewright.model.slots import SlotRanges, numbers_of
+from cachewright.model.slots import SLOT_COUNT, SlotRanges, numbers_of
 
 _ID_LENGTH = 40
 #: Of a node that was met and has not said who it is: its id is made up for the time being.
@@ -114,6 +114,18 @@ def parse_bus_view(cluster_nodes: bytes) -> BusView:
         linked_ids=frozenset(line[0] for line in lines if line[_LINK_FIELD] == _LINK_STATE),
         owner_ids=parse_view(cluster_nodes).owner_ids,
     )
+
+
+def parse_unowned(cluster_nodes: bytes) -> frozenset[int]:
+    """Return the slots that nobody owns, as far as the answering node knows."""
+    lines = [line.split(b" ")[_LINK_FIELD + 1 :] for line in cluster_nodes.splitlines()]
+    bounds = (
+        word.partition(b"-") for words in lines for word in words if not word.startswith(b"[")
+    )
+    owned = (
+        slot for first, _, last in bounds for slot in range(int(first), int(last or first) + 1)
+    )
+    return frozenset(range(SLOT_COUNT)).difference(owned)
 
 
 @functools.lru_cache(maxsize=_SETS_SHARED)

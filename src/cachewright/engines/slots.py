@@ -73,6 +73,32 @@ class CopyOutcome(enum.Enum):
     SHUT_OUT = "shut-out"
 
 
+class GiveOutcome(enum.Enum):
+    """What became of slots that were to get another owner in one step."""
+
+    #: They have it, and no key is here.
+    GIVEN = "given"
+    #: Nothing has changed here; the other one may have copies of some keys.
+    KEPT = "kept"
+    #: They hold too much for it; nothing has changed.
+    LARGE = "large"
+    #: All keys are at the other one, and clients are sent on; it may own them or not yet.
+    CUT = "cut"
+    #: They are not of this engine, or it does not know the other one. Nothing has changed.
+    STRANGE = "strange"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Given:
+    """The end of one such step."""
+
+    outcome: GiveOutcome
+    #: Why, in words of the engines.
+    said: str
+    #: It did not hear in time who owns the slots, and serves them no more until it does.
+    is_late: bool = False
+
+
 class SlotKeeper(Protocol[Admin_contra]):
     """How slots are looked into, opened, moved and closed."""
 
@@ -81,6 +107,9 @@ class SlotKeeper(Protocol[Admin_contra]):
 
     async def view(self, admin: Admin_contra) -> View:
         """Return what the node says of its cluster."""
+
+    async def unowned(self, admin: Admin_contra) -> frozenset[int]:
+        """Return the slots that nobody owns, as far as the node knows."""
 
     # Looking
 
@@ -171,13 +200,14 @@ class SlotKeeper(Protocol[Admin_contra]):
             EngineRefused: an engine does not do it, in its words, such as for want of memory.
         """
 
-    async def copy_unseen(
-        self, admin: Admin_contra, batches: Sequence[CopyBatch], way: CopyWay, slots: Sequence[int]
-    ) -> tuple[list[CopyOutcome], list[int]]:
-        """Move keys as `copy` does; then no client is served for a moment.
+    async def replicas_awaited(self, admin: Admin_contra) -> int | None:
+        """Return how many replicas it waits for when a slot is opened, closed or assigned.
 
-        Returns also how many keys of each slot are left.
+        `None`: it is an engine that never does.
         """
+
+    async def give(self, admin: Admin_contra, slots: Sequence[int], way: GiveWay) -> Given:
+        """Let small slots get another owner, with all their keys, while no client is served."""
 
     async def drop(self, admin: Admin_contra, keys: Sequence[bytes]) -> None:
         """Delete keys of slots that are open here, whoever owns them."""
@@ -203,3 +233,22 @@ class CopyBatch:
     keys: tuple[bytes, ...]
     #: What the other one has of them is older.
     replaces: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GiveWay:
+    """Where slots go in one step, and who says when they are there."""
+
+    copy: CopyWay
+    to_id: str
+    #: A listener that answers when the slots have their new owner.
+    gate_address: str
+    gate_port: int
+    #: A key that is sent there. Its slot is of the engine that gives and, where that waits for its
+    #: replicas, not one of those that go.
+    marker: str
+    #: Whether that engine is one that waits for replicas.
+    awaits_replicas: bool
+    #: More than that is too much.
+    bytes_max: int
+    keys_max: int

@@ -15,13 +15,16 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from cachewright.engines import cluster_view, resp
+from cachewright.engines import cluster_view, resp, slot_scripts
 from cachewright.engines.slots import (
     CopyBatch,
     CopyOutcome,
     CopyWay,
     Export,
     ExportState,
+    Given,
+    GiveOutcome,
+    GiveWay,
     MemoryUse,
 )
 from cachewright.engines.text import check_address, check_port
@@ -30,8 +33,9 @@ from cachewright.model.slots import SLOT_COUNT, SlotRange, SlotRanges
 #: Questions in one write. Each takes an engine less than a microsecond, some a few; no client is
 #: kept waiting longer than 2 ms.
 _AT_ONCE = 512
-#: Clients wait so long for slots to have a new owner. That takes a millisecond or two.
-_UNSEEN_MS = 30
+#: Clients wait so long, one after the other, for an engine to hear that slots have a new owner.
+#: Most news are there at once; some wait for the acknowledgement of others, up to 40 ms.
+_NEWS_MS = (3, 5, 10, 20, 40, 80)
 #: Names of keys in one answer.
 _KEYS_AT_ONCE = 4096
 #: What may be written and not sent yet when clients' writes are made to wait for the hand-over, so
@@ -41,6 +45,7 @@ _UNSENT_BYTES_MAX = 4 * 1024 * 1024
 _EXPORTS_KEPT = 50
 _KEYSPACE = re.compile(rb"^db([0-9]+):keys=([0-9]+)", re.MULTILINE)
 _DATASET = re.compile(rb"^used_memory_dataset:([0-9]+)", re.MULTILINE)
+_REPLICAS = re.compile(rb"^connected_slaves:([0-9]+)", re.MULTILINE)
 _STATES = {
     b"replicating": ExportState.FOLLOWING,
     b"waiting-to-pause": ExportState.FOLLOWING,
@@ -77,6 +82,8 @@ _OUTCOMES = {
 _ELSEWHERE = frozenset({"ASK", "MOVED"})
 #: The giving engine's answer must come when its own patience is over, and what it does after that.
 _COPY_MARGIN_S = 5.0
+#: What a step takes beside its two waits for others.
+_GIVE_MARGIN_S = 5.0
 
 
 class ValkeySlots:
@@ -89,6 +96,10 @@ class ValkeySlots:
     async def view(self, admin: resp.AdminConnection) -> cluster_view.View:
         """Return what the node says of its cluster."""
         return cluster_view.parse_view(_bytes(await admin.command("CLUSTER", "NODES")))
+
+    async def unowned(self, admin: resp.AdminConnection) -> frozenset[int]:
+        """Return the slots that nobody owns, as far as the node knows."""
+        return cluster_view.parse_unowned(_bytes(await admin.command("CLUSTER", "NODES")))
 
     # Looking
 
@@ -267,28 +278,40 @@ class ValkeySlots:
         replies = await admin.pipeline(_migrations(batches, way), timeout_s=timeout_s)
         return [_outcome(reply) for reply in replies]
 
-    async def copy_unseen(
-        self,
-        admin: resp.AdminConnection,
-        batches: Sequence[CopyBatch],
-        way: CopyWay,
-        slots: Sequence[int],
-    ) -> tuple[list[CopyOutcome], list[int]]:
-        """Move keys as `copy` does; then no client is served for a moment.
+    async def replicas_awaited(self, admin: resp.AdminConnection) -> int | None:
+        """Return how many replicas Valkey waits for when a slot is opened, closed or assigned.
 
-        An engine carries out what it reads at once before it serves others, so nobody asks it for
-        a key that has just gone.
+        `None`: it is Redis, which never does.
         """
-        counts = [("CLUSTER", "COUNTKEYSINSLOT", slot) for slot in slots]
-        pause = ("CLIENT", "PAUSE", _UNSEEN_MS, "ALL")
-        said = await admin.pipeline(
-            [*_migrations(batches, way), *counts, pause],
-            timeout_s=_COPY_MARGIN_S + way.patience_ms * len(batches) / 1000,
+        info = _bytes(await admin.command("INFO", "server", "replication"))
+        found = _REPLICAS.search(info)
+        return int(found[1]) if found and b"valkey_version:" in info else None
+
+    async def give(self, admin: resp.AdminConnection, slots: Sequence[int], way: GiveWay) -> Given:
+        """Let small slots get another owner, with all their keys, while no client is served.
+
+        Valkey hears through its gossip who owns them; until then clients wait. What is sent here is
+        read at once, so nobody is served between its parts.
+        """
+        copy, awaits = way.copy, way.awaits_replicas
+        how = (
+            *(way.to_id, way.marker, copy.user),
+            *(check_address("address", copy.address), check_port("port", copy.port)),
+            *(check_address("address", way.gate_address), check_port("port", way.gate_port)),
+            *(copy.patience_ms, int(awaits), way.bytes_max, way.keys_max, copy.password),
         )
-        resp.reply_or_raise(said[-1])
-        first = len(batches)
-        left = [_int(resp.reply_or_raise(reply)) for reply in said[first:-1]]
-        return [_outcome(reply) for reply in said[:first]], left
+        give: tuple[resp.Argument, ...]
+        give = ("EVAL", slot_scripts.GIVE, 0, " ".join(map(str, how)), *slots)
+        said = await admin.pipeline(
+            [give, *_waits_for_news(way.marker, slots)] if awaits else [give],
+            timeout_s=_GIVE_MARGIN_S + 2 * copy.patience_ms / 1000,
+        )
+        outcome, reason = _list(resp.reply_or_raise(said[0]))
+        return Given(
+            outcome=GiveOutcome(_bytes(outcome).decode()),
+            said=_bytes(reason).decode(),
+            is_late=awaits and _int(resp.reply_or_raise(said[-1])) > 0,
+        )
 
     async def drop(self, admin: resp.AdminConnection, keys: Sequence[bytes]) -> None:
         """Delete keys of slots that are open here, whoever owns them."""
@@ -331,6 +354,26 @@ def _migrations(batches: Sequence[CopyBatch], way: CopyWay) -> list[tuple[resp.A
     return [
         (*to, *(("REPLACE",) if batch.replaces else ()), *login, *batch.keys) for batch in batches
     ]
+
+
+def _waits_for_news(marker: str, slots: Sequence[int]) -> list[tuple[resp.Argument, ...]]:
+    """Return what makes clients wait until an engine hears who owns slots, some times for a while.
+
+    It follows `GIVE` on its connection, so it is the first that goes on after each pause. A pause
+    that is not needed does not begin, for the marker that is watched was touched.
+    """
+    commands: list[tuple[resp.Argument, ...]] = [("CLIENT", "PAUSE", _NEWS_MS[0], "ALL")]
+    guard: tuple[resp.Argument, ...] = ("EVAL", slot_scripts.GUARD)
+    for pause_ms in _NEWS_MS[1:]:
+        commands += [
+            ("WATCH", marker),
+            (*guard, 0, marker, 0, *slots),
+            ("MULTI",),
+            ("CLIENT", "PAUSE", pause_ms, "ALL"),
+            ("EXEC",),
+        ]
+        guard = ("EVALSHA", slot_scripts.GUARD_NAME)
+    return [*commands, (*guard, 0, marker, 1, *slots)]
 
 
 def _found(reply: resp.Reply) -> resp.Reply:

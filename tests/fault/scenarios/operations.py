@@ -52,8 +52,7 @@ class Operation:
     shards: int = 0
     #: Slots go from shard to shard.
     moves_slots: bool = False
-    #: Key by key: a stock client that does not know the new shard yet fails when it is sent there
-    #: for one key (ASK; redis-py issue 4015, valkey-py alike).
+    #: Key by key, which takes longer.
     copies_keys: bool = False
     #: Clients are to notice nothing of it.
     is_silent: bool = False

@@ -109,7 +109,6 @@ def expected(found: Cell) -> Expected:
 def _fails_nothing(found: Cell) -> bool:
     # A plain client does not try again when its primary has become a replica.
     is_told = found.operation.changes_primaries and not found.shape.is_cluster
-    is_told = is_told or found.operation.copies_keys
     return found.operation.is_silent and found.fault.name in _SILENT and not is_told
 
 

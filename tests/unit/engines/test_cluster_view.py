@@ -6,12 +6,13 @@ from cachewright.engines.cluster_view import (
     parse_bus_view,
     parse_followed_claim,
     parse_own_claim,
+    parse_unowned,
     parse_view,
     reopen,
 )
 from cachewright.engines.home import Claim
 from cachewright.model.facts import OpenSlot
-from cachewright.model.slots import SlotRange
+from cachewright.model.slots import SLOT_COUNT, SlotRange
 
 A, B, C, D, E = (letter * 40 for letter in "abcde")
 
@@ -92,3 +93,11 @@ def test_a_primary_claims_for_itself_and_a_replica_what_its_primary_had() -> Non
     assert parse_followed_claim(replica) == Claim(epoch=2, slots=(SlotRange(100, 199),))
     assert parse_own_claim(replica) is parse_followed_claim(primary) is None
     assert (parse_view(primary).is_primary, parse_view(replica).is_primary) == (True, False)
+
+
+def test_slots_that_nobody_names_are_owned_by_nobody() -> None:
+    mine = f"{A} 127.0.0.1:6379@16379 myself,master - 0 0 1 connected 0-99 300 [7-<-{B}]"
+    unowned = parse_unowned(said(mine, *OTHERS))
+    assert len(unowned) == SLOT_COUNT - 201
+    assert not unowned & {0, 99, 100, 199, 300}
+    assert {200, 299, 301} <= unowned

@@ -1,0 +1,241 @@
+"""How do small slots get another owner with all their keys, so that no client is sent after a key?
+
+A group of slots goes in one step of the engine that gives (`SlotKeeper.give`): it copies the keys,
+waits at the gate while we make the other one own the slots, drops the keys and knows the owner.
+Clients wait for as long, which is bounded by bytes and keys; before it they are served here, after
+it they are sent on to an owner, and a client that has never heard of it hears of it by that.
+
+The other one lets keys in before (`IMPORTING`), which clients do not notice; that is done for the
+next group while one goes. What cannot go in one step is left to whoever asked, untouched, or open
+with all keys on the other side.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import binascii
+import contextlib
+import functools
+import itertools
+import secrets
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from cachewright.agent.copying import Entry
+from cachewright.agent.gate import Gate, Passage
+from cachewright.agent.move import Move
+from cachewright.agent.party import Parties, Party
+from cachewright.engines.slots import CopyWay, Given, GiveOutcome, GiveWay
+from cachewright.kit.failpoints import passing
+from cachewright.model.slots import SLOT_COUNT
+from cachewright.rpc.agent import CommandFailed, StaleEpoch
+
+#: What a group holds about, at most. It keeps clients waiting for some 10 ms.
+_GROUP_BYTES = 1024 * 1024
+_GROUP_KEYS = 1_000
+_GROUP_SLOTS = 64
+#: What one slot may hold to go in one step: some 40 ms.
+_STEP_BYTES = 4 * 1024 * 1024
+_STEP_KEYS = 4_000
+#: For the one that takes, and for us: in each of both waits.
+_PATIENCE_S = 0.5
+_CLAIM_S = 0.4
+#: Connections for what an engine waits for its replicas with, so that it waits at once.
+_CONNECTIONS = 16
+#: An engine notices the end of a pause, of some milliseconds, when something happens.
+_WAKE_EVERY_S = 0.004
+_MARKER = "cachewright-mover"
+
+
+@dataclass(kw_only=True, slots=True)
+class Giver:
+    """Small slots on their way, while `opened`."""
+
+    move: Move
+    entry: Entry
+    #: What the one that gives owns, and sends no client on from.
+    own: set[int]
+    #: Whether the engines wait for replicas, and for how many the one that takes does.
+    awaits_replicas: bool
+    awaited: int
+    giving: Party = field(init=False)
+    #: The one that takes, for what is done to slots: one for the next group, one for this.
+    opening: Parties = field(init=False)
+    claiming: Parties = field(init=False)
+    _waker: Party = field(init=False)
+    _gate: Gate = field(init=False, default_factory=Gate)
+
+    @contextlib.asynccontextmanager
+    async def opened(self) -> AsyncIterator[None]:
+        """Have connections and the gate in the block."""
+        count = _CONNECTIONS if self.awaited else 1
+        self.giving, self._waker = self.move.giving(), self.move.giving()
+        self.opening = Parties(self.move.taking, count)
+        self.claiming = Parties(self.move.taking, count)
+        try:
+            async with self._gate.opened():
+                yield
+        finally:
+            for one in (self.giving, self._waker, self.opening, self.claiming):
+                one.hang_up()
+
+    async def give(self, counts: dict[int, int], key_bytes: int) -> list[int]:
+        """Let slots go that are small; return those that did not.
+
+        Args:
+            counts: How many keys each of the slots holds about; nobody else has anything of them.
+            key_bytes: What a key takes with its value, on average.
+        """
+        small = [s for s, n in counts.items() if n <= _STEP_KEYS and n * key_bytes <= _STEP_BYTES]
+        left = sorted(counts.keys() - set(small))
+        waiting = [*_groups(small, counts, key_bytes)][::-1]
+        opened = asyncio.create_task(self._open(waiting[-1])) if waiting else None
+        try:
+            while waiting and opened is not None:
+                group = waiting.pop()
+                await opened
+                passing("agent.after_import")
+                opened = asyncio.create_task(self._open(waiting[-1])) if waiting else None
+                halves = await self._give(group, left)
+                if halves:
+                    waiting += halves[::-1]
+                    opened = opened or asyncio.create_task(self._open(waiting[-1]))
+        finally:
+            if opened is not None:
+                opened.cancel()
+                await asyncio.gather(opened, return_exceptions=True)
+        return left
+
+    async def _open(self, slots: Sequence[int]) -> None:
+        """Let keys of these slots come in."""
+        await self.opening.open_imports(slots, self.giving.engine_id)
+
+    async def _give(self, slots: list[int], left: list[int]) -> list[list[int]]:
+        """Let a group go, or add to `left`; return smaller groups to try instead."""
+        self.move.check()
+        marker = _marker_in(self.own.difference(slots) or set(slots))
+        if self.awaits_replicas and self.own.issubset(slots):
+            left += slots[-1:]  # the marker's slot has to stay for a while
+            return [slots[:-1]] if slots[1:] else []
+        act = functools.partial(self._claim, slots)
+        async with self._gate.awaited(marker, act) as passage:
+            waking = asyncio.create_task(self._wake(passage))
+            try:
+                given = await self._try(slots, marker)
+            finally:
+                waking.cancel()
+                await asyncio.gather(waking, return_exceptions=True)
+        match given.outcome:
+            case GiveOutcome.GIVEN:
+                self.own.difference_update(slots)
+                if given.is_late:
+                    await self._tell(slots)
+                passing("agent.after_give")
+            case GiveOutcome.LARGE if slots[1:]:
+                middle = len(slots) // 2
+                return [slots[:middle], slots[middle:]]
+            case GiveOutcome.LARGE | GiveOutcome.KEPT:
+                if given.outcome is GiveOutcome.KEPT:
+                    await self._clear(slots)
+                taking = self.claiming.first
+                await taking.call(lambda admin: taking.keeper.close_slots(admin, slots))
+                left += slots
+            case GiveOutcome.CUT:
+                self.own.difference_update(slots)
+                left += await self._end(slots)
+            case GiveOutcome.STRANGE:
+                raise CommandFailed(f"{self.giving.name} does not give slots: {given.said}")
+        if isinstance(passage.failure, StaleEpoch):
+            raise passage.failure
+        return []
+
+    async def _try(self, slots: Sequence[int], marker: str) -> Given:
+        move, entry = self.move.command, self.entry
+        patience_ms = int(_PATIENCE_S * 1000)
+        way = GiveWay(
+            copy=CopyWay(
+                address=move.to_address,
+                port=move.to_port,
+                user=entry.user,
+                password=entry.password,
+                patience_ms=patience_ms,
+            ),
+            to_id=move.to_engine_id,
+            gate_address=self._gate.address,
+            gate_port=self._gate.port,
+            marker=marker,
+            awaits_replicas=self.awaits_replicas,
+            bytes_max=_STEP_BYTES,
+            keys_max=_STEP_KEYS,
+        )
+        act = functools.partial(self.giving.keeper.give, slots=slots, way=way)
+        return await self.giving.call(act, patience_s=2 * _PATIENCE_S)
+
+    async def _claim(self, slots: Sequence[int], passage: Passage) -> None:
+        """Let the other one own the slots; it has all keys, and the one that gives waits."""
+        self.move.check()
+        passing("agent.after_copy")
+        passing("agent.after_empty")
+        passage.has_begun = True
+        async with asyncio.timeout(_CLAIM_S):
+            await self.claiming.assign(slots, self.move.command.to_engine_id)
+            # When it has answered twice more, it has told everybody.
+            for _ in range(2):
+                await self.claiming.first.call(self.claiming.first.keeper.ping)
+        passing("agent.after_claim")
+
+    async def _wake(self, passage: Passage) -> None:
+        """Let the one that gives notice that its pause is over."""
+        if not self.awaits_replicas:
+            return
+        await passage.has_ended.wait()
+        pings = []
+        try:
+            while True:
+                await asyncio.sleep(_WAKE_EVERY_S)
+                pings.append(asyncio.create_task(self._waker.call(self._waker.keeper.ping)))
+        finally:
+            await asyncio.gather(*pings)
+
+    async def _clear(self, slots: Sequence[int]) -> None:
+        """Drop the copies that the other one has: the keys never left."""
+        taking, keeper = self.claiming.first, self.claiming.first.keeper
+        await self.entry.renew(taking, self.entry.renewals)
+        listed = await taking.call(lambda admin: keeper.keys(admin, slots, _STEP_KEYS))
+        names = [*itertools.chain.from_iterable(listed)]
+        await taking.call(lambda admin: keeper.drop(admin, names))
+
+    async def _end(self, slots: Sequence[int]) -> list[int]:
+        """Go on after an answer that did not come; return the slots that are open still."""
+        if not self.awaits_replicas:
+            return [*slots]
+        await self.claiming.assign(slots, self.move.command.to_engine_id)
+        await self._tell(slots)
+        return []
+
+    async def _tell(self, slots: Sequence[int]) -> None:
+        """Let the one that gives know the new owner, if it has not heard of it."""
+        to_id = self.move.command.to_engine_id
+        await self.giving.call(lambda admin: self.giving.keeper.assign(admin, slots, to_id))
+
+
+def _groups(slots: Sequence[int], counts: dict[int, int], key_bytes: int) -> Iterator[list[int]]:
+    """Cut slots into groups that go in one step each."""
+    group: list[int] = []
+    keys = 0
+    for slot in slots:
+        is_full = keys + counts[slot] > min(_GROUP_KEYS, _GROUP_BYTES // max(1, key_bytes))
+        if group and (is_full or len(group) == _GROUP_SLOTS):
+            yield group
+            group, keys = [], 0
+        group.append(slot)
+        keys += counts[slot]
+    if group:
+        yield group
+
+
+def _marker_in(slots: Collection[int]) -> str:
+    """Return the name of a key of one of these slots, that nobody can guess."""
+    prefix = f"{_MARKER}:{secrets.token_hex(16)}:"
+    names = (f"{prefix}{number}" for number in itertools.count())
+    return next(name for name in names if binascii.crc_hqx(name.encode(), 0) % SLOT_COUNT in slots)

@@ -1,0 +1,109 @@
+"""What does an engine do in one step when it gives small slots away? Lua texts, no behaviour here.
+
+While a script runs, its engine serves nobody. So a client that asks for a key of such a slot is
+either answered by the engine that has it, or sent on (`MOVED`) to the one that owns it by then;
+never is it sent after a key (`ASK`), which redis-py and valkey-py cannot follow to a node that they
+have not heard of (redis-py#4015).
+
+Nothing has changed here until all keys are at the other engine. Then the script waits at a gate:
+`MIGRATE` of one more key, to a listener that answers when the other engine owns the slots. Whether
+it does is not known for certain where no answer comes, so from then on the keys are gone here:
+Redis sends clients after them (`MIGRATING`); Valkey, which lets no script use `SETSLOT` beside
+replicas, disowns the slots until it hears who owns them.
+
+Source: cluster.c, script.c of Redis 7.0; cluster_legacy.c, blocked.c of Valkey 8.0.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+#: Finds out who owns what, in this engine's eyes.
+_VIEW = r"""
+local mine, is_primary = {}, {}
+for line in string.gmatch(redis.call('CLUSTER', 'NODES'), '[^\n]+') do
+    if string.find(line, 'master', 1, true) then is_primary[string.sub(line, 1, 40)] = true end
+    if string.find(line, 'myself', 1, true) then
+        local slots = string.match(line, ('%S+ '):rep(7) .. '%S+(.*)') or ''
+        for first, last in string.gmatch(slots, ' (%d+)%-?(%d*)') do
+            for slot = tonumber(first), tonumber(last) or tonumber(first) do mine[slot] = true end
+        end
+    end
+end
+"""
+
+#: Arguments: how, in one word list of which the password is the last word, then the slots. Logs of
+#: slow commands keep the first 128 bytes of an argument. Returns what has come of it, and why.
+GIVE = (
+    _VIEW
+    + r"""
+local to_id, marker, user, address, port, gate_address, gate_port, patience_ms, is_slow,
+    bytes_left, keys_left, password = string.match(ARGV[1], ('(%S+) '):rep(11) .. '(%S+)')
+local waits = is_slow == '1'
+
+if not is_primary[to_id] then return {'strange', 'the one that takes is not known here'} end
+local batches = {}
+for number = 2, #ARGV do
+    local slot = tonumber(ARGV[number])
+    if not mine[slot] then return {'strange', 'slot ' .. slot .. ' is not owned here'} end
+    local count = redis.call('CLUSTER', 'COUNTKEYSINSLOT', slot)
+    keys_left = keys_left - count
+    if keys_left < 0 then return {'large', ''} end
+    local names = count == 0 and {} or redis.call('CLUSTER', 'GETKEYSINSLOT', slot, count)
+    for first = 1, #names, 1000 do
+        local batch = {unpack(names, first, math.min(first + 999, #names))}
+        for _, name in ipairs(batch) do
+            bytes_left = bytes_left - (redis.call('MEMORY', 'USAGE', name) or 0)
+            if bytes_left < 0 then return {'large', ''} end
+        end
+        batches[#batches + 1] = batch
+    end
+end
+
+for _, batch in ipairs(batches) do
+    local said = redis.pcall(
+        'MIGRATE', address, port, '', 0, patience_ms, 'COPY', 'AUTH2', user, password,
+        'KEYS', unpack(batch))
+    if said.err then return {'kept', said.err} end
+end
+redis.call('UNLINK', marker) -- who has written may go on, whatever memory there is
+redis.call('SET', marker, '')
+local gate = redis.pcall(
+    'MIGRATE', gate_address, gate_port, '', 0, patience_ms, 'COPY', 'KEYS', marker)
+local is_owner = not gate.err
+if not is_owner or not waits then redis.call('UNLINK', marker) end
+if gate.err and string.find(gate.err, 'NOTYET', 1, true) then return {'kept', gate.err} end
+for _, batch in ipairs(batches) do redis.call('UNLINK', unpack(batch)) end
+for number = 2, #ARGV do
+    if not waits then
+        redis.call('CLUSTER', 'SETSLOT', ARGV[number], is_owner and 'NODE' or 'MIGRATING', to_id)
+    elseif not is_owner then
+        redis.call('CLUSTER', 'DELSLOTS', ARGV[number])
+    end
+end
+return {is_owner and 'given' or 'cut', gate.err or ''}
+"""
+)
+
+#: After `GIVE` of Valkey, each time a pause is over: has it heard who owns the slots? Without the
+#: marker nothing was given. As long as it has not heard, the marker stays untouched, unless it is
+#: the last time: then it disowns them. Returns how many it has not heard of.
+GUARD = (
+    _VIEW
+    + r"""
+local marker, is_last = ARGV[1], ARGV[2] == '1'
+local is_given, late = redis.pcall('EXISTS', marker) == 1, {}
+for number = 3, #ARGV do
+    if is_given and mine[tonumber(ARGV[number])] then late[#late + 1] = ARGV[number] end
+end
+if #late == 0 or is_last then
+    redis.pcall('UNLINK', marker)
+    redis.pcall('SET', marker, '')
+    redis.pcall('UNLINK', marker)
+    for _, slot in ipairs(late) do redis.call('CLUSTER', 'DELSLOTS', slot) end
+end
+return #late
+"""
+)
+#: How engines call it once they have run it.
+GUARD_NAME = hashlib.sha1(GUARD.encode(), usedforsecurity=False).hexdigest()

@@ -1,0 +1,143 @@
+"""Do small slots go in one step, so that no client is sent after a key, whatever goes wrong?"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from pathlib import Path
+
+import pytest
+
+from cachewright.agent import giving
+from cachewright.agent.gate import Passage
+from cachewright.agent.giving import Giver
+from cachewright.engines import valkey_slots
+from cachewright.engines.resp import AdminConnection
+from cachewright.engines.slots import Given, GiveOutcome, GiveWay
+from cachewright.engines.valkey_slots import ValkeySlots
+from cachewright.model.engines import EngineName
+from cachewright.model.moves import MoveMethod
+from cachewright.rpc.agent import CommandFailed
+from tests.fault.agent_moves import (
+    ALL_SLOTS,
+    Pair,
+    check_whole,
+    configure,
+    fill,
+    run_with_newcomer,
+    slots_of,
+    writing,
+)
+
+COPY = MoveMethod.COPY
+BUILDS = [
+    pytest.param((EngineName.REDIS, "7.0"), id="redis-7.0"),
+    pytest.param((EngineName.VALKEY, "8.0"), id="valkey-8.0"),
+    pytest.param((EngineName.VALKEY, "8.1"), id="valkey-8.1"),
+]
+
+
+@pytest.fixture
+def outcomes(monkeypatch: pytest.MonkeyPatch) -> list[GiveOutcome]:
+    """What has come of each step."""
+    seen: list[GiveOutcome] = []
+    original = ValkeySlots.give
+
+    async def give(
+        self: ValkeySlots, admin: AdminConnection, slots: list[int], way: GiveWay
+    ) -> Given:
+        given = await original(self, admin, slots, way)
+        seen.append(given.outcome)
+        return given
+
+    monkeypatch.setattr(ValkeySlots, "give", give)
+    return seen
+
+
+@pytest.mark.parametrize("build", BUILDS)
+def test_no_client_is_sent_after_a_key(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    outcomes: list[GiveOutcome],
+    build: tuple[EngineName, str],
+) -> None:
+    """Where replicas are waited for, however long; all slots of a shard go, and come back."""
+    monkeypatch.setattr(giving, "_PATIENCE_S", 5.0)
+    monkeypatch.setattr(giving, "_CLAIM_S", 4.0)
+    monkeypatch.setattr(valkey_slots, "_NEWS_MS", (3, 5, 10, 20, 30, 100, 500, 1000))
+
+    async def work(pair: Pair) -> None:
+        pair = dataclasses.replace(pair, target=pair.group.shards[1][0])
+        async with writing(pair.group) as writer:
+            await pair.move(slots_of((0, 8191)), COPY)
+            await pair.back().move(slots_of((0, 8191)), COPY)
+            report = await writer.end()
+        await check_whole(pair.group, 2000)
+        await writer.check(pair.group)
+        assert {*report["errors"]} == {"MOVED"}
+        assert {*outcomes} == {GiveOutcome.GIVEN}
+
+    run_with_newcomer(tmp_path, build, work, nodes=2, shards=2)
+
+
+@pytest.mark.parametrize("when", ["before", "begun", "after"])
+@pytest.mark.parametrize("build", BUILDS)
+def test_a_step_may_fail_while_somebody_is_waited_for(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    outcomes: list[GiveOutcome],
+    build: tuple[EngineName, str],
+    when: str,
+) -> None:
+    """Every third one: before the slots may have their new owner, or when they may or do."""
+    original, numbers = Giver._claim, itertools.count()
+
+    async def claim(self: Giver, slots: list[int], passage: Passage) -> None:
+        if next(numbers) % 3:
+            await original(self, slots, passage)
+            return
+        if when == "after":
+            await original(self, slots, passage)
+        passage.has_begun = when != "before"
+        raise CommandFailed("somebody does not answer")
+
+    monkeypatch.setattr(Giver, "_claim", claim)
+
+    async def work(pair: Pair) -> None:
+        async with writing(pair.group) as writer:
+            await pair.move(slots_of((0, 2000)), COPY)
+            await pair.back().move(slots_of((0, 2000)), COPY)
+            await writer.end()
+        await check_whole(pair.group, 7000)
+        await writer.check(pair.group)
+        failed = GiveOutcome.KEPT if when == "before" else GiveOutcome.CUT
+        assert {*outcomes} == {GiveOutcome.GIVEN, failed}
+
+    run_with_newcomer(tmp_path, build, work, keys=5000)
+
+
+@pytest.mark.parametrize("build", BUILDS[:2])
+def test_what_turns_out_to_be_large_is_moved_in_the_open(
+    tmp_path: Path, outcomes: list[GiveOutcome], build: tuple[EngineName, str]
+) -> None:
+    async def work(pair: Pair) -> None:
+        await fill(pair.source, 6, size=1_000_000, prefix="{k126}large")  # slot 58
+        await pair.move(slots_of((0, 127)), COPY)
+        assert await pair.owned() == 128
+        await check_whole(pair.group, 3006)
+        assert outcomes.count(GiveOutcome.LARGE) > 1
+
+    run_with_newcomer(tmp_path, build, work, keys=3000)
+
+
+@pytest.mark.parametrize("build", BUILDS[:2])
+def test_an_engine_that_is_full_gives_all_the_same(
+    tmp_path: Path, outcomes: list[GiveOutcome], build: tuple[EngineName, str]
+) -> None:
+    async def work(pair: Pair) -> None:
+        await configure(pair.source, maxmemory="1mb", maxmemory_policy="noeviction")
+        await pair.move(ALL_SLOTS, COPY)
+        await check_whole(pair.group, 2000)
+        assert {*outcomes} <= {GiveOutcome.GIVEN, GiveOutcome.LARGE}
+
+    run_with_newcomer(tmp_path, build, work, keys=2000)
