@@ -12,23 +12,22 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
 
 from cachewright.engines import cluster_view, resp, slot_scripts
+from cachewright.engines.slot_replies import bytes_of, int_of, list_of, parse_jobs
 from cachewright.engines.slots import (
     CopyBatch,
     CopyOutcome,
     CopyWay,
     Export,
-    ExportState,
     Given,
     GiveOutcome,
     GiveWay,
     MemoryUse,
 )
 from cachewright.engines.text import check_address, check_port
-from cachewright.model.slots import SLOT_COUNT, SlotRange, SlotRanges
+from cachewright.model.slots import SLOT_COUNT, SlotRanges
 
 #: Questions in one write. Each takes an engine less than a microsecond, some a few; no client is
 #: kept waiting longer than 2 ms.
@@ -46,15 +45,6 @@ _EXPORTS_KEPT = 50
 _KEYSPACE = re.compile(rb"^db([0-9]+):keys=([0-9]+)", re.MULTILINE)
 _DATASET = re.compile(rb"^used_memory_dataset:([0-9]+)", re.MULTILINE)
 _REPLICAS = re.compile(rb"^connected_slaves:([0-9]+)", re.MULTILINE)
-_STATES = {
-    b"replicating": ExportState.FOLLOWING,
-    b"waiting-to-pause": ExportState.FOLLOWING,
-    b"failover-paused": ExportState.PAUSED,
-    b"failover-granted": ExportState.GRANTED,
-    b"success": ExportState.DONE,
-    b"cancelled": ExportState.FAILED,
-    b"failed": ExportState.FAILED,
-}
 #: In one step, for in between two the other engine may be granted the slots.
 _CANCEL_UNLESS_GRANTED = """#!lua flags=no-writes
 for _, job in ipairs(server.call('CLUSTER', 'GETSLOTMIGRATIONS')) do
@@ -95,18 +85,18 @@ class ValkeySlots:
 
     async def view(self, admin: resp.AdminConnection) -> cluster_view.View:
         """Return what the node says of its cluster."""
-        return cluster_view.parse_view(_bytes(await admin.command("CLUSTER", "NODES")))
+        return cluster_view.parse_view(bytes_of(await admin.command("CLUSTER", "NODES")))
 
     async def unowned(self, admin: resp.AdminConnection) -> frozenset[int]:
         """Return the slots that nobody owns, as far as the node knows."""
-        return cluster_view.parse_unowned(_bytes(await admin.command("CLUSTER", "NODES")))
+        return cluster_view.parse_unowned(bytes_of(await admin.command("CLUSTER", "NODES")))
 
     # Looking
 
     async def counts(self, admin: resp.AdminConnection, slots: Sequence[int]) -> list[int]:
         """Return how many keys the node holds of each slot, whoever owns it."""
         replies = await _ask(admin, [("CLUSTER", "COUNTKEYSINSLOT", slot) for slot in slots])
-        return [_int(reply) for reply in replies]
+        return [int_of(reply) for reply in replies]
 
     async def keys(
         self, admin: resp.AdminConnection, slots: Sequence[int], limit: int
@@ -114,7 +104,7 @@ class ValkeySlots:
         """Return up to `limit` keys of each slot."""
         questions = [("CLUSTER", "GETKEYSINSLOT", slot, limit) for slot in slots]
         return [
-            [_bytes(key) for key in _list(reply)]
+            [bytes_of(key) for key in list_of(reply)]
             for reply in await _ask(admin, questions, at_once=max(1, _KEYS_AT_ONCE // limit))
         ]
 
@@ -123,29 +113,29 @@ class ValkeySlots:
     ) -> list[int]:
         """Return the bytes that each key takes with its value; 0 for one that is not there."""
         replies = await _ask_keys(admin, ("MEMORY", "USAGE"), keys, is_owner=is_owner)
-        return [0 if reply is None else _int(reply) for reply in replies]
+        return [0 if reply is None else int_of(reply) for reply in replies]
 
     async def dumps(
         self, admin: resp.AdminConnection, keys: Sequence[bytes], *, is_owner: bool = True
     ) -> list[bytes | None]:
         """Return each value as it would be sent to another engine; see `sizes`."""
         replies = await _ask_keys(admin, ("DUMP",), keys, is_owner=is_owner)
-        return [None if reply is None else _bytes(reply) for reply in replies]
+        return [None if reply is None else bytes_of(reply) for reply in replies]
 
     async def scan(
         self, admin: resp.AdminConnection, cursor: int, count: int
     ) -> tuple[int, list[bytes]]:
         """Return the next cursor, 0 at the end, and about `count` keys of all slots."""
-        reply = _list(await admin.command("SCAN", cursor, "COUNT", count))
-        return int(_bytes(reply[0])), [_bytes(key) for key in _list(reply[1])]
+        reply = list_of(await admin.command("SCAN", cursor, "COUNT", count))
+        return int(bytes_of(reply[0])), [bytes_of(key) for key in list_of(reply[1])]
 
     async def slot_of(self, admin: resp.AdminConnection, key: bytes) -> int:
         """Return the slot of a key."""
-        return _int(await admin.command("CLUSTER", "KEYSLOT", key))
+        return int_of(await admin.command("CLUSTER", "KEYSLOT", key))
 
     async def memory(self, admin: resp.AdminConnection) -> MemoryUse:
         """Return what the data takes."""
-        info = _bytes(await admin.command("INFO", "memory", "keyspace"))
+        info = bytes_of(await admin.command("INFO", "memory", "keyspace"))
         dataset = _DATASET.search(info)
         found = _KEYSPACE.findall(info)
         return MemoryUse(
@@ -156,8 +146,8 @@ class ValkeySlots:
 
     async def has_databases(self, admin: resp.AdminConnection) -> bool:
         """Tell whether there can be keys in other databases than the first (Valkey 9)."""
-        found = _list(await admin.command("CONFIG", "GET", "cluster-databases"))
-        return bool(found) and int(_bytes(found[1])) > 1
+        found = list_of(await admin.command("CONFIG", "GET", "cluster-databases"))
+        return bool(found) and int(bytes_of(found[1])) > 1
 
     async def select(self, admin: resp.AdminConnection, database: int) -> None:
         """Let later calls on this connection be about a database."""
@@ -182,19 +172,19 @@ class ValkeySlots:
             ]
         )
         resp.reply_or_raise(begun)
-        for job in _parse_jobs(resp.reply_or_raise(listed)):
+        for job in parse_jobs(resp.reply_or_raise(listed)):
             if job.is_export and job.export.slots == slots and job.export.to_id == to_id:
                 return job.export.name
         raise resp.EngineUnreachable("the engine does not know a move that it has begun")
 
     async def exports(self, admin: resp.AdminConnection) -> tuple[Export, ...]:
         """Return exports that go on or ended lately, the newest first."""
-        jobs = _parse_jobs(await admin.command("CLUSTER", "GETSLOTMIGRATIONS"))
+        jobs = parse_jobs(await admin.command("CLUSTER", "GETSLOTMIGRATIONS"))
         return tuple(job.export for job in jobs if job.is_export)
 
     async def said_of(self, admin: resp.AdminConnection, name: str) -> str:
         """Return what the engine, on either side, says of an export; empty if nothing."""
-        jobs = _parse_jobs(await admin.command("CLUSTER", "GETSLOTMIGRATIONS"))
+        jobs = parse_jobs(await admin.command("CLUSTER", "GETSLOTMIGRATIONS"))
         return next((job.export.said for job in jobs if job.export.name == name), "")
 
     async def cancel_exports(self, admin: resp.AdminConnection, *, is_granted_too: bool) -> bool:
@@ -219,7 +209,7 @@ class ValkeySlots:
         An engine takes nothing for a slot of which it knows no owner, and learns of none while the
         slot is open: that can be after its own or the owner's failover.
         """
-        info = _bytes(await admin.command("CLUSTER", "INFO"))
+        info = bytes_of(await admin.command("CLUSTER", "INFO"))
         if _ALL_ASSIGNED not in info:
             await _ask(admin, [("CLUSTER", "SETSLOT", slot, "NODE", from_id) for slot in slots])
         await _ask(admin, [("CLUSTER", "SETSLOT", slot, "IMPORTING", from_id) for slot in slots])
@@ -283,7 +273,7 @@ class ValkeySlots:
 
         `None`: it is Redis, which never does.
         """
-        info = _bytes(await admin.command("INFO", "server", "replication"))
+        info = bytes_of(await admin.command("INFO", "server", "replication"))
         found = _REPLICAS.search(info)
         return int(found[1]) if found and b"valkey_version:" in info else None
 
@@ -306,11 +296,11 @@ class ValkeySlots:
             [give, *_waits_for_news(way.marker, slots)] if awaits else [give],
             timeout_s=_GIVE_MARGIN_S + 2 * copy.patience_ms / 1000,
         )
-        outcome, reason = _list(resp.reply_or_raise(said[0]))
+        outcome, reason = list_of(resp.reply_or_raise(said[0]))
         return Given(
-            outcome=GiveOutcome(_bytes(outcome).decode()),
-            said=_bytes(reason).decode(),
-            is_late=awaits and _int(resp.reply_or_raise(said[-1])) > 0,
+            outcome=GiveOutcome(bytes_of(outcome).decode()),
+            said=bytes_of(reason).decode(),
+            is_late=awaits and int_of(resp.reply_or_raise(said[-1])) > 0,
         )
 
     async def drop(self, admin: resp.AdminConnection, keys: Sequence[bytes]) -> None:
@@ -390,51 +380,3 @@ def _outcome(reply: resp.Reply) -> CopyOutcome:
         if code in words:
             return outcome
     raise reply
-
-
-class _Job(NamedTuple):
-    """A move of the engine's own, as either side tells of it."""
-
-    is_export: bool
-    export: Export
-
-
-def _parse_jobs(reply: resp.Reply) -> Iterator[_Job]:
-    for job in _list(reply):
-        words = iter(_list(job))
-        fields = {_bytes(name): value for name, value in zip(words, words, strict=True)}
-        state, message = _bytes(fields[b"state"]), _bytes(fields[b"message"])
-        yield _Job(
-            is_export=fields[b"operation"] == b"EXPORT",
-            export=Export(
-                name=_bytes(fields[b"name"]).decode(),
-                # Not told by who only replicates from the one that takes.
-                to_id=_bytes(fields.get(b"target_node", b"")).decode(),
-                slots=_parse_slots(_bytes(fields[b"slot_ranges"]).decode()),
-                state=_STATES.get(state, ExportState.SENDING),
-                said=(message or state).decode(),
-            ),
-        )
-
-
-def _parse_slots(text: str) -> SlotRanges:
-    bounds = (part.partition("-") for part in text.split())
-    return tuple(SlotRange(int(first), int(last or first)) for first, _, last in bounds)
-
-
-def _int(reply: resp.Reply) -> int:
-    if not isinstance(reply, int):
-        raise resp.EngineUnreachable("what answers there is not such an engine")
-    return reply
-
-
-def _bytes(reply: resp.Reply) -> bytes:
-    if not isinstance(reply, bytes):
-        raise resp.EngineUnreachable("what answers there is not such an engine")
-    return reply
-
-
-def _list(reply: resp.Reply) -> list[resp.Reply]:
-    if not isinstance(reply, list):
-        raise resp.EngineUnreachable("what answers there is not such an engine")
-    return reply
