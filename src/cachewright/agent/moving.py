@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -180,13 +181,16 @@ class _Lane:
 async def _claim_disowned(move: Move, giving: Party, taking: Party) -> None:
     """Let the one that takes own what the other gave up, with all keys, when somebody was cut."""
     theirs = await taking.call(taking.keeper.view)
-    wanted = {*numbers_of(move.command.slots)}
-    opened = {s.slot for s in theirs.open_slots if s.is_import and s.slot in wanted}
-    if not opened:
+    opened = {one.slot for one in theirs.open_slots if one.is_import}
+    wanted = {*numbers_of(move.command.slots)} & {*numbers_of(theirs.own_slots), *opened}
+    if not wanted:
         return
-    disowned = sorted(opened & await giving.call(giving.keeper.unowned))
-    for one in (taking, giving):
-        await one.call(lambda admin: giving.keeper.assign(admin, disowned, taking.engine_id))
+    disowned = wanted & await giving.call(giving.keeper.unowned)
+    for one, slots in ((taking, disowned & opened), (giving, disowned)):
+        act = functools.partial(
+            one.keeper.assign, slots=sorted(slots), to_id=move.command.to_engine_id
+        )
+        await one.call(act)
 
 
 async def _close_claimed(move: Move, giving: Party, taking: Party) -> None:
