@@ -81,11 +81,10 @@ class ValkeyCluster:
     ) -> None:
         """Make this node own slots, and let all others know, whoever they think owns them.
 
-        The claim with the highest epoch wins. An engine tells everybody at once only when it ends
-        an import; so the last slot becomes one, from `other_id`. Without another one nobody need
-        know.
+        The claim with the highest epoch wins. An engine raises its own, and tells everybody at
+        once, only when it ends an import; so the last slot becomes one, from `other_id`. Without
+        another one nobody need know.
         """
-        await admin.command("CLUSTER", "BUMPEPOCH")
         for first in range(0, len(slots), _AT_ONCE):
             await _own(admin, slots[first : first + _AT_ONCE])
         if slots and other_id:

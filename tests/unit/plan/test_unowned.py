@@ -78,6 +78,17 @@ def test_people_are_told_once_where_nobody_can_know_who_is_right() -> None:
     assert one.status.reason == ""
 
 
+def test_what_was_claimed_bit_by_bit_is_told_at_once() -> None:
+    one = losing()
+    one.round()
+    engine = one.world.engines[FIRST]
+    engine.slots = ranges_of(sorted({*set_of(engine.slots), *range(100, 105)}))
+    assert claims(one.round()) == {FIRST: frozenset(range(105, 110))}
+    one.settle()
+    told = [text for text in one.said if "had claimed" in text]
+    assert told == ["Node group 0001 owns slots 100-109, which no node had claimed"]
+
+
 def test_only_what_two_looks_have_found_is_claimed() -> None:
     one = losing()
     one.round()
@@ -135,9 +146,30 @@ def test_where_nothing_is_known_the_smallest_shard_that_stays_gets_them() -> Non
     one.status = dataclasses.replace(one.status, owned=())
     lose_slots(one.world.engines[SECOND], frozenset(range(6000, 9000)))
     assert claims(one.look()) == {SECOND: LOST}
+    gone = ShardSlots(shard_id="0009", slots=ranges_of(sorted(LOST)))
+    one.status = dataclasses.replace(one.status, owned=(gone,))
+    assert claims(one.look()) == {SECOND: LOST}
     first, second, third = one.world.group.spec.shards
     one.edit(shards=(first, dataclasses.replace(second, is_leaving=True), third))
     assert claims(one.look()) == {FIRST: LOST}
+
+
+def test_the_laws_know_a_claim_that_comes_too_early_or_twice() -> None:
+    one = losing()
+    one.round()
+    plan = one.look()
+    (step,) = plan.steps
+    assert isinstance(step.command, ClaimSlots)
+    group, observed = one.world.group, one.world.observe()
+    move = Moving(from_id=FIRST, to_id=SECOND, slots=(SlotRange(100, 100),))
+    moving = msgspec.structs.replace(observed, moves=Moves(running=(move,)))
+    assert [*slot_violations(group, moving, plan)] == ["slots are claimed while they are moved"]
+    twice = dataclasses.replace(plan, steps=(step, step))
+    assert [*slot_violations(group, observed, twice)] == ["a slot is claimed for two"]
+    deaf = msgspec.structs.replace(step.command, others=step.command.others[:1])
+    blind = dataclasses.replace(plan, steps=(msgspec.structs.replace(step, command=deaf),))
+    said = ["slots are claimed and not every primary is asked"]
+    assert [*slot_violations(group, observed, blind)] == said
 
 
 @pytest.mark.parametrize("node_id", [FIRST, SECOND])
