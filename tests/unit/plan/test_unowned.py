@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from cachewright.model.commands import ClaimSlots, node_id_of
+from cachewright.model.engines import EngineName
 from cachewright.model.facts import Observed
 from cachewright.model.moves import Moves, Moving
 from cachewright.model.slots import SLOT_COUNT, SlotRange, numbers_of, ranges_of
@@ -15,7 +16,7 @@ from cachewright.model.status import Resharding, ShardSlots
 from cachewright.plan.plan import Plan
 from cachewright.plan.slot_laws import slot_violations
 from tests.property.plan.groups import make_group
-from tests.property.plan.slot_world import lose_slots, set_of
+from tests.property.plan.slot_world import claim_unheard, lose_slots, set_of
 from tests.unit.plan.plan_story import Story
 
 FIRST, SECOND, THIRD = (f"demo-000{number}-001" for number in (1, 2, 3))
@@ -152,6 +153,33 @@ def test_where_nothing_is_known_the_smallest_shard_that_stays_gets_them() -> Non
     first, second, third = one.world.group.spec.shards
     one.edit(shards=(first, dataclasses.replace(second, is_leaving=True), third))
     assert claims(one.look()) == {FIRST: LOST}
+
+
+def test_a_taker_that_dies_before_its_replica_knows_leaves_the_slot_to_that() -> None:
+    """The giver has given it up, the taker is gone, and the replica has the keys."""
+    line = (EngineName.REDIS, "7.0")
+    one = Story(make_group(shards=2, replicas=1, cluster_enabled=True, line=line))
+    world = one.world
+    first, second = world.engines[FIRST], world.engines[SECOND]
+    lose_slots(second, frozenset(range(9000, SLOT_COUNT)))
+    first.slots = (*first.slots, SlotRange(9000, SLOT_COUNT - 1))
+    first.data |= {SLOT_COUNT + slot for slot in (0, 1, 9000, 9001)}
+    one.settle()
+    one.edit(resharding_generation=2)
+    while not world.observe().moves.running:
+        one.round()
+    (move,) = world.observe().moves.running
+    claim_unheard(world, move)
+    (slot,) = second.unheard
+    for _ in range(40):
+        one.round(may_fail=True)
+    assert slot in owned(one, "demo-0002-002")
+    assert not any("lost" in text for text in one.said)
+    said = f"Node group 0002 owns slots {slot}-{slot}, which no node had claimed"
+    assert said in one.said
+    assert world.lost == set()
+    primaries = [engine for engine in world.engines.values() if engine.serves_writes()]
+    assert sorted(s for e in primaries for s in set_of(e.slots)) == [*range(SLOT_COUNT)]
 
 
 def test_the_laws_know_a_claim_that_comes_too_early_or_twice() -> None:
