@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from cachewright.agent import giving
+from cachewright.agent.copying import Copier
 from cachewright.agent.gate import Passage
 from cachewright.agent.giving import Giver
 from cachewright.engines import valkey_slots
 from cachewright.engines.resp import AdminConnection
-from cachewright.engines.slots import Given, GiveOutcome, GiveWay
+from cachewright.engines.slots import Given, GiveOutcome, GiveWay, MemoryUse
 from cachewright.engines.valkey_slots import ValkeySlots
 from cachewright.model.engines import EngineName
 from cachewright.model.moves import MoveMethod
@@ -78,6 +79,33 @@ def test_no_client_is_sent_after_a_key(
         assert {*outcomes} == {GiveOutcome.GIVEN}
 
     run_with_newcomer(tmp_path, build, work, nodes=2, shards=2)
+
+
+@pytest.mark.parametrize("build", BUILDS)
+def test_a_few_keys_go_in_one_step_as_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, build: tuple[EngineName, str]
+) -> None:
+    """By an engine's own account most of what it holds then is no overhead, so they look large."""
+
+    async def empty(*_: object) -> frozenset[int]:
+        raise AssertionError("slots are opened for clients")
+
+    monkeypatch.setattr(Copier, "empty", empty)
+
+    async def memory(self: ValkeySlots, admin: AdminConnection) -> MemoryUse:
+        said = await original(self, admin)
+        return dataclasses.replace(said, dataset_bytes=48 * 1024 * 1024)
+
+    original = ValkeySlots.memory
+    monkeypatch.setattr(ValkeySlots, "memory", memory)
+
+    async def work(pair: Pair) -> None:
+        await fill(pair.source, 6, prefix="{k126}")  # slot 58
+        await pair.move(slots_of((0, 1000)), COPY)
+        assert await pair.owned() == 1001
+        await check_whole(pair.group, 6)
+
+    run_with_newcomer(tmp_path, build, work)
 
 
 @pytest.mark.parametrize("when", ["before", "begun", "after"])

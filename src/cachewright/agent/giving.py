@@ -84,9 +84,10 @@ class Giver:
 
         Args:
             counts: How many keys each of the slots holds about; nobody else has anything of them.
-            key_bytes: What a key takes with its value, on average.
+            key_bytes: What a key takes with its value, on average, at most.
         """
-        small = [s for s, n in counts.items() if n <= _STEP_KEYS and n * key_bytes <= _STEP_BYTES]
+        # Where little is held, a key takes far less than that: the engine itself measures all.
+        small = [slot for slot, count in counts.items() if count <= _STEP_KEYS]
         left = sorted(counts.keys() - set(small))
         waiting = [*_groups(small, counts, key_bytes)][::-1]
         opened = asyncio.create_task(self._open(waiting[-1])) if waiting else None
