@@ -32,8 +32,11 @@ from cachewright.rpc.agent import CommandFailed, StaleEpoch
 
 #: What a group holds about, at most. It keeps clients waiting for some 10 ms.
 _GROUP_BYTES = 1024 * 1024
-_GROUP_KEYS = 1_000
+_GROUP_KEYS = 700
 _GROUP_SLOTS = 64
+#: Keys of a slot are sent on their own; the two engines wait for each other as long as this many
+#: keys take them.
+_KEYS_PER_SLOT = 20
 #: What one slot may hold to go in one step: some 40 ms.
 _STEP_BYTES = 4 * 1024 * 1024
 _STEP_KEYS = 4_000
@@ -223,14 +226,15 @@ class Giver:
 def _groups(slots: Sequence[int], counts: dict[int, int], key_bytes: int) -> Iterator[list[int]]:
     """Cut slots into groups that go in one step each."""
     group: list[int] = []
-    keys = 0
+    held = 0
+    keys_max = min(_GROUP_KEYS, _GROUP_BYTES // max(1, key_bytes))
     for slot in slots:
-        is_full = keys + counts[slot] > min(_GROUP_KEYS, _GROUP_BYTES // max(1, key_bytes))
-        if group and (is_full or len(group) == _GROUP_SLOTS):
+        holds = counts[slot] and counts[slot] + _KEYS_PER_SLOT
+        if group and (held + holds > keys_max or len(group) == _GROUP_SLOTS):
             yield group
-            group, keys = [], 0
+            group, held = [], 0
         group.append(slot)
-        keys += counts[slot]
+        held += holds
     if group:
         yield group
 
