@@ -76,6 +76,8 @@ class Giver:
         self.opening = Parties(self.move.taking, count)
         self.claiming = Parties(self.move.taking, count)
         try:
+            # Connected before clients wait: then nobody new gets in.
+            await self._waker.call(self._waker.keeper.ping)
             async with self._gate.opened():
                 yield
         finally:
