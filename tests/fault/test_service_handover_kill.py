@@ -68,9 +68,12 @@ def writers(service: kit.Up, group: dict[str, Any]) -> list[str]:
     """Return who says of itself that it is a primary; no one that cannot be asked."""
     found: list[str] = []
     for node_id in group["MemberClusters"]:
-        with kit.admin(service.state_dir, node_id) as admin:
-            if admin.info("replication")["role"] == "master":
-                found.append(node_id)
+        try:
+            with kit.admin(service.state_dir, node_id) as admin:
+                if admin.info("replication")["role"] == "master":
+                    found.append(node_id)
+        except (ValkeyError, OSError):
+            continue  # it takes another address just now
     return found
 
 
