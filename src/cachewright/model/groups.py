@@ -241,6 +241,8 @@ class GroupPlacement:
     build_version: str
     #: Every way of addressing: own address a node, or one address and a port a node.
     shares_address: bool = False
+    #: How many places of the pool were tried for it so far; the next ones are behind them.
+    tried: int = 0
 
     def of(self, node_id: str) -> NodePlacement:
         """Return where `node_id` runs; `KeyError` when it has no place."""

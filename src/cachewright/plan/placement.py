@@ -4,7 +4,9 @@ With own addresses each node gets one loopback address and the standard port, ea
 more; the configuration endpoint of a Memcached cluster is a process and has a place like a node.
 With shared addresses nodes differ by port and endpoints are answered from the roles. The search
 starts at a place that the group's uid decides, so that the addresses of a deleted group are not
-given to the next one at once: clients that linger would talk to a stranger.
+given to the next one at once: clients that linger would talk to a stranger. For the same reason a
+group goes on behind what it had: clients that have not heard yet who left would ask a newcomer, and
+one that lets nobody in yet refuses what a client does not try again.
 """
 
 from __future__ import annotations
@@ -115,7 +117,7 @@ def place_group(
     is_shared = isinstance(pool, SharedAddress)
     spare_count = 0 if before or is_shared else endpoints_of(spec)
     needed = len(missing) + spare_count
-    found = _free_places(pool, spec, taken, needed)
+    found, tried = _free_places(pool, spec, taken, needed, before.tried if before else 0)
     if len(found) < needed:
         raise Terminal(
             f"the address pool is exhausted: {needed} addresses needed, {len(found)} are free",
@@ -134,12 +136,13 @@ def place_group(
         for place, (address, port) in zip(missing, found, strict=False)
     )
     if before is not None:
-        return dataclasses.replace(before, nodes=before.nodes + added)
+        return dataclasses.replace(before, nodes=before.nodes + added, tried=tried)
     return GroupPlacement(
         nodes=added,
         endpoints=_endpoints(spec, [address for address, _ in found[len(added) :]]),
         build_version=build_version,
         shares_address=is_shared,
+        tried=tried,
     )
 
 
@@ -152,21 +155,23 @@ def _endpoints(spec: GroupSpec, spare: Sequence[str]) -> Endpoints:
 
 
 def _free_places(
-    pool: AddressPool, spec: GroupSpec, taken: frozenset[str], needed: int
-) -> list[tuple[str, int]]:
+    pool: AddressPool, spec: GroupSpec, taken: frozenset[str], needed: int, tried: int
+) -> tuple[list[tuple[str, int]], int]:
+    """Return free places behind those that were `tried`, and how many were tried by then."""
     found: list[tuple[str, int]] = []
-    for address, port in _places(pool, spec):
+    for address, port in _places(pool, spec, tried):
+        if len(found) == needed:
+            break
+        tried += 1
         if f"{address}:{port}" not in taken:
             found.append((address, port))
-            if len(found) == needed:
-                break
-    return found
+    return found, tried % max(1, pool.capacity())
 
 
-def _places(pool: AddressPool, spec: GroupSpec) -> Iterator[tuple[str, int]]:
-    """Yield every place of the pool once, from the one that the uid points at."""
+def _places(pool: AddressPool, spec: GroupSpec, tried: int) -> Iterator[tuple[str, int]]:
+    """Yield every place of the pool once, from `tried` behind the one that the uid points at."""
     count = pool.capacity()
-    start = zlib.crc32(spec.uid.encode())
+    start = zlib.crc32(spec.uid.encode()) + tried
     for index in range(count):
         offset = (start + index) % count
         match pool:

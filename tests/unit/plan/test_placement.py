@@ -67,6 +67,32 @@ def test_another_group_does_not_get_the_addresses_of_one_that_is_gone() -> None:
     assert place(group).nodes[0].address != place(other).nodes[0].address
 
 
+@pytest.mark.parametrize(
+    "pool", [POOL, SharedAddress(address="127.0.0.1", first_port=10_000, last_port=10_009)]
+)
+def test_a_newcomer_does_not_get_the_address_of_who_left(pool: AddressPool) -> None:
+    """Until all others are used up."""
+    group = make_group(shards=1, replicas=1, cluster_enabled=True)
+    placed = place(group, pool)
+    gone = [placed.nodes[1]]
+    for number in range(pool.capacity() - 4):
+        placed = dataclasses.replace(placed, nodes=placed.nodes[:1])
+        newcomer = NodeSpec(node_id=f"new-{number}", zone="us-east-1a")
+        shard = dataclasses.replace(
+            group.spec.shards[0], nodes=(group.spec.shards[0].nodes[0], newcomer)
+        )
+        spec = dataclasses.replace(group.spec, shards=(shard,))
+        kept = {*placed.endpoints.addresses(), placed.nodes[0].address}
+        taken = frozenset(f"{n.address}:{n.port}" for n in placed.nodes) | {
+            f"{address}:6379" for address in kept
+        }
+        placed = place(dataclasses.replace(group, spec=spec, placement=placed), pool, taken=taken)
+        assert (placed.nodes[1].address, placed.nodes[1].port) not in {
+            (node.address, node.port) for node in gone
+        }
+        gone.append(placed.nodes[1])
+
+
 def test_a_pool_that_is_too_small_says_so() -> None:
     pool = OwnAddresses(network=ipaddress.IPv4Network("127.70.0.0/30"))
     group = make_group(shards=1, replicas=0, cluster_enabled=False)
