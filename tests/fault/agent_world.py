@@ -37,7 +37,7 @@ PATIENCE_S = 15.0
 def free_address() -> str:
     """Return a loopback address on which nobody listens; 127.128.0.0/9 is no pool's."""
     for _ in range(100):
-        number = secrets.randbelow(126 << 16)
+        number = secrets.randbelow(120 << 16)
         address = f"127.{128 + (number >> 16)}.{number >> 8 & 255}.{number & 255}"
         with contextlib.suppress(OSError), socket.socket() as probe:
             probe.bind((address, PORT))

@@ -72,7 +72,7 @@ def test_clients_write_all_the_time(
             report = await writer.end()
         await check_whole(pair.group, 22000)
         await writer.check(pair.group)
-        assert set(report["errors"]) <= {"MOVED", "ASK"}
+        assert set(report["errors"]) <= {"MOVED", "ASK", "CLUSTERDOWN"}
 
     run_with_newcomer(tmp_path, build, work, keys=20000)
 

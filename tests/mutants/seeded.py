@@ -248,13 +248,15 @@ MUTANTS = (
             "            continue\n"
             "        winner = elect(group, view.shard, observed, status)\n"
             "        if winner is not None:\n"
-            "            return {view.shard.shard_id: "
-            "_promotion(group, view.shard, winner, how, observed)}\n"
+            "            shard, others = view.shard, _others(group, views)\n"
+            "            return {shard.shard_id: "
+            "_promotion(group, shard, winner, how, observed, others=others)}\n"
             "    return {}\n"
         ),
         after=(
             "    return {\n"
-            "        view.shard.shard_id: _promotion(group, view.shard, winner, how, observed)\n"
+            "        view.shard.shard_id: _promotion("
+            "group, view.shard, winner, how, observed, others=_others(group, views))\n"
             "        for view in views\n"
             "        if view.phase is Phase.UNDECIDED\n"
             "        and (struck is None or view.shard.shard_id in struck)\n"

@@ -8,8 +8,10 @@ have not heard of (redis-py#4015).
 Nothing has changed here until all keys are at the other engine. Then the script waits at a gate:
 `MIGRATE` of one more key, to a listener that answers when the other engine owns the slots. Whether
 it does is not known for certain where no answer comes, so from then on the keys are gone here:
-Redis sends clients after them (`MIGRATING`); Valkey, which lets no script use `SETSLOT` beside
-replicas, disowns the slots until it hears who owns them.
+Redis knows the owner, or sends clients after them (`MIGRATING`). Valkey lets no script use
+`SETSLOT` beside replicas: it disowns the slots until it hears who owns them. Clients wait for that,
+and whoever slips in between two pauses is told that nobody serves the slot (`CLUSTERDOWN`), which
+stock clients try again; nothing is written that would be thrown away when the news comes.
 
 Source: cluster.c, script.c of Redis 7.0; cluster_legacy.c, blocked.c of Valkey 8.0.
 """
@@ -20,13 +22,14 @@ import hashlib
 
 #: Finds out who owns what, in this engine's eyes.
 _VIEW = r"""
-local mine, is_primary = {}, {}
+local mine, owned, is_primary = {}, {}, {}
 for line in string.gmatch(redis.call('CLUSTER', 'NODES'), '[^\n]+') do
     if string.find(line, 'master', 1, true) then is_primary[string.sub(line, 1, 40)] = true end
-    if string.find(line, 'myself', 1, true) then
-        local slots = string.match(line, ('%S+ '):rep(7) .. '%S+(.*)') or ''
-        for first, last in string.gmatch(slots, ' (%d+)%-?(%d*)') do
-            for slot = tonumber(first), tonumber(last) or tonumber(first) do mine[slot] = true end
+    local slots = string.match(line, ('%S+ '):rep(7) .. '%S+(.*)') or ''
+    for first, last in string.gmatch(slots, ' (%d+)%-?(%d*)') do
+        for slot = tonumber(first), tonumber(last) or tonumber(first) do
+            owned[slot] = true
+            if string.find(line, 'myself', 1, true) then mine[slot] = true end
         end
     end
 end
@@ -75,10 +78,10 @@ if not is_owner or not waits then redis.call('UNLINK', marker) end
 if gate.err and string.find(gate.err, 'NOTYET', 1, true) then return {'kept', gate.err} end
 for _, batch in ipairs(batches) do redis.call('UNLINK', unpack(batch)) end
 for number = 2, #ARGV do
-    if not waits then
-        redis.call('CLUSTER', 'SETSLOT', ARGV[number], is_owner and 'NODE' or 'MIGRATING', to_id)
-    elseif not is_owner then
+    if waits then
         redis.call('CLUSTER', 'DELSLOTS', ARGV[number])
+    else
+        redis.call('CLUSTER', 'SETSLOT', ARGV[number], is_owner and 'NODE' or 'MIGRATING', to_id)
     end
 end
 return {is_owner and 'given' or 'cut', gate.err or ''}
@@ -87,22 +90,21 @@ return {is_owner and 'given' or 'cut', gate.err or ''}
 
 #: After `GIVE` of Valkey, each time a pause is over: has it heard who owns the slots? Without the
 #: marker nothing was given. As long as it has not heard, the marker stays untouched, unless it is
-#: the last time: then it disowns them. Returns how many it has not heard of.
+#: the last time. Returns how many it has not heard of.
 GUARD = (
     _VIEW
     + r"""
 local marker, is_last = ARGV[1], ARGV[2] == '1'
-local is_given, late = redis.pcall('EXISTS', marker) == 1, {}
+local is_given, late = redis.pcall('EXISTS', marker) == 1, 0
 for number = 3, #ARGV do
-    if is_given and mine[tonumber(ARGV[number])] then late[#late + 1] = ARGV[number] end
+    if is_given and not owned[tonumber(ARGV[number])] then late = late + 1 end
 end
-if #late == 0 or is_last then
+if late == 0 or is_last then
     redis.pcall('UNLINK', marker)
     redis.pcall('SET', marker, '')
     redis.pcall('UNLINK', marker)
-    for _, slot in ipairs(late) do redis.call('CLUSTER', 'DELSLOTS', slot) end
 end
-return #late
+return late
 """
 )
 #: How engines call it once they have run it.

@@ -6,13 +6,13 @@ stops taking writes, and its end is a proven end of a primary like any other (`e
 alone was started from what is left of a shard, it serves like any primary until then (`nodes`).
 
 A shard that leaves as a whole has nobody to hand over to. It runs on like any other until it is
-proven that it holds nothing: no node of it owns a slot or has a key by its own word, and every
-primary of the shards that stay answers and counts none of them among the owners.
+proven that it holds nothing: no node of it owns a slot or has a key by its own word, every primary
+of the shards that stay answers, and nobody there who answers counts one of them among the owners.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 
 from cachewright.model.commands import (
     BindNode,
@@ -127,8 +127,22 @@ def why_kept(
         primary = engine_of(observed.of(other.primary_id)) if other.primary_id else None
         if other.phase is not Phase.SERVING or primary is None or primary.cluster is None:
             return f"shard {shard_id} stays until the primary of {other.shard.shard_id} answers"
-        if engine_ids & primary.cluster.owner_ids:
-            return f"shard {shard_id} stays: to {other.primary_id} it owns slots"
+        believer = _believer(engine_ids, other, observed)
+        if believer:
+            return f"shard {shard_id} stays: to {believer} it owns slots"
+    return ""
+
+
+def _believer(engine_ids: Set[str], view: ShardView, observed: Observed) -> str:
+    """Return a node of a shard that counts one of these among the owners, empty if none does.
+
+    Clients ask replicas, too, who owns what; one that is silent tells them nothing.
+    """
+    for node in view.shard.nodes:
+        engine = engine_of(observed.of(node.node_id))
+        cluster = engine.cluster if engine is not None and not engine.is_held else None
+        if cluster is not None and engine_ids & cluster.owner_ids:
+            return node.node_id
     return ""
 
 

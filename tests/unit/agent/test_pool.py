@@ -31,8 +31,8 @@ claim.release()
 
 @pytest.fixture
 def wanted() -> IPv4Network:
-    """Return a block that no other test has and that nobody finds by itself."""
-    return IPv4Network(f"127.{128 + secrets.randbelow(120)}.{secrets.randbelow(16) * 16}.0/20")
+    """Return a block, amid others, that no other test has and that nobody finds by itself."""
+    return IPv4Network(f"127.{248 + secrets.randbelow(7)}.{secrets.randbelow(16) * 16}.0/20")
 
 
 def holder(folder: Path) -> subprocess.Popen[str]:

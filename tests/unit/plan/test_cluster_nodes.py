@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
+import msgspec
+
 from cachewright.model.commands import (
     AdmitNode,
     BindNode,
@@ -18,7 +20,7 @@ from cachewright.model.commands import (
     StopNode,
     WeighSlots,
 )
-from cachewright.model.facts import Absent
+from cachewright.model.facts import Absent, EngineFact
 from cachewright.model.groups import NodeSpec, ShardSpec
 from cachewright.model.slots import SlotRange
 from cachewright.model.status import GroupState, NodeState, Resharding, Role
@@ -250,6 +252,29 @@ def test_a_primary_elsewhere_that_counts_an_owner_keeps_its_shard() -> None:
     one.edit(shards=tuple(shard for shard in spec.shards if shard.shard_id != "0002"))
     assert kept_because(one) == "shard 0002 stays: to demo-0001-001 it owns slots"
     assert [s.node_id for s in steps(one.look(), StartNode)] == ["demo-0002-001"]
+
+
+def test_a_replica_elsewhere_that_counts_an_owner_keeps_its_shard() -> None:
+    """A client that asks it would go where nobody is."""
+    one = story(shards=3)
+    emptied(one, "0002")
+    observed = one.world.observe()
+    seen = observed.nodes["demo-0001-002"]
+    assert isinstance(seen.engine, EngineFact)
+    assert seen.engine.cluster is not None
+    stale = msgspec.structs.replace(
+        seen.engine.cluster,
+        owner_ids=frozenset({one.world.engines["demo-0002-001"].place.engine_id}),
+    )
+    late = msgspec.structs.replace(seen.engine, cluster=stale)
+    changed = {"demo-0001-002": msgspec.structs.replace(seen, engine=late)}
+    observed = msgspec.structs.replace(observed, nodes={**observed.nodes, **changed})
+    group = one.world.group
+    assert group.placement is not None
+    views = [view_shard(shard, observed, one.status) for shard in shards_to_run(group)]
+    (view,) = (view for view in views if view.shard.shard_id == "0002")
+    why = why_kept(group, group.placement, view, views, observed)
+    assert why == "shard 0002 stays: to demo-0001-002 it owns slots"
 
 
 def test_a_shard_without_proof_goes_on_serving() -> None:
