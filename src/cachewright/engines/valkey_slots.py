@@ -280,8 +280,8 @@ class ValkeySlots:
     async def give(self, admin: resp.AdminConnection, slots: Sequence[int], way: GiveWay) -> Given:
         """Let small slots get another owner, with all their keys, while no client is served.
 
-        Valkey hears through its gossip who owns them; until then clients wait. What is sent here is
-        read at once, so nobody is served between its parts.
+        Valkey disowns them, and hears through its gossip who owns them; until then clients wait.
+        What is sent here is read at once, so hardly anybody comes in between.
         """
         copy, awaits = way.copy, way.awaits_replicas
         how = (
@@ -349,8 +349,9 @@ def _migrations(batches: Sequence[CopyBatch], way: CopyWay) -> list[tuple[resp.A
 def _waits_for_news(marker: str, slots: Sequence[int]) -> list[tuple[resp.Argument, ...]]:
     """Return what makes clients wait until an engine hears who owns slots, some times for a while.
 
-    It follows `GIVE` on its connection, so it is the first that goes on after each pause. A pause
-    that is not needed does not begin, for the marker that is watched was touched.
+    It follows `GIVE` on its connection, so it goes on after each pause before those who wait; who
+    comes just then is refused (`CLUSTERDOWN`). A pause that is not needed does not begin, for the
+    marker that is watched was touched.
     """
     commands: list[tuple[resp.Argument, ...]] = [("CLIENT", "PAUSE", _NEWS_MS[0], "ALL")]
     guard: tuple[resp.Argument, ...] = ("EVAL", slot_scripts.GUARD)
