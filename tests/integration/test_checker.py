@@ -328,9 +328,9 @@ def test_clients_of_a_primary_endpoint_see_it_die_and_come_back(
     with traffic.running(target, (lane,)) as running:
         assert running.wait_until_served(_SERVED_WITHIN_S)
         heir = kit.engines(service.state_dir)[group["MemberClusters"][1]]
+        heir.kill(signal.SIGSTOP)  # so that somebody asks while nobody is there
         struck_s = time.monotonic()
         kill_primary(service, group, 0)
-        heir.kill(signal.SIGSTOP)  # so that somebody asks while nobody is there
         time.sleep(0.3)
         heir.kill(signal.SIGCONT)
         assert running.wait_until_served(_SERVED_WITHIN_S, since_s=struck_s)
