@@ -8,6 +8,7 @@ import datetime
 from collections.abc import Callable
 from typing import Any
 
+from cachewright.model.commands import Step, StopNode
 from cachewright.model.groups import Group, NodeSpec, RestartCause
 from cachewright.model.settings import Limits
 from cachewright.model.status import GroupState, GroupStatus
@@ -118,3 +119,21 @@ class Story:
     def set_parameters(self, **values: str) -> None:
         named = {name.replace("_", "-"): value for name, value in values.items()}
         self.world.group = dataclasses.replace(self.world.group, parameters=named)
+
+
+def steps(plan: Plan, kind: type) -> list[Step]:
+    """Return the steps of a plan with one kind of command."""
+    return [step for step in plan.steps if isinstance(step.command, kind)]
+
+
+def ended(plan: Plan) -> list[str]:
+    """Return the nodes that a plan ends."""
+    return [step.node_id or "" for step in steps(plan, StopNode)]
+
+
+def runs(one: Story) -> dict[str, str]:
+    """Return the version that each node was last started as."""
+    return {
+        node_id: engine.launched.engine_version if engine.launched else ""
+        for node_id, engine in one.world.engines.items()
+    }

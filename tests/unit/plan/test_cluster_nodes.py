@@ -16,7 +16,6 @@ from cachewright.model.commands import (
     ReleaseNodes,
     RemoveNode,
     StartNode,
-    Step,
     StopNode,
     WeighSlots,
 )
@@ -30,17 +29,13 @@ from cachewright.plan.plan import Plan
 from cachewright.plan.shard import is_gone, reshards, shards_to_run, view_shard
 from tests.property.plan.groups import make_group
 from tests.property.plan.world import Life
-from tests.unit.plan.plan_story import Story
+from tests.unit.plan.plan_story import Story, steps
 
 LATE = NodeSpec(node_id="demo-late", zone="us-east-1b")
 
 
 def story(*, shards: int = 2, replicas: int = 1) -> Story:
     return Story(make_group(shards=shards, replicas=replicas, cluster_enabled=True))
-
-
-def steps(plan: Plan, kind: type) -> list[Step]:
-    return [step for step in plan.steps if isinstance(step.command, kind)]
 
 
 def checked_round(one: Story) -> Plan:

@@ -7,34 +7,17 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from cachewright.model.commands import AdmitNode, FollowPrimary, StartNode, Step, StopNode
+from cachewright.model.commands import AdmitNode, FollowPrimary, StartNode
 from cachewright.model.engines import EngineName
 from cachewright.model.groups import NodeSpec
 from cachewright.model.status import Role
 from cachewright.plan.invariants import violations
-from cachewright.plan.plan import Plan
 from cachewright.plan.shard import view_shard
 from cachewright.plan.syncs import BACKLOG_BYTES, LARGE_BYTES, source_id
 from tests.property.plan.groups import LINES, make_group
-from tests.unit.plan.plan_story import Story
+from tests.unit.plan.plan_story import Story, ended, runs, steps
 
 REDIS_7, VALKEY_8, _ = LINES
-
-
-def steps(plan: Plan, kind: type) -> list[Step]:
-    return [step for step in plan.steps if isinstance(step.command, kind)]
-
-
-def ended(plan: Plan) -> list[str]:
-    return [step.node_id or "" for step in steps(plan, StopNode)]
-
-
-def versions(one: Story) -> dict[str, str]:
-    """Return the version that each node was last started as."""
-    return {
-        node_id: engine.launched.engine_version if engine.launched else ""
-        for node_id, engine in one.world.engines.items()
-    }
 
 
 def growing(line: tuple[EngineName, str] = REDIS_7, *, is_large: bool = True) -> Story:
@@ -190,8 +173,8 @@ def test_a_replica_that_copies_much_does_not_wait_for_its_own_copy() -> None:
     for node_id in ("demo-002", "demo-003"):
         one.world.kill(node_id)
     one.round()
-    assert versions(one)["demo-002"] == "7.0"
+    assert runs(one)["demo-002"] == "7.0"
     assert ended(one.look()) == ["demo-002"]
     for _ in range(40):
         one.round()
-    assert set(versions(one).values()) == {"8.1"}
+    assert set(runs(one).values()) == {"8.1"}

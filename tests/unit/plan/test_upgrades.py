@@ -11,8 +11,6 @@ from cachewright.model.commands import (
     IntroduceNode,
     PromoteNode,
     StartNode,
-    Step,
-    StopNode,
 )
 from cachewright.model.engines import EngineName
 from cachewright.model.groups import RestartCause
@@ -22,7 +20,7 @@ from cachewright.plan.plan import Plan
 from cachewright.plan.restarts import CLIENTS_LEARN, PARTIAL_SYNC
 from tests.property.plan.groups import LINES, make_group
 from tests.property.plan.world import Life
-from tests.unit.plan.plan_story import Story
+from tests.unit.plan.plan_story import Story, ended, runs, steps
 
 REDIS_7, VALKEY_8, VALKEY_9 = LINES
 
@@ -35,22 +33,6 @@ def story(*, shards: int = 1, replicas: int, cluster_enabled: bool = False) -> S
 
 def upgrade(one: Story, line: tuple[EngineName, str] = VALKEY_8) -> None:
     one.edit(engine=line[0], engine_version=line[1])
-
-
-def steps(plan: Plan, kind: type) -> list[Step]:
-    return [step for step in plan.steps if isinstance(step.command, kind)]
-
-
-def ended(plan: Plan) -> list[str]:
-    return [step.node_id or "" for step in steps(plan, StopNode)]
-
-
-def runs(one: Story) -> dict[str, str]:
-    """Return the version that each node was last started as."""
-    return {
-        node_id: engine.launched.engine_version if engine.launched else ""
-        for node_id, engine in one.world.engines.items()
-    }
 
 
 def checked_round(one: Story) -> Plan:
