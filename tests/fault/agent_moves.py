@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import dataclasses
 import json
+import re
 import secrets
 import subprocess
 import sys
@@ -188,6 +189,30 @@ async def fill(source: Launch, count: int, size: int = 100, prefix: str = "k") -
             assert set(replies) == {b"OK"}
     finally:
         admin.close()
+
+
+async def load(launch: Launch, name: str) -> None:
+    """Give a node a library with one function, both of this name."""
+    engine = "server" if launch.engine is EngineName.VALKEY else "redis"
+    code = f"#!lua name={name}\n{engine}.register_function('{name}', function() return 1 end)"
+    admin = await admin_of(launch)
+    await admin.command("FUNCTION", "LOAD", code)
+    admin.close()
+
+
+async def unload(launch: Launch) -> None:
+    """Delete all functions of a node."""
+    admin = await admin_of(launch)
+    await admin.command("FUNCTION", "FLUSH")
+    admin.close()
+
+
+async def functions_of(launch: Launch) -> list[str]:
+    """Return the names of the functions that a node has."""
+    admin = await admin_of(launch)
+    reply = await admin.command("FUNCTION", "LIST")
+    admin.close()
+    return sorted(re.findall(r"b'name', b'(\w+)'", repr(reply)))
 
 
 async def slots_owned(group: Group, launch: Launch) -> SlotRanges:

@@ -54,7 +54,7 @@ def launch_of(key: str = KEY, *, address: str | None = None, loads: bool = False
         address=address or free_address(),
         port=PORT,
         maxmemory_bytes=64 * 1024 * 1024,
-        maxclients=100,
+        maxclients=400,
         settings=(),
         admin_password=PASSWORD,
         replication_password="r" * 64,

@@ -39,10 +39,10 @@ ATOMIC, COPY = MoveMethod.ATOMIC, MoveMethod.COPY
 VALKEY, REDIS = (EngineName.VALKEY, "9.1"), (EngineName.REDIS, "7.0")
 VALKEY_8 = (EngineName.VALKEY, "8.0")
 #: Failpoints that each way of moving passes; the others belong to its end.
-OF_ATOMIC = ("before_move", "before_export", "after_export", "after_exports")
+OF_ATOMIC = ("before_move", "after_functions", "before_export", "after_export", "after_exports")
 OF_COPY = (
-    "before_move", "after_import", "after_open", "after_copy", "after_empty", "after_claim",
-    "after_give",
+    "before_move", "after_functions", "after_import", "after_open", "after_copy", "after_empty",
+    "after_claim", "after_give",
 )  # fmt: skip
 #: Of slots that go in one step.
 OF_GIVE = tuple(name for name in OF_COPY if name != "after_open")
@@ -108,7 +108,7 @@ def test_an_agent_that_is_killed_is_followed_by_one_that_goes_on(
     run_with_newcomer(tmp_path, build, work, keys=5000)
 
 
-@pytest.mark.parametrize(("build", "failpoints"), [(REDIS, OF_COPY), (VALKEY_8, OF_COPY[3:6])])
+@pytest.mark.parametrize(("build", "failpoints"), [(REDIS, OF_COPY), (VALKEY_8, OF_COPY[4:7])])
 def test_a_large_slot_is_followed_up_as_well(
     tmp_path: Path, build: tuple[EngineName, str], failpoints: tuple[str, ...]
 ) -> None:
@@ -169,11 +169,11 @@ def test_the_end_of_a_cut_move_may_be_cut_as_well(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("way", "failpoint", "keys"),
     [
-        *(((VALKEY, ATOMIC), name, KEYS_LARGE) for name in OF_ATOMIC[2:]),
-        *(((REDIS, COPY), name, KEYS_LARGE) for name in OF_COPY[1:6]),
-        *(((VALKEY_8, COPY), name, KEYS_LARGE) for name in OF_COPY[3:6]),
-        *(((REDIS, COPY), name, KEYS_SMALL) for name in OF_GIVE[2:]),
-        *(((VALKEY_8, COPY), name, KEYS_SMALL) for name in OF_GIVE[2:]),
+        *(((VALKEY, ATOMIC), name, KEYS_LARGE) for name in OF_ATOMIC[3:]),
+        *(((REDIS, COPY), name, KEYS_LARGE) for name in OF_COPY[2:7]),
+        *(((VALKEY_8, COPY), name, KEYS_LARGE) for name in OF_COPY[4:7]),
+        *(((REDIS, COPY), name, KEYS_SMALL) for name in OF_GIVE[3:]),
+        *(((VALKEY_8, COPY), name, KEYS_SMALL) for name in OF_GIVE[3:]),
     ],
 )
 def test_a_primary_that_dies_is_succeeded_and_the_move_goes_on(

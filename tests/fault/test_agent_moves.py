@@ -24,9 +24,12 @@ from tests.fault.agent_moves import (
     admin_of,
     check_whole,
     configure,
+    functions_of,
+    load,
     run_with_newcomer,
     slots_of,
     slots_owned,
+    unload,
     writing,
 )
 from tests.fault.agent_world import PATIENCE_S
@@ -75,6 +78,42 @@ def test_clients_write_all_the_time(
         assert set(report["errors"]) <= {"MOVED", "ASK", "CLUSTERDOWN"}
 
     run_with_newcomer(tmp_path, build, work, keys=20000)
+
+
+@pytest.mark.parametrize(("build", "method"), WAYS)
+def test_who_owns_nothing_gets_the_functions_before_the_first_slot(
+    tmp_path: Path, build: tuple[EngineName, str], method: MoveMethod
+) -> None:
+    async def work(pair: Pair) -> None:
+        await load(pair.source, "ours")
+        await pair.move(slots_of((0, 10)), method)
+        assert await functions_of(pair.target) == ["ours"]
+        # Who owns slots is left alone: clients load and delete there what they want.
+        await unload(pair.target)
+        await pair.move(slots_of((11, 20)), method)
+        assert await functions_of(pair.target) == []
+        # And who has one of these names already keeps that, and gets no other.
+        await pair.back().move(slots_of((0, 20)), method)
+        await load(pair.target, "ours")
+        await load(pair.source, "later")
+        await pair.move(slots_of((0, 20)), method)
+        assert await functions_of(pair.target) == ["ours"]
+
+    run_with_newcomer(tmp_path, build, work, keys=500)
+
+
+def test_functions_that_find_no_memory_let_the_move_fail(tmp_path: Path) -> None:
+    async def work(pair: Pair) -> None:
+        await load(pair.source, "ours")
+        await configure(pair.target, maxmemory="1")
+        with pytest.raises(CommandFailed, match="OOM"):
+            await pair.move(slots_of((0, 10)), ATOMIC)
+        assert await pair.owned() == 0
+        await configure(pair.target, maxmemory="0")
+        await pair.move(slots_of((0, 10)), ATOMIC)
+        assert await functions_of(pair.target) == ["ours"]
+
+    run_with_newcomer(tmp_path, (EngineName.VALKEY, "9.1"), work)
 
 
 async def slow_down(pair: Pair, method: MoveMethod) -> None:

@@ -14,6 +14,7 @@ from tests import service_kit as kit
 _GROUP = "scores"
 #: Spread over all slots: each is written again and again with a higher number.
 _KEYS = 1_000
+_LIBRARY = "#!lua name=ours\nredis.register_function('one', function() return 1 end)"
 #: A resharding of little data takes some seconds beside other tests.
 _TIMEOUT_S = 90.0
 
@@ -61,9 +62,13 @@ def test_shards_come_and_go_while_clients_write(
         api, _GROUP, shards=2, replicas=replicas, Engine=engine, EngineVersion=version
     )
     client = kit.connect_cluster(group)
+    client.function_load(_LIBRARY)
     with kit.Writer(lambda number: client.set(f"key-{number % _KEYS}", number)) as writer:
         writer.wait_for_writes(_KEYS)
         grown = reshard(api, 3)
+        for node_id in (f"{_GROUP}-0003-{number:03}" for number in range(1, replicas + 2)):
+            with kit.admin(service.state_dir, node_id) as admin:
+                assert [found[1] for found in admin.function_list()] == ["ours"], node_id
         writer.wait_for_writes(_KEYS)
         shrunk = reshard(api, 1, NodeGroupsToRetain=["0003"])
         writer.wait_for_writes(_KEYS)

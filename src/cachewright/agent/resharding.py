@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
-from cachewright.agent import claiming, closing, exporting, moving, weighing
+from cachewright.agent import claiming, closing, exporting, functions, moving, weighing
 from cachewright.agent.move import Move
 from cachewright.agent.node import Node
 from cachewright.agent.party import while_alive
@@ -49,6 +49,7 @@ class Resharding:
             try:
                 async with while_alive(node, "gives nothing"):
                     passing("agent.before_move")
+                    await functions.bring(move)
                     if command.method is MoveMethod.ATOMIC:
                         await exporting.export(move)
                     else:

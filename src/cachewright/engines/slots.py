@@ -149,6 +149,14 @@ class SlotKeeper(Protocol[Admin_contra]):
     async def select(self, admin: Admin_contra, database: int) -> None:
         """Let later calls on this connection be about a database."""
 
+    # Functions, which belong to nodes and not to slots
+
+    async def functions(self, admin: Admin_contra) -> bytes:
+        """Return all functions that were loaded, as `add_functions` takes them."""
+
+    async def add_functions(self, admin: Admin_contra, content: bytes) -> None:
+        """Load functions, unless some of them are there already: then nothing changes."""
+
     # Moves of the engine's own
 
     async def prepare_exports(self, admin: Admin_contra) -> None:

@@ -68,6 +68,8 @@ _OUTCOMES = {
     "NOPERM": CopyOutcome.SHUT_OUT,
     "NOAUTH": CopyOutcome.SHUT_OUT,
 }
+#: A library, or a function of another one, has the name of one that is to be loaded.
+_THERE_ALREADY = "already exists"
 #: The answers of an engine that does not have a key of an open slot, or of one it does not own.
 _ELSEWHERE = frozenset({"ASK", "MOVED"})
 #: The giving engine's answer must come when its own patience is over, and what it does after that.
@@ -148,6 +150,18 @@ class ValkeySlots:
         """Tell whether there can be keys in other databases than the first (Valkey 9)."""
         found = list_of(await admin.command("CONFIG", "GET", "cluster-databases"))
         return bool(found) and int(bytes_of(found[1])) > 1
+
+    async def functions(self, admin: resp.AdminConnection) -> bytes:
+        """Return all functions that were loaded."""
+        return bytes_of(await admin.command("FUNCTION", "DUMP"))
+
+    async def add_functions(self, admin: resp.AdminConnection, content: bytes) -> None:
+        """Load functions, unless some of them are there already: then nothing changes."""
+        try:
+            await admin.command("FUNCTION", "RESTORE", content)
+        except resp.EngineRefused as error:
+            if _THERE_ALREADY not in str(error):
+                raise
 
     async def select(self, admin: resp.AdminConnection, database: int) -> None:
         """Let later calls on this connection be about a database."""

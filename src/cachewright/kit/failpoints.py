@@ -23,6 +23,7 @@ OF_FAILOVER: dict[str, str] = {
 #: Those that are passed when slots move, with what has happened by then.
 OF_MOVES: dict[str, str] = {
     "agent.before_move": "slots are to be moved, no engine was told",
+    "agent.after_functions": "one that owns no slot has the functions of the one that gives",
     "agent.before_export": "the engines are to move whole slots, they were not told",
     "agent.after_export": "the engines have begun to move some",
     "agent.after_exports": "they have moved all, nobody was told",
