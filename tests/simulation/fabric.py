@@ -215,6 +215,7 @@ class Fabric:
             slots_assigned=16_384,
             known_nodes=len(known),
             current_epoch=self._epochs[engine.uid],
+            config_epoch=engine.epoch if engine.role is Role.PRIMARY else 0,
             own_slots=self.slots.of(engine.shard) if engine.role is Role.PRIMARY else (),
             known_ids=known,
             owner_ids=self.slots.owner_ids(engine.uid) & known,

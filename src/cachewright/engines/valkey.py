@@ -271,6 +271,7 @@ def _parse_cluster(info: resp.Reply, nodes: resp.Reply) -> ClusterFact | None:
         slots_assigned=_number(said, b"cluster_slots_assigned"),
         known_nodes=_number(said, b"cluster_known_nodes"),
         current_epoch=_number(said, b"cluster_current_epoch"),
+        config_epoch=_number(said, b"cluster_my_epoch"),
         own_slots=view.own_slots,
         known_ids=view.known_ids,
         owner_ids=view.owner_ids,

@@ -86,6 +86,8 @@ class ClusterFact(msgspec.Struct, frozen=True, kw_only=True):
     slots_assigned: int
     known_nodes: int
     current_epoch: int
+    #: Of the claim to its slots; on a replica of its primary's claim, as it knows it. 0: of none.
+    config_epoch: int = 0
     #: The slots this node itself says it owns; empty on a replica.
     own_slots: SlotRanges
     #: Engine ids that it knows for good: its own, and all that are not in a handshake.

@@ -7,6 +7,7 @@ never starts on the map it kept, because a returning primary could win back slot
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 from cachewright.model.commands import Launch, Peer, node_key
@@ -57,7 +58,8 @@ def _peers(
     placement: GroupPlacement, views: Sequence[ShardView], seen: Observed, owned: Ownership
 ) -> tuple[Peer, ...]:
     peers: list[Peer] = []
-    for index, view in enumerate(views):
+    epochs = _epochs(views, seen)
+    for view, epoch in zip(views, epochs, strict=True):
         primary_id = view.primary_id or view.shard.nodes[0].node_id
         primary_engine_id = placement.of(primary_id).engine_id
         for node in view.shard.nodes:
@@ -71,22 +73,36 @@ def _peers(
                     role=Role.PRIMARY if is_primary else Role.REPLICA,
                     primary_engine_id=None if is_primary else primary_engine_id,
                     slots=owned.of(view.shard.shard_id) if is_primary else (),
-                    epoch=_epoch(index, view, seen) if is_primary else 0,
+                    epoch=epoch if is_primary else 0,
                 )
             )
     return tuple(peers)
 
 
-def _epoch(index: int, view: ShardView, seen: Observed) -> int:
-    """Return the config epoch to write for a shard's primary: one of its own for each shard.
+def _epochs(views: Sequence[ShardView], seen: Observed) -> tuple[int, ...]:
+    """Return the config epoch to write for each shard's primary, each its own.
 
     A primary that is started claims its slots with an epoch above all that live nodes know, or
-    they would turn it into a replica of the slots' last owner. What is written of the others is
-    only a first guess that their own claims replace.
+    they would turn it into a replica of the slots' last owner. Of who lives its own word is
+    written: Valkey 8.0 believes a former primary that comes back as a replica what it says of its
+    successor's epoch, even the successor does, and who remembers a higher one denies the shard its
+    votes. Of who is silent the lowest is guessed, which nobody believes.
     """
-    if view.phase is not Phase.DOWN:
-        return index + 1
-    return _newest_epoch(seen) + index + 1
+    newest = _newest_epoch(seen)
+    known: dict[int, int] = {}
+    for index, view in enumerate(views):
+        epoch = newest + index + 1 if view.phase is Phase.DOWN else _said_epoch(view, seen)
+        if epoch and epoch not in known.values():
+            known[index] = epoch
+    free = (epoch for epoch in itertools.count(1) if epoch not in known.values())
+    return tuple(known[index] if index in known else next(free) for index in range(len(views)))
+
+
+def _said_epoch(view: ShardView, seen: Observed) -> int:
+    engine = engine_of(seen.of(view.primary_id)) if view.primary_id is not None else None
+    if engine is None or engine.role is not Role.PRIMARY or engine.cluster is None:
+        return 0
+    return engine.cluster.config_epoch
 
 
 def _newest_epoch(seen: Observed) -> int:

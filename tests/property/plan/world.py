@@ -416,6 +416,7 @@ class World:
             slots_assigned=16_384,
             known_nodes=len(engine.known),
             current_epoch=max(e.epoch for e in self.engines.values()),
+            config_epoch=engine.epoch if engine.role is Role.PRIMARY else 0,
             own_slots=engine.slots if engine.role is Role.PRIMARY else (),
             known_ids=engine.known,
             owner_ids=engine.known & {e.place.engine_id for e in owners},

@@ -69,6 +69,24 @@ def test_shards_change_side_by_side_but_their_primaries_one_after_the_other() ->
     assert set(runs(one).values()) == {"8.1"}
 
 
+def test_who_comes_back_has_heard_of_the_claims_of_those_who_live() -> None:
+    """Valkey 8.0 believes it what it says of its successor's epoch; see `launch`."""
+    one = story(shards=3, replicas=1, cluster_enabled=True)
+    upgrade(one)
+    starts = 0
+    for _ in range(40):
+        for step in steps(plan := one.look(), StartNode):
+            assert isinstance(step.command, StartNode)
+            for peer in step.command.launch.peers:
+                (engine,) = (
+                    e for e in one.world.engines.values() if e.place.engine_id == peer.engine_id
+                )
+                assert peer.role is not Role.PRIMARY or peer.epoch == engine.epoch
+            starts += 1
+        assert checked_round(one) == plan
+    assert starts == 6
+
+
 def test_shards_of_one_node_change_one_after_the_other_and_keep_their_data() -> None:
     one = story(shards=3, replicas=0, cluster_enabled=True)
     one.world.write(1)
