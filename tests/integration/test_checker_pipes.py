@@ -3,86 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-import secrets
-import socket
-import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import hiredis
 import pytest
-import valkey
 
 from cachewright.checker import keys, pipes
 from cachewright.checker.pipes import Command, Router
-from cachewright.engines import embedded
 from tests import service_kit as kit
+from tests.integration.engine_pairs import HALF, Node, two_primaries
 
-_HALF = 8_192
 _TIMEOUT_S = 10.0
-
-
-class Node:
-    """One engine of a cluster of two."""
-
-    def __init__(self, address: str, folder: Path) -> None:
-        self.address = address
-        program = embedded.embedded_server()
-        assert program is not None
-        options = f"--bind {address} --port {kit.PORT} --cluster-enabled yes"
-        options += f" --bind-source-addr {address} --cluster-announce-ip {address} --save"
-        folder.mkdir()
-        self.process = subprocess.Popen(
-            [str(program), *options.split(), ""], cwd=folder, stdout=subprocess.DEVNULL
-        )
-        kit.wait_until("the engine listens", self._listens)
-        self.admin: Any = valkey.Valkey(host=address, port=kit.PORT, socket_timeout=5.0)
-        self.node_id = self.ask("CLUSTER", "MYID").decode()
-
-    def ask(self, *words: object) -> Any:
-        return self.admin.execute_command(*words)
-
-    def hang_up(self) -> None:
-        """End all connections but ours."""
-        other: Any = valkey.Valkey(host=self.address, port=kit.PORT)
-        with contextlib.closing(other):
-            other.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
-
-    def close(self) -> None:
-        self.admin.close()
-        self.process.kill()
-        self.process.wait()
-
-    def _listens(self) -> bool:
-        with contextlib.suppress(OSError), socket.create_connection((self.address, kit.PORT), 1.0):
-            return True
-        return False
 
 
 @pytest.fixture
 def pair(tmp_path: Path) -> Iterator[tuple[Node, Node]]:
-    """Two primaries with half of the slots each."""
-    block = f"127.{16 + secrets.randbelow(32)}.{secrets.randbelow(256)}"
-    with contextlib.ExitStack() as held:
-        nodes = []
-        for number in (1, 2):
-            node = Node(f"{block}.{number}", tmp_path / f"{number}")
-            held.callback(node.close)
-            nodes.append(node)
-        one, two = nodes
-        one.ask("CLUSTER", "ADDSLOTSRANGE", 0, _HALF - 1)
-        two.ask("CLUSTER", "ADDSLOTSRANGE", _HALF, 16_383)
-        two.ask("CLUSTER", "SET-CONFIG-EPOCH", 2)
-        one.ask("CLUSTER", "MEET", two.address, kit.PORT)
-        for node in nodes:
-            kit.wait_until(
-                "the cluster is whole",
-                lambda node=node: node.ask("CLUSTER INFO")["cluster_state"],  # type: ignore[misc]
-                is_it=lambda state: state == "ok",
-            )
-        yield one, two
+    with two_primaries(tmp_path) as made:
+        yield made
 
 
 @pytest.fixture
@@ -121,7 +60,7 @@ def take(slot: int, taker: Node, giver: Node) -> None:
 def test_each_command_reaches_its_owner_and_answers_keep_their_order(
     pair: tuple[Node, Node], router: Router
 ) -> None:
-    slots = [0, _HALF, 1, 16_383, 0, _HALF]
+    slots = [0, HALF, 1, 16_383, 0, HALF]
     assert router.request([add(slot) for slot in slots]) == [1, 1, 1, 1, 2, 2]
     assert router.owner_of(0).host == pair[0].address
     assert router.owner_of(16_383).host == pair[1].address
@@ -153,7 +92,7 @@ def test_a_key_that_is_on_its_way_is_asked_for_at_the_other_end(
     two.ask("CLUSTER", "SETSLOT", 7, "IMPORTING", one.node_id)
     one.ask("CLUSTER", "SETSLOT", 7, "MIGRATING", two.node_id)
     # The key is not there, so it may be at the other end already.
-    assert router.request([add(7), add(_HALF), add(7)]) == [1, 1, 2]
+    assert router.request([add(7), add(HALF), add(7)]) == [1, 1, 2]
     assert two.ask("CLUSTER", "COUNTKEYSINSLOT", 7) == 1
     # It is not taken for moved.
     assert router.owner_of(7).host == one.address
@@ -161,10 +100,10 @@ def test_a_key_that_is_on_its_way_is_asked_for_at_the_other_end(
 
 def test_who_has_hung_up_is_called_again(pair: tuple[Node, Node], router: Router) -> None:
     """Nothing was on its way: nobody waits for an answer on a connection that is over."""
-    assert router.request([add(7), add(_HALF)]) == [1, 1]
+    assert router.request([add(7), add(HALF)]) == [1, 1]
     for node in pair:
         node.hang_up()
-    assert router.request([add(7), add(_HALF)]) == [2, 2]
+    assert router.request([add(7), add(HALF)]) == [2, 2]
 
 
 @contextlib.contextmanager

@@ -56,6 +56,14 @@ def packed(words: Sequence[str | int]) -> bytes:
     return b"*%d\r\n" % len(texts) + b"".join(b"$%d\r\n%b\r\n" % (len(w), w) for w in texts)
 
 
+def ask(place: Place, commands: Sequence[bytes], *, timeout_s: float) -> list[object]:
+    """Ask one node over a connection of its own; `OSError` where not every answer comes."""
+    line = _Line(place, timeout_s)
+    with contextlib.closing(line.socket):
+        line.socket.sendall(b"".join(commands))
+        return [line.next_answer() for _ in commands]
+
+
 class Router:
     """Sends commands to the primaries of a cluster, one pipeline at a time."""
 
@@ -214,14 +222,7 @@ class Router:
         line = self._lines[place]
         try:
             while len(found) < count:
-                answer = line.reader.gets()
-                if answer is not False:
-                    found.append(answer)
-                    continue
-                content = line.socket.recv(_READ_BYTES)
-                if not content:
-                    raise ConnectionResetError
-                line.reader.feed(content)
+                found.append(line.next_answer())
         except OSError:
             self._hang_up(place)
         return found
@@ -244,6 +245,15 @@ class _Line:
         self.socket = socket.create_connection(place, timeout_s)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.reader = hiredis.Reader()
+
+    def next_answer(self) -> object:
+        """Wait for an answer; `OSError` where none comes."""
+        while (answer := self.reader.gets()) is False:
+            content = self.socket.recv(_READ_BYTES)
+            if not content:
+                raise ConnectionResetError
+            self.reader.feed(content)
+        return answer
 
     def is_over(self) -> bool:
         """Tell whether the other end has hung up; nothing else can come while nothing is asked."""

@@ -76,7 +76,8 @@ def check(
     Ordinary clients write numbers into a list in each of the 16,384 slots of NAME and read them,
     through the group's endpoint, while COMMAND runs. What they saw is counted: requests that
     failed, the longest time without an answer, wrong answers, and at the end what is gone, doubled
-    or strange. Where cluster mode is disabled, 256 lists are used.
+    or strange, and keys of anybody on a node that does not own their slot. Where cluster mode is
+    disabled, 256 lists are used.
 
     Lists named cachewright-check:* are written meanwhile and removed afterwards. The newest five
     verdicts are kept with the group: `cachewright show NAME`. The exit code is 0 if COMMAND worked,
@@ -182,6 +183,7 @@ def _blame(report: checking.Report) -> str:
         (report.doubled > 0, f"{report.doubled} writes are there twice"),
         (report.foreign > 0, f"{report.foreign} numbers are there that nobody wrote"),
         (report.wrong_reads > 0, f"{report.wrong_reads} answers were wrong"),
+        (bool(report.strays), f"{report.strays} keys lie where no client finds them"),
         (not report.is_served, "clients were not served in the end"),
     ]
     return ", ".join(text for is_so, text in said if is_so)

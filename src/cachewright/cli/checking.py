@@ -18,9 +18,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cachewright.checker import judge, lanes, summary, traffic
+from cachewright.checker import judge, lanes, strays, summary, traffic
 from cachewright.checker.clients import Kind, Target
 from cachewright.checker.judge import Verdict
+from cachewright.checker.pipes import Place
 from cachewright.checker.summary import Summary, Totals
 from cachewright.checker.traffic import Traffic
 from cachewright.cli import answers, calls, watching
@@ -36,6 +37,8 @@ _BEFORE_S = 0.5
 _AFTER_S = 2.0
 _LOOK_AGAIN_S = 0.2
 _SHOW_EVERY_S = 1.0
+#: What has moved away is removed by then, and counted where it is not.
+_TIDIED_TIMEOUT_S = 10.0
 #: A command that is told to end does so, or is ended.
 _END_TIMEOUT_S = 10.0
 #: Keys that a report names where they could not be removed.
@@ -103,6 +106,9 @@ class Report:
     foreign: int
     #: Reads that lacked what had been acknowledged before.
     wrong_reads: int
+    #: Keys, whosesoever, that lie in the end on a node that does not own their slot, where no
+    #: client finds them; `None` where nobody looked: there are no slots, or some still move.
+    strays: int | None
     #: The clients were served in the end.
     is_served: bool
     #: Texts of failures, each once.
@@ -143,17 +149,27 @@ def run(service: calls.Service, group: answers.Group, wish: Wish, show: Show) ->
             time.sleep(_BEFORE_S)
             ending = _watch(service, group.name, wish, _Looker(running, since_s, show))
             history = running.finish()
+        left_behind = _strays(service, target, group.name)
     except traffic.CheckFailed as error:
         raise Failed(f"the clients of the check cannot go on ({error})") from error
     verdict = judge.judge(history, since_s)
     seen = summary.summarize(history, verdict, since_s)
-    return report_of(group.name, wish, verdict, seen, ending)
+    return report_of(group.name, wish, verdict, seen, ending, left_behind=left_behind)
 
 
-def report_of(name: str, wish: Wish, verdict: Verdict, seen: Summary, ending: Ending) -> Report:
+def report_of(
+    name: str,
+    wish: Wish,
+    verdict: Verdict,
+    seen: Summary,
+    ending: Ending,
+    *,
+    left_behind: int | None,
+) -> Report:
     """Return what was seen as people and programs are shown it."""
+    is_well = is_good(verdict, seen) and not left_behind
     return Report(
-        ok=is_good(verdict, seen) and ending.is_over and not ending.exit_code,
+        ok=is_well and ending.is_over and not ending.exit_code,
         name=name,
         client=wish.kind.described(),
         during=shown_command(wish.command) if wish.command else None,
@@ -168,6 +184,7 @@ def report_of(name: str, wish: Wish, verdict: Verdict, seen: Summary, ending: En
         doubled=seen.doubled,
         foreign=seen.foreign,
         wrong_reads=seen.wrong_reads,
+        strays=left_behind,
         is_served=verdict.is_served,
         errors=seen.errors,
         pace_ms=watching.milliseconds(max(lane.pace_s for lane in verdict.lanes)),
@@ -195,7 +212,7 @@ def figures_of(report: Report) -> CheckFigures:
         failed=sum(kind.failed for kind in kinds),
         wrong_reads=report.wrong_reads,
         lost=report.lost,
-        doubled=report.doubled + report.foreign,
+        doubled=report.doubled + report.foreign + (report.strays or 0),
         longest_gap_ms=max(kind.longest_gap_ms for kind in kinds),
         per_second=sum(kind.per_second for kind in kinds),
         lowest_per_second=sum(kind.lowest_per_second for kind in kinds),
@@ -242,6 +259,13 @@ def _wait_until_spread(running: Traffic, target: Target, name: str) -> None:
             f"clients are not served at {target.host}:{target.port} ({errors})",
             hint=f"see `cachewright show {name}`",
         )
+
+
+def _strays(service: calls.Service, target: Target, name: str) -> int | None:
+    """Return how many keys lie where no client finds them, where that can be said."""
+    if not target.is_cluster or service.group(name).status != "available":
+        return None
+    return strays.count(Place(target.host, target.port), timeout_s=_TIDIED_TIMEOUT_S)
 
 
 def _watch(service: calls.Service, name: str, wish: Wish, looker: _Looker) -> Ending:

@@ -237,6 +237,8 @@ def check_view(report: CheckReport) -> RenderableType:
         f"Acknowledged writes that are gone: {lost}; twice: {report.doubled:,}; that nobody sent: "
         f"{report.foreign:,}; wrong answers: {report.wrong_reads:,}.",
     ]
+    if report.strays is not None:
+        lines.append(f"Keys of anybody where no client finds them: {report.strays:,}.")
     gap_ms = max(report.writes.longest_gap_ms, report.reads.longest_gap_ms)
     if report.own_pause_ms > gap_ms / 2:
         lines.append(

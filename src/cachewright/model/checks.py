@@ -38,7 +38,7 @@ class CheckFigures(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     wrong_reads: _Count
     #: Acknowledged writes that are gone; `None` where somebody could not look.
     lost: _Count | None
-    #: What is there more than once, or was never written.
+    #: What is there more than once, was never written, or lies where no client finds it.
     doubled: _Count
     #: The longest time that a client was without an answer.
     longest_gap_ms: _Measure

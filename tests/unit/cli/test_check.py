@@ -49,10 +49,13 @@ OVER = checking.Ending(exit_code=0, is_over=True)
 
 
 def report(
-    lane: LaneVerdict = LANE, seen: Summary = SEEN, ending: checking.Ending = OVER
+    lane: LaneVerdict = LANE,
+    seen: Summary = SEEN,
+    ending: checking.Ending = OVER,
+    left_behind: int | None = 0,
 ) -> checking.Report:
     verdict = Verdict(lanes=(lane,), own_pause_s=0.0, left_keys=("a", "b"))
-    return checking.report_of("scores", WISH, verdict, seen, ending)
+    return checking.report_of("scores", WISH, verdict, seen, ending, left_behind=left_behind)
 
 
 def refused(lane: LaneVerdict) -> LaneVerdict:
@@ -107,6 +110,15 @@ def test_whatever_went_wrong_is_not_good_and_is_named(
     assert not found.ok or seen.writes.failed
 
 
+def test_keys_that_no_client_finds_are_not_good_and_nobody_who_looks_is_no_fault() -> None:
+    found = report(left_behind=2)
+    assert not found.ok
+    assert check._blame(found) == "2 keys lie where no client finds them"
+    assert (checking.figures_of(found).is_good, checking.figures_of(found).doubled) == (False, 2)
+    unknown = report(left_behind=None)
+    assert (unknown.ok, unknown.strays, checking.figures_of(unknown).doubled) == (True, None, 0)
+
+
 def test_what_is_kept_is_the_sum_and_the_worst() -> None:
     kept = checking.figures_of(report())
     assert (kept.requests, kept.failed, kept.per_second) == (20, 0, 10.0)
@@ -114,7 +126,7 @@ def test_what_is_kept_is_the_sum_and_the_worst() -> None:
     assert kept.is_good
     wish = dataclasses.replace(WISH, command=("x" * 1_000,))
     verdict = Verdict(lanes=(LANE,), own_pause_s=0.0, left_keys=())
-    long = checking.report_of("scores", wish, verdict, SEEN, OVER)
+    long = checking.report_of("scores", wish, verdict, SEEN, OVER, left_behind=0)
     assert len(checking.figures_of(long).during) == TEXT_CHARS_MAX
 
 

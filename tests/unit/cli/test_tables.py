@@ -270,6 +270,7 @@ CHECK = checking.Report(
     doubled=0,
     foreign=0,
     wrong_reads=0,
+    strays=0,
     is_served=True,
     errors=(),
     pace_ms=8.0,
@@ -284,13 +285,15 @@ def test_a_check_is_told_in_figures_and_words() -> None:
     assert "scores, 12.4 s with valkey-py 6.2.0, during `cachewright scale" in text
     assert "12,399" in text
     assert "Lists in each slot: 16,384 written before, 11,000 of them meanwhile" in text
+    assert "Keys of anybody where no client finds them: 0." in text
     assert "No request failed, and nothing is lost, doubled or wrong." in text
     assert "did not get to run" not in text
 
 
 def test_a_check_that_found_something_does_not_say_that_all_is_well() -> None:
     found = replace(CHECK, ok=False, lost=None, errors=("TryAgainError: x",), own_pause_ms=30.0)
-    text = printed(tables.check_view(replace(found, keys=256, during=None)))
+    text = printed(tables.check_view(replace(found, keys=256, during=None, strays=None)))
+    assert "where no client" not in text
     assert "gone: unknown" in text
     assert "Failed: TryAgainError: x" in text
     assert "Lists 256 in all" in text
