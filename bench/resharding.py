@@ -88,6 +88,11 @@ class Series:
         """Return the share of throughput that each round lost; less than this is noise."""
         return [max(0.1, 100 * one.lost_share) for one in self.seen]
 
+    def lost_s(self) -> list[float]:
+        """Return for how long each round lost all of the throughput, put together."""
+        shares = (percent / 100 for percent in self.lost_percent())
+        return [share * took_s for share, took_s in zip(shares, self.seconds(), strict=True)]
+
     def failed(self) -> int:
         """Return how many requests of stock clients failed in all rounds."""
         return sum(one.failed for one in self.seen)

@@ -77,16 +77,16 @@ def _valkey(within: World, where: str) -> Iterator[Figure]:
     load = f"under {LOAD_PER_S / 1000:g} k requests/s"
     name = "`valkey-cli --cluster add-node` and `rebalance`"
     suffix = _suffix(where)
-    for key, beside, bound in (
-        ("idle", Beside(f"{what}, idle", idle, name, idle_tool), 0.15),
-        ("load", under := Beside(f"{what}, {load}", ours, name, tool), 0.3),
-        ("load-atomic", Beside(under.what, ours, f"the same with `{_ATOMIC}`", atomic), 1.0),
-    ):
-        yield beside.duration(f"scaling-3-4-{key}{suffix}", bound)
-        if key == "load-atomic":
-            yield beside.moving(f"scaling-3-4-moving-atomic{suffix}", bound)
+    under = Beside(f"{what}, {load}", ours, name, tool)
+    atomically = Beside(under.what, ours, f"the same with `{_ATOMIC}`", atomic)
+    yield Beside(f"{what}, idle", idle, name, idle_tool).duration(f"scaling-3-4-idle{suffix}", 0.15)
+    yield under.duration(f"scaling-3-4-load{suffix}", 0.3)
+    yield atomically.duration(f"scaling-3-4-load-atomic{suffix}", 1.0)
+    yield atomically.moving(f"scaling-3-4-moving-atomic{suffix}", 1.0)
     yield under.stall(f"scaling-3-4-stall-load{suffix}")
     yield under.lost(f"scaling-3-4-lost-load{suffix}")
+    yield atomically.lost(f"scaling-3-4-lost-load-atomic{suffix}")
+    yield atomically.lost_in_all(f"scaling-3-4-lost-in-all-atomic{suffix}")
 
 
 def _redis(within: World, where: str) -> Iterator[Figure | Skipped]:
@@ -186,6 +186,19 @@ class Beside:
             target=Target(bound=0.5, is_minimum=False),
             broken=broken_of(self.ours),
             note="Less than 0.1 % counts as 0.1 %.",
+        )
+
+    def lost_in_all(self, key: str) -> Figure:
+        """Return how many requests were lost until it was done: a share of long is more."""
+        return Figure(
+            key=key,
+            what=f"requests lost until it is done, {self.what}",
+            ours=sample("requests", (LOAD_PER_S * lost_s for lost_s in self.ours.lost_s())),
+            baseline_name=self.name,
+            baseline=sample("requests", (LOAD_PER_S * lost_s for lost_s in self.theirs.lost_s())),
+            comparison=Comparison.RATIO,
+            broken=broken_of(self.ours),
+            target=None,
         )
 
 

@@ -34,9 +34,10 @@ from cachewright.rpc.agent import CommandFailed, StaleEpoch
 
 _log = logging.getLogger(__name__)
 
-#: The giving engine deletes this many in one go when it has given them, a microsecond each and ten
-#: on a machine that is busy. Fewer take longer: between two, the engine waits for its own clock.
-KEYS_PER_EXPORT = 16_000
+#: The giving engine deletes this many in one go when it has given them, and serves nobody
+#: meanwhile: a microsecond each, two where others do the same. Each export costs it a fork and a
+#: hand-over beside, some 25 ms in which nobody is served either: many small ones cost clients more.
+KEYS_PER_EXPORT = 100_000
 #: What is written while this is sent has to be kept by the giving engine.
 BYTES_PER_EXPORT = 256 * 1024 * 1024
 #: One sends, and one waits for its turn.

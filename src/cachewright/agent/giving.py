@@ -31,8 +31,8 @@ from cachewright.model.slots import SLOT_COUNT
 from cachewright.rpc.agent import CommandFailed, StaleEpoch
 
 #: What a group holds about, at most. It keeps clients waiting for some 10 ms.
-_GROUP_BYTES = 1024 * 1024
-_GROUP_KEYS = 700
+_GROUP_BYTES = 1280 * 1024
+_GROUP_KEYS = 1_000
 _GROUP_SLOTS = 64
 #: Keys of a slot are sent on their own; the two engines wait for each other as long as this many
 #: keys take them.

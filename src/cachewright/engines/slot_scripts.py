@@ -22,15 +22,18 @@ import hashlib
 
 #: Finds out who owns what, in this engine's eyes.
 _VIEW = r"""
-local mine, owned, is_primary = {}, {}, {}
+local ranges, is_primary = {}, {}
 for line in string.gmatch(redis.call('CLUSTER', 'NODES'), '[^\n]+') do
     if string.find(line, 'master', 1, true) then is_primary[string.sub(line, 1, 40)] = true end
+    local is_mine = string.find(line, 'myself', 1, true) ~= nil
     local slots = string.match(line, ('%S+ '):rep(7) .. '%S+(.*)') or ''
     for first, last in string.gmatch(slots, ' (%d+)%-?(%d*)') do
-        for slot = tonumber(first), tonumber(last) or tonumber(first) do
-            owned[slot] = true
-            if string.find(line, 'myself', 1, true) then mine[slot] = true end
-        end
+        ranges[#ranges + 1] = {tonumber(first), tonumber(last) or tonumber(first), is_mine}
+    end
+end
+local function owner_of(slot) -- the range it is in
+    for _, range in ipairs(ranges) do
+        if range[1] <= slot and slot <= range[2] then return range end
     end
 end
 """
@@ -48,7 +51,10 @@ if not is_primary[to_id] then return {'strange', 'the one that takes is not know
 local batches = {}
 for number = 2, #ARGV do
     local slot = tonumber(ARGV[number])
-    if not mine[slot] then return {'strange', 'slot ' .. slot .. ' is not owned here'} end
+    local range = owner_of(slot)
+    if not range or not range[3] then
+        return {'strange', 'slot ' .. slot .. ' is not owned here'}
+    end
     local count = redis.call('CLUSTER', 'COUNTKEYSINSLOT', slot)
     keys_left = keys_left - count
     if keys_left < 0 then return {'large', ''} end
@@ -97,7 +103,7 @@ GUARD = (
 local marker, is_last = ARGV[1], ARGV[2] == '1'
 local is_given, late = redis.pcall('EXISTS', marker) == 1, 0
 for number = 3, #ARGV do
-    if is_given and not owned[tonumber(ARGV[number])] then late = late + 1 end
+    if is_given and not owner_of(tonumber(ARGV[number])) then late = late + 1 end
 end
 if late == 0 or is_last then
     redis.pcall('UNLINK', marker)

@@ -26,15 +26,15 @@ class MoveMethod(enum.Enum):
 
 
 #: What one order moves, bytes; one slot at least. How long clients may wait is bounded by the host,
-#: which cuts an order into exports of some ten thousand keys, or groups of a few slots: here it is
+#: which cuts an order into exports of a hundred thousand keys, or groups of a few slots: here it is
 #: only about how much a failure counts for, and how often the planner looks in between.
 BYTES_PER_MOVE: Mapping[MoveMethod, int] = {
     MoveMethod.ATOMIC: 256 * 1024 * 1024,
     MoveMethod.COPY: 128 * 1024 * 1024,
 }
-#: Primaries that may give to one other at the same time. An engine that moves whole slots waits for
-#: its own clock now and then; the one that takes is kept busy by three of them.
-MOVES_PER_TAKER: Mapping[MoveMethod, int] = {MoveMethod.ATOMIC: 3, MoveMethod.COPY: 2}
+#: Primaries that may give to one other at the same time. Each waits for its own clock, or for
+#: answers, now and then; the one that takes is kept busy by three of them.
+MOVES_PER_TAKER = 3
 
 
 class Moving(msgspec.Struct, frozen=True, kw_only=True):

@@ -291,7 +291,7 @@ def _moves(
         weights=weights,
         running=_running(scene),
         batch_bytes=BYTES_PER_MOVE[method],
-        moves_per_taker=MOVES_PER_TAKER[method],
+        moves_per_taker=MOVES_PER_TAKER,
     ):
         giving, taking = scene.primary_of(move.from_id), scene.primary_of(move.to_id)
         if giving is None or taking is None:

@@ -79,6 +79,10 @@ def test_rows_compare_ours_with_the_tool_and_fail_when_clients_did() -> None:
     # Less than 0.1 % is noise.
     assert lost.ours.values == (0.1, 0.1)
     assert lost.compared().values == (0.01, 0.005)
+    in_all = beside.lost_in_all("scaling-a")
+    assert in_all.ours.values == (20.0, 40.0)
+    assert in_all.baseline is not None
+    assert in_all.baseline.values == (20_000.0, 80_000.0)
     failed = scaling.Beside("what", tool, "ours", ours).duration("scaling-w", 100.0)
     assert not failed.is_met()
     assert "3 requests of stock clients failed: TryAgainError: no." in failed.broken
