@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,8 @@ from cachewright.agent import giving
 from cachewright.agent.copying import Copier
 from cachewright.agent.gate import Passage
 from cachewright.agent.giving import Giver
-from cachewright.engines import valkey_slots
-from cachewright.engines.resp import AdminConnection
+from cachewright.engines import slot_scripts
+from cachewright.engines.resp import AdminConnection, Argument, EngineRefused, Reply
 from cachewright.engines.slots import Given, GiveOutcome, GiveWay, MemoryUse
 from cachewright.engines.valkey_slots import ValkeySlots
 from cachewright.model.engines import EngineName
@@ -65,7 +66,6 @@ def test_no_client_is_sent_after_a_key(
     """Where replicas are waited for, however long; all slots of a shard go, and come back."""
     monkeypatch.setattr(giving, "_PATIENCE_S", 5.0)
     monkeypatch.setattr(giving, "_CLAIM_S", 4.0)
-    monkeypatch.setattr(valkey_slots, "_NEWS_MS", (3, 5, 10, 20, 30, 100, 500, 1000))
 
     async def work(pair: Pair) -> None:
         pair = dataclasses.replace(pair, target=pair.group.shards[1][0])
@@ -79,6 +79,47 @@ def test_no_client_is_sent_after_a_key(
         assert {*outcomes} == {GiveOutcome.GIVEN}
 
     run_with_newcomer(tmp_path, build, work, nodes=2, shards=2)
+
+
+@pytest.fixture
+def answers(monkeypatch: pytest.MonkeyPatch) -> list[Reply]:
+    """What is said to a write that comes right after each step, before the engine reads news.
+
+    It comes on the connection of the step, in the same piece: nothing is read in between.
+    """
+    seen: list[Reply] = []
+    original = AdminConnection.pipeline
+
+    async def pipeline(
+        self: AdminConnection,
+        commands: Sequence[Sequence[Argument]],
+        *,
+        timeout_s: float | None = None,
+    ) -> list[Reply]:
+        if commands[0][:2] != ("EVAL", slot_scripts.GIVE):
+            return await original(self, commands, timeout_s=timeout_s)
+        name = giving._marker_in({int(slot) for slot in commands[0][4:]})
+        replies = await original(self, [*commands, ("SET", name, "late")], timeout_s=timeout_s)
+        seen.append(replies.pop())
+        return replies
+
+    monkeypatch.setattr(AdminConnection, "pipeline", pipeline)
+    return seen
+
+
+@pytest.mark.parametrize("build", BUILDS)
+def test_nothing_is_written_that_the_news_would_throw_away(
+    tmp_path: Path, answers: list[Reply], build: tuple[EngineName, str]
+) -> None:
+    async def work(pair: Pair) -> None:
+        await pair.move(slots_of((0, 500)), COPY)
+        assert await pair.owned() == 501
+        await check_whole(pair.group, 2000)
+        codes = {said.code for said in answers if isinstance(said, EngineRefused)}
+        assert codes == {"MOVED" if build[0] is EngineName.REDIS else "CLUSTERDOWN"}
+        assert all(isinstance(said, EngineRefused) for said in answers)
+
+    run_with_newcomer(tmp_path, build, work, keys=2000, nodes=2)
 
 
 @pytest.mark.parametrize("build", BUILDS)

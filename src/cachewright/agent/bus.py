@@ -32,9 +32,13 @@ _DESCRIPTORS_MAX = 2_000
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def quicken(running: Process, launch: Launch) -> int:
-    """Let the links of an engine to its peers send at once; return how many could be had."""
-    peers = {(peer.address, bus_port(peer.port)) for peer in launch.peers}
+def quicken(running: Process, launch: Launch, *others: tuple[str, int]) -> int:
+    """Let the links of an engine to its peers send at once; return how many could be had.
+
+    `others`: addresses and ports of peers that it may not have known when it was launched.
+    """
+    places = [*((peer.address, peer.port) for peer in launch.peers), *others]
+    peers = {(address, bus_port(port)) for address, port in places}
     count = 0
     try:
         for number in _sockets(running.identity.pid):

@@ -31,8 +31,6 @@ class Passage:
         self.has_begun = False
         #: What the act raised.
         self.failure: Exception | None = None
-        #: It has ended, and the engine was answered.
-        self.has_ended = asyncio.Event()
 
     async def run(self) -> bytes:
         """Carry the act out; return the answer."""
@@ -104,7 +102,6 @@ class Gate:
 
     async def _pass(self, line: _Line, passage: Passage) -> None:
         line.answer(await passage.run())
-        passage.has_ended.set()
 
 
 class _Line(asyncio.Protocol):

@@ -21,6 +21,7 @@ import secrets
 from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from cachewright.agent import bus
 from cachewright.agent.copying import Entry
 from cachewright.agent.gate import Gate, Passage
 from cachewright.agent.move import Move
@@ -45,8 +46,10 @@ _PATIENCE_S = 0.5
 _CLAIM_S = 0.4
 #: Connections for what an engine waits for its replicas with, so that it waits at once.
 _CONNECTIONS = 16
-#: An engine notices the end of a pause, of some milliseconds, when something happens.
-_WAKE_EVERY_S = 0.004
+#: Valkey hears of the new owner by gossip: at once, or when a kernel has put an acknowledgement
+#: off by 40 ms.
+_NEWS_S = 0.1
+_LOOK_EVERY_S = 0.005
 _MARKER = "cachewright-mover"
 
 
@@ -56,8 +59,6 @@ class Giver:
 
     move: Move
     entry: Entry
-    #: What the one that gives owns, and sends no client on from.
-    own: set[int]
     #: Whether the engines wait for replicas, and for how many the one that takes does.
     awaits_replicas: bool
     awaited: int
@@ -65,23 +66,24 @@ class Giver:
     #: The one that takes, for what is done to slots: one for the next group, one for this.
     opening: Parties = field(init=False)
     claiming: Parties = field(init=False)
-    _waker: Party = field(init=False)
     _gate: Gate = field(init=False, default_factory=Gate)
 
     @contextlib.asynccontextmanager
     async def opened(self) -> AsyncIterator[None]:
         """Have connections and the gate in the block."""
         count = _CONNECTIONS if self.awaited else 1
-        self.giving, self._waker = self.move.giving(), self.move.giving()
+        self.giving = self.move.giving()
         self.opening = Parties(self.move.taking, count)
         self.claiming = Parties(self.move.taking, count)
+        taker = self.move.taker
+        if self.awaits_replicas and taker is not None and taker.process is not None:
+            giver = self.move.node.launch
+            bus.quicken(taker.process, taker.launch, (giver.address, giver.port))
         try:
-            # Connected before clients wait: then nobody new gets in.
-            await self._waker.call(self._waker.keeper.ping)
             async with self._gate.opened():
                 yield
         finally:
-            for one in (self.giving, self._waker, self.opening, self.claiming):
+            for one in (self.giving, self.opening, self.claiming):
                 one.hang_up()
 
     async def give(self, counts: dict[int, int], key_bytes: int) -> list[int]:
@@ -119,23 +121,14 @@ class Giver:
     async def _give(self, slots: list[int], left: list[int]) -> list[list[int]]:
         """Let a group go, or add to `left`; return smaller groups to try instead."""
         self.move.check()
-        marker = _marker_in(self.own.difference(slots) or set(slots))
-        if self.awaits_replicas and self.own.issubset(slots):
-            left += slots[-1:]  # the marker's slot has to stay for a while
-            return [slots[:-1]] if slots[1:] else []
+        marker = _marker_in({*slots})
         act = functools.partial(self._claim, slots)
         async with self._gate.awaited(marker, act) as passage:
-            waking = asyncio.create_task(self._wake(passage))
-            try:
-                given = await self._try(slots, marker)
-            finally:
-                waking.cancel()
-                await asyncio.gather(waking, return_exceptions=True)
+            given = await self._try(slots, marker)
         match given.outcome:
             case GiveOutcome.GIVEN:
-                self.own.difference_update(slots)
-                if given.is_late:
-                    await self._tell(slots)
+                if self.awaits_replicas:
+                    await self._hear(slots)
                 passing("agent.after_give")
             case GiveOutcome.LARGE if slots[1:]:
                 middle = len(slots) // 2
@@ -147,7 +140,6 @@ class Giver:
                 await taking.call(lambda admin: taking.keeper.close_slots(admin, slots))
                 left += slots
             case GiveOutcome.CUT:
-                self.own.difference_update(slots)
                 left += await self._end(slots)
             case GiveOutcome.STRANGE:
                 raise CommandFailed(f"{self.giving.name} does not give slots: {given.said}")
@@ -190,19 +182,6 @@ class Giver:
                 await self.claiming.first.call(self.claiming.first.keeper.ping)
         passing("agent.after_claim")
 
-    async def _wake(self, passage: Passage) -> None:
-        """Let the one that gives notice that its pause is over."""
-        if not self.awaits_replicas:
-            return
-        await passage.has_ended.wait()
-        pings = []
-        try:
-            while True:
-                await asyncio.sleep(_WAKE_EVERY_S)
-                pings.append(asyncio.create_task(self._waker.call(self._waker.keeper.ping)))
-        finally:
-            await asyncio.gather(*pings)
-
     async def _clear(self, slots: Sequence[int]) -> None:
         """Drop the copies that the other one has: the keys never left."""
         taking, keeper = self.claiming.first, self.claiming.first.keeper
@@ -219,8 +198,18 @@ class Giver:
         await self._tell(slots)
         return []
 
+    async def _hear(self, slots: Sequence[int]) -> None:
+        """Wait until the one that gives has heard of the new owner; at last, tell it."""
+        loop = asyncio.get_running_loop()
+        deadline_s = loop.time() + _NEWS_S
+        while not (await self.giving.call(self.giving.keeper.unowned)).isdisjoint(slots):
+            if loop.time() > deadline_s:
+                await self._tell(slots)
+                return
+            await asyncio.sleep(_LOOK_EVERY_S)
+
     async def _tell(self, slots: Sequence[int]) -> None:
-        """Let the one that gives know the new owner, if it has not heard of it."""
+        """Let the one that gives know the new owner."""
         to_id = self.move.command.to_engine_id
         await self.giving.call(lambda admin: self.giving.keeper.assign(admin, slots, to_id))
 
@@ -244,5 +233,7 @@ def _groups(slots: Sequence[int], counts: dict[int, int], key_bytes: int) -> Ite
 def _marker_in(slots: Collection[int]) -> str:
     """Return the name of a key of one of these slots, that nobody can guess."""
     prefix = f"{_MARKER}:{secrets.token_hex(16)}:"
-    names = (f"{prefix}{number}" for number in itertools.count())
-    return next(name for name in names if binascii.crc_hqx(name.encode(), 0) % SLOT_COUNT in slots)
+    begun = binascii.crc_hqx(prefix.encode(), 0)
+    numbers = map(str, itertools.count())
+    hashed = ((number, binascii.crc_hqx(number.encode(), begun)) for number in numbers)
+    return prefix + next(number for number, crc in hashed if crc % SLOT_COUNT in slots)

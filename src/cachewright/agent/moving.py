@@ -88,12 +88,10 @@ async def _give_small(
     ]
     counts = await giving.call(lambda admin: giving.keeper.counts(admin, fresh))
     memory = await giving.call(giving.keeper.memory)
-    own = {*numbers_of(mine.own_slots)} - opened
     awaited = await taking.call(taking.keeper.replicas_awaited)
     giver = Giver(
         move=move,
         entry=entry,
-        own=own,
         awaits_replicas=awaited is not None,
         awaited=awaited or 0,
     )

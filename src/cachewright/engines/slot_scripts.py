@@ -9,40 +9,34 @@ Nothing has changed here until all keys are at the other engine. Then the script
 `MIGRATE` of one more key, to a listener that answers when the other engine owns the slots. Whether
 it does is not known for certain where no answer comes, so from then on the keys are gone here:
 Redis knows the owner, or sends clients after them (`MIGRATING`). Valkey lets no script use
-`SETSLOT` beside replicas: it disowns the slots until it hears who owns them. Clients wait for that,
-and whoever slips in between two pauses is told that nobody serves the slot (`CLUSTERDOWN`), which
-stock clients try again; nothing is written that would be thrown away when the news comes.
+`SETSLOT` beside replicas: it disowns the slots until it hears who owns them, which it has been told
+by then. Whoever asks before it has read that is told that nobody serves the slot (`CLUSTERDOWN`),
+which stock clients try again; nothing is written that would be thrown away when the news comes.
 
 Source: cluster.c, script.c of Redis 7.0; cluster_legacy.c, blocked.c of Valkey 8.0.
 """
 
 from __future__ import annotations
 
-import hashlib
-
-#: Finds out who owns what, in this engine's eyes.
-_VIEW = r"""
-local ranges, is_primary = {}, {}
-for line in string.gmatch(redis.call('CLUSTER', 'NODES'), '[^\n]+') do
-    if string.find(line, 'master', 1, true) then is_primary[string.sub(line, 1, 40)] = true end
-    local is_mine = string.find(line, 'myself', 1, true) ~= nil
-    local slots = string.match(line, ('%S+ '):rep(7) .. '%S+(.*)') or ''
-    for first, last in string.gmatch(slots, ' (%d+)%-?(%d*)') do
-        ranges[#ranges + 1] = {tonumber(first), tonumber(last) or tonumber(first), is_mine}
-    end
-end
-local function owner_of(slot) -- the range it is in
-    for _, range in ipairs(ranges) do
-        if range[1] <= slot and slot <= range[2] then return range end
-    end
-end
-"""
-
 #: Arguments: how, in one word list of which the password is the last word, then the slots. Logs of
 #: slow commands keep the first 128 bytes of an argument. Returns what has come of it, and why.
-GIVE = (
-    _VIEW
-    + r"""
+GIVE = r"""
+local own, is_primary = {}, {}
+for line in string.gmatch(redis.call('CLUSTER', 'NODES'), '[^\n]+') do
+    if string.find(line, 'master', 1, true) then is_primary[string.sub(line, 1, 40)] = true end
+    if string.find(line, 'myself', 1, true) then
+        local slots = string.match(line, ('%S+ '):rep(7) .. '%S+(.*)') or ''
+        for first, last in string.gmatch(slots, ' (%d+)%-?(%d*)') do
+            own[#own + 1] = {tonumber(first), tonumber(last) or tonumber(first)}
+        end
+    end
+end
+local function is_own(slot)
+    for _, range in ipairs(own) do
+        if range[1] <= slot and slot <= range[2] then return true end
+    end
+end
+
 local to_id, marker, user, address, port, gate_address, gate_port, patience_ms, is_slow,
     bytes_left, keys_left, password = string.match(ARGV[1], ('(%S+) '):rep(11) .. '(%S+)')
 local waits = is_slow == '1'
@@ -51,10 +45,7 @@ if not is_primary[to_id] then return {'strange', 'the one that takes is not know
 local batches = {}
 for number = 2, #ARGV do
     local slot = tonumber(ARGV[number])
-    local range = owner_of(slot)
-    if not range or not range[3] then
-        return {'strange', 'slot ' .. slot .. ' is not owned here'}
-    end
+    if not is_own(slot) then return {'strange', 'slot ' .. slot .. ' is not owned here'} end
     local count = redis.call('CLUSTER', 'COUNTKEYSINSLOT', slot)
     keys_left = keys_left - count
     if keys_left < 0 then return {'large', ''} end
@@ -80,7 +71,7 @@ redis.call('SET', marker, '')
 local gate = redis.pcall(
     'MIGRATE', gate_address, gate_port, '', 0, patience_ms, 'COPY', 'KEYS', marker)
 local is_owner = not gate.err
-if not is_owner or not waits then redis.call('UNLINK', marker) end
+redis.call('UNLINK', marker)
 if gate.err and string.find(gate.err, 'NOTYET', 1, true) then return {'kept', gate.err} end
 for _, batch in ipairs(batches) do redis.call('UNLINK', unpack(batch)) end
 for number = 2, #ARGV do
@@ -92,26 +83,3 @@ for number = 2, #ARGV do
 end
 return {is_owner and 'given' or 'cut', gate.err or ''}
 """
-)
-
-#: After `GIVE` of Valkey, each time a pause is over: has it heard who owns the slots? Without the
-#: marker nothing was given. As long as it has not heard, the marker stays untouched, unless it is
-#: the last time. Returns how many it has not heard of.
-GUARD = (
-    _VIEW
-    + r"""
-local marker, is_last = ARGV[1], ARGV[2] == '1'
-local is_given, late = redis.pcall('EXISTS', marker) == 1, 0
-for number = 3, #ARGV do
-    if is_given and not owner_of(tonumber(ARGV[number])) then late = late + 1 end
-end
-if late == 0 or is_last then
-    redis.pcall('UNLINK', marker)
-    redis.pcall('SET', marker, '')
-    redis.pcall('UNLINK', marker)
-end
-return late
-"""
-)
-#: How engines call it once they have run it.
-GUARD_NAME = hashlib.sha1(GUARD.encode(), usedforsecurity=False).hexdigest()

@@ -95,8 +95,6 @@ class Given:
     outcome: GiveOutcome
     #: Why, in words of the engines.
     said: str
-    #: It did not hear in time who owns the slots, and serves them no more until it does.
-    is_late: bool = False
 
 
 class SlotKeeper(Protocol[Admin_contra]):
@@ -252,8 +250,7 @@ class GiveWay:
     #: A listener that answers when the slots have their new owner.
     gate_address: str
     gate_port: int
-    #: A key that is sent there. Its slot is of the engine that gives and, where that waits for its
-    #: replicas, not one of those that go.
+    #: A key that is sent there. Its slot is one of those that go.
     marker: str
     #: Whether that engine is one that waits for replicas.
     awaits_replicas: bool

@@ -32,9 +32,6 @@ from cachewright.model.slots import SLOT_COUNT, SlotRanges
 #: Questions in one write. Each takes an engine less than a microsecond, some a few; no client is
 #: kept waiting longer than 2 ms.
 _AT_ONCE = 512
-#: Clients wait so long, one after the other, for an engine to hear that slots have a new owner.
-#: Most news are there at once; some wait for the acknowledgement of others, up to 40 ms.
-_NEWS_MS = (3, 5, 10, 20, 40, 80)
 #: Names of keys in one answer.
 _KEYS_AT_ONCE = 4096
 #: What may be written and not sent yet when clients' writes are made to wait for the hand-over, so
@@ -292,11 +289,7 @@ class ValkeySlots:
         return int(found[1]) if found and b"valkey_version:" in info else None
 
     async def give(self, admin: resp.AdminConnection, slots: Sequence[int], way: GiveWay) -> Given:
-        """Let small slots get another owner, with all their keys, while no client is served.
-
-        Valkey disowns them, and hears through its gossip who owns them; until then clients wait.
-        What is sent here is read at once, so hardly anybody comes in between.
-        """
+        """Let small slots get another owner, with all their keys, while no client is served."""
         copy, awaits = way.copy, way.awaits_replicas
         how = (
             *(way.to_id, way.marker, copy.user),
@@ -304,17 +297,12 @@ class ValkeySlots:
             *(check_address("address", way.gate_address), check_port("port", way.gate_port)),
             *(copy.patience_ms, int(awaits), way.bytes_max, way.keys_max, copy.password),
         )
-        give: tuple[resp.Argument, ...]
-        give = ("EVAL", slot_scripts.GIVE, 0, " ".join(map(str, how)), *slots)
-        said = await admin.pipeline(
-            [give, *_waits_for_news(way.marker, slots)] if awaits else [give],
-            timeout_s=_GIVE_MARGIN_S + 2 * copy.patience_ms / 1000,
-        )
-        outcome, reason = list_of(resp.reply_or_raise(said[0]))
+        words: tuple[resp.Argument, ...]
+        words = ("EVAL", slot_scripts.GIVE, 0, " ".join(map(str, how)), *slots)
+        said = await admin.command(*words, timeout_s=_GIVE_MARGIN_S + 2 * copy.patience_ms / 1000)
+        outcome, reason = list_of(said)
         return Given(
-            outcome=GiveOutcome(bytes_of(outcome).decode()),
-            said=bytes_of(reason).decode(),
-            is_late=awaits and int_of(resp.reply_or_raise(said[-1])) > 0,
+            outcome=GiveOutcome(bytes_of(outcome).decode()), said=bytes_of(reason).decode()
         )
 
     async def drop(self, admin: resp.AdminConnection, keys: Sequence[bytes]) -> None:
@@ -358,27 +346,6 @@ def _migrations(batches: Sequence[CopyBatch], way: CopyWay) -> list[tuple[resp.A
     return [
         (*to, *(("REPLACE",) if batch.replaces else ()), *login, *batch.keys) for batch in batches
     ]
-
-
-def _waits_for_news(marker: str, slots: Sequence[int]) -> list[tuple[resp.Argument, ...]]:
-    """Return what makes clients wait until an engine hears who owns slots, some times for a while.
-
-    It follows `GIVE` on its connection, so it goes on after each pause before those who wait; who
-    comes just then is refused (`CLUSTERDOWN`). A pause that is not needed does not begin, for the
-    marker that is watched was touched.
-    """
-    commands: list[tuple[resp.Argument, ...]] = [("CLIENT", "PAUSE", _NEWS_MS[0], "ALL")]
-    guard: tuple[resp.Argument, ...] = ("EVAL", slot_scripts.GUARD)
-    for pause_ms in _NEWS_MS[1:]:
-        commands += [
-            ("WATCH", marker),
-            (*guard, 0, marker, 0, *slots),
-            ("MULTI",),
-            ("CLIENT", "PAUSE", pause_ms, "ALL"),
-            ("EXEC",),
-        ]
-        guard = ("EVALSHA", slot_scripts.GUARD_NAME)
-    return [*commands, (*guard, 0, marker, 1, *slots)]
 
 
 def _found(reply: resp.Reply) -> resp.Reply:
