@@ -267,6 +267,7 @@ def test_a_cluster_forms_from_what_is_written_down(lab: Lab) -> None:
     assert covers_all(itertools.chain.from_iterable(c.own_slots for c in clusters))
     primaries, replicas = facts[0::2], facts[1::2]
     assert {fact.role for fact in primaries} == {Role.PRIMARY}
+    assert [c.config_epoch for c in clusters[0::2]] == [1, 2, 3]
     assert [fact.primary for fact in replicas] == [(e.launch.address, PORT) for e in engines[0::2]]
     # These keys are in the first, second and last third of the slots: 3300, 7365 and 15495.
     for engine, key in zip(engines[0::2], ("b", "c", "a"), strict=True):

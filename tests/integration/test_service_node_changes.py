@@ -184,3 +184,32 @@ def test_redis_becomes_valkey_and_valkey_newer_while_clients_write(
     assert f"Upgrading replication group {group_id} from redis 7.0 to valkey 8.1" in said
     assert f"Finished upgrading replication group {group_id} to valkey 9.1" in said
     assert not [text for text in said if "does not serve fully" in text]
+
+
+def test_everybody_knows_the_claims_of_all_primaries_after_an_upgrade(
+    service: testing.Service, api: Any, group_id: str, offered: set[tuple[str, str]]
+) -> None:
+    """Valkey 8.0 lets a former primary lower its successor's claim, which then gets no votes."""
+    if missing := {("redis", "7.0"), ("valkey", "8.0")} - offered:
+        pytest.skip(f"{missing} cannot be had on this machine")
+    kit.create(api, group_id, shards=3, replicas=1, Engine="redis", EngineVersion="7.0")
+    kit.wait_status(api, group_id, "available", timeout_s=_INSTALL_S)
+    api.modify_replication_group(
+        ReplicationGroupId=group_id, Engine="valkey", EngineVersion="8.0", ApplyImmediately=True
+    )
+    kit.wait_status(api, group_id, "available", timeout_s=_INSTALL_S + _UPGRADE_S)
+    group = kit.describe(api, group_id)
+    assert group is not None
+
+    def claims() -> set[frozenset[tuple[str, str]]]:
+        """Return what each node knows of the primaries and the epochs of their claims."""
+        found = set()
+        for node_id in group["MemberClusters"]:
+            with kit.admin(service.state_dir, node_id) as admin:
+                lines = admin.execute_command("CLUSTER", "NODES").splitlines()
+            owners = (words for line in lines if len(words := line.split()) > 8)
+            found.add(frozenset((words[0], words[6]) for words in owners))
+        return found
+
+    (agreed,) = kit.wait_until("agreed", claims, is_it=lambda seen: len(seen) == 1)
+    assert len(agreed) == 3
