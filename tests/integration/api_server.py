@@ -26,7 +26,7 @@ from cachewright.rpc.agent import CommandFailed, EngineOffer
 from cachewright.service.context import Service
 from cachewright.store.records import Records
 from cachewright.store.sqlite import SqliteStore
-from tests.unit.service.service_world import CLUSTER_OFFERS, World
+from tests.unit.service.service_world import CLUSTER_OFFERS, World, no_look
 
 T = TypeVar("T")
 
@@ -86,6 +86,7 @@ class Server:
             offers=lambda: CLUSTER_OFFERS,
             address_capacity=lambda: 100_000,
             usage=lambda uid: {},
+            look=no_look,
             wake=lambda uid: None,
         )
         self.world = World(service=service, clock=service.clock, woken=[])

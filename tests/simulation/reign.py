@@ -127,6 +127,10 @@ class _Agent:
         return await self._host.install(engine, api_version)
 
 
+async def _nobody_looks(_: str) -> None:
+    """No type is asked for here."""
+
+
 class Reign:
     """A controller at work."""
 
@@ -160,6 +164,7 @@ class Reign:
             offers=host.offers,
             address_capacity=lambda: 0,
             usage=lambda _: {},
+            look=_nobody_looks,
             wake=self.controller.wake,
         )
         self._host = host

@@ -163,6 +163,11 @@ def _parts(  # noqa: PLR0917 this is where everything meets
     )
     observer = Observer(agent, clock)
 
+    async def look(uid: str) -> None:
+        group = records.group(uid)
+        if group is not None:
+            await observer.observe(group)
+
     def settle(uid: str) -> Awaitable[bool]:
         return shard_settling.settle(service, uid)
 
@@ -183,6 +188,7 @@ def _parts(  # noqa: PLR0917 this is where everything meets
         offers=agent.offers,
         address_capacity=lambda: places.capacity() - len(records.taken_addresses()),
         usage=observer.usage,
+        look=look,
         wake=controller.wake,
     )
     app = make_app(

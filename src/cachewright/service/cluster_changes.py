@@ -32,6 +32,8 @@ from cachewright.store.records import SPEC, ChangeSet
 
 async def modify(service: Service, wanted: ModifyCacheCluster) -> views.ClusterView:
     """Accept changes of a cache cluster and return it as it is then."""
+    spec = views.find_cluster(service.records, wanted.cache_cluster_id).group.spec
+    await refits.look(service, spec, wanted.cache_node_type)
 
     def decide() -> Decision[views.ClusterView]:
         cluster = views.find_cluster(service.records, wanted.cache_cluster_id)

@@ -7,7 +7,7 @@ what is there now. Nothing here knows a rule.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -40,6 +40,8 @@ class Service:
     address_capacity: Callable[[], int]
     #: Bytes that the engines of the group with this uid used when they last said so, by node id.
     usage: Callable[[str], Mapping[str, int]]
+    #: Ask the engines of the group with this uid now; afterwards `usage` is what they say.
+    look: Callable[[str], Awaitable[None]]
     #: Tell the loop that the group with this uid has changed.
     wake: Callable[[str], None]
 

@@ -23,7 +23,7 @@ def require(name: str | None) -> str:
     return name
 
 
-def allowed(
+async def allowed(
     service: Service, wanted: ListAllowedNodeTypeModifications
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return to which larger and to which smaller types the named resource could change now."""
@@ -36,4 +36,5 @@ def allowed(
     else:
         group = views.find_group(service.records, wanted.replication_group_id or "")
     spec = group.spec
+    await service.look(spec.uid)
     return refits.types_up(spec), refits.types_down(service, spec)

@@ -73,7 +73,11 @@ async def apply_due(service: Service, now: datetime.datetime) -> tuple[str, ...]
     """
     found: list[str] = []
     for uid in service.records.uids():
-        if _is_due(service, uid, now) and await _apply(service, uid, now):
+        due = _is_due(service, uid, now)
+        if due is None:
+            continue
+        await refits.look(service, due.spec)
+        if await _apply(service, uid, now):
             spec = service.records.spec(uid)
             found += [] if spec is None else [spec.value.name]
     return tuple(found)

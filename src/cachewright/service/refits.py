@@ -171,6 +171,17 @@ def types_down(service: Service, spec: GroupSpec) -> tuple[str, ...]:
     return tuple(name for name in smaller if holds(service, spec, name))
 
 
+async def look(service: Service, spec: GroupSpec, wanted: str | None = None) -> None:
+    """Let the engines say what they hold now if a type with less memory is asked for or waits.
+
+    What they said last may be some seconds old; with too little memory they evict keys.
+    """
+    names = (wanted, spec.pending.node_type if spec.pending else None)
+    known = (name for name in names if name and node_types.node_type_of(name) is not None)
+    if spec.kind is not GroupKind.MEMCACHED and any(_is_smaller(spec, name) for name in known):
+        await service.look(spec.uid)
+
+
 def holds(service: Service, spec: GroupSpec, node_type: str) -> bool:
     """Tell whether nodes of a type hold what the nodes of each shard do; unknown is no."""
     held = [memory.held_bytes(service, spec, shard.nodes) for shard in spec.shards]

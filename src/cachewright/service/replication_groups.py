@@ -82,6 +82,8 @@ def _refuse_taken_names(service: Service, spec: GroupSpec) -> None:
 
 async def modify(service: Service, wanted: ModifyReplicationGroup) -> views.GroupView:
     """Accept changes of a group and return it as it is then."""
+    spec = views.find_group(service.records, wanted.replication_group_id).spec
+    await refits.look(service, spec, wanted.cache_node_type)
 
     def decide() -> Decision[views.GroupView]:
         group = views.find_group(service.records, wanted.replication_group_id)

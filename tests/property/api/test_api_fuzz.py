@@ -46,7 +46,7 @@ from cachewright.service.inputs_subnet_groups import CreateCacheSubnetGroup
 from cachewright.store.records import Records
 from cachewright.store.sqlite import SqliteStore
 from tests.unit.api.api_caller import FORM, Answer, app_of, ask_signed
-from tests.unit.service.service_world import OFFERS, World, offer
+from tests.unit.service.service_world import OFFERS, World, no_look, offer
 
 MODEL = load_service_model()
 NAMESPACE = f"{{http://elasticache.amazonaws.com/doc/{API_VERSION}/}}"
@@ -125,6 +125,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
             offers=lambda: OFFERS,
             address_capacity=lambda: 10_000,
             usage=lambda uid: {},
+            look=no_look,
             wake=lambda uid: None,
         )
         world = World(service=service, clock=service.clock, woken=[])

@@ -96,6 +96,10 @@ def wanted_cluster(**changes: object) -> inputs_cache_clusters.CreateCacheCluste
     return inputs_cache_clusters.CreateCacheCluster(**given)  # type: ignore[arg-type] # typed by msgspec at run time
 
 
+async def no_look(uid: str) -> None:
+    """There are no engines that could be asked."""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class World:
     """A service, and what the loop would do to it."""
@@ -105,6 +109,8 @@ class World:
     woken: list[str]
     #: Bytes that engines use, by uid and node; a test fills it.
     usage: dict[str, dict[str, int]] = dataclasses.field(default_factory=dict)
+    #: Bytes that engines would say if they were asked now.
+    unseen: dict[str, dict[str, int]] = dataclasses.field(default_factory=dict)
 
     @property
     def records(self) -> records.Records:
@@ -268,6 +274,11 @@ def run(
             clock = ManualClock(NOW)
             woken: list[str] = []
             usage: dict[str, dict[str, int]] = {}
+            unseen: dict[str, dict[str, int]] = {}
+
+            async def look(uid: str) -> None:
+                usage.setdefault(uid, {}).update(unseen.pop(uid, {}))
+
             service = Service(
                 records=records.Records(store),
                 settings=settings or Settings(state_dir=folder, limits=limits or Limits()),
@@ -275,9 +286,10 @@ def run(
                 offers=lambda: offers,
                 address_capacity=lambda: capacity - len(store.list(records.ADDRESS)),
                 usage=lambda uid: usage.get(uid, {}),
+                look=look,
                 wake=woken.append,
             )
-            world = World(service=service, clock=clock, woken=woken, usage=usage)
+            world = World(service=service, clock=clock, woken=woken, usage=usage, unseen=unseen)
             return await scenario(world)
         finally:
             await store.close()

@@ -242,7 +242,7 @@ def test_scaling_asks_for_exactly_one_resource(
         await world.create_available()
         request = inputs.ListAllowedNodeTypeModifications(**wanted)
         try:
-            node_types.allowed(world.service, request)
+            await node_types.allowed(world.service, request)
         except ClientFault as fault:
             return fault.code
         return None

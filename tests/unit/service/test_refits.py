@@ -73,8 +73,8 @@ async def group(world: World, **changes: Any) -> GroupSpec:
     return spec
 
 
-def allowed(world: World, **named: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    return node_types.allowed(world.service, inputs.ListAllowedNodeTypeModifications(**named))
+async def allowed(world: World, **named: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    return await node_types.allowed(world.service, inputs.ListAllowedNodeTypeModifications(**named))
 
 
 def members_pending(world: World, cluster_id: str = "demo-001") -> Any:
@@ -89,17 +89,17 @@ def members_pending(world: World, cluster_id: str = "demo-001") -> Any:
 def test_types_are_listed_by_memory_and_by_what_is_held(tmp_path: Path) -> None:
     async def scenario(world: World) -> None:
         spec = await group(world)
-        up, down = allowed(world, replication_group_id="demo")
+        up, down = await allowed(world, replication_group_id="demo")
         assert {"cache.t3.medium", LARGE, "cache.r7g.16xlarge"} <= set(up)
         assert set(down) == {SMALL, "cache.t3.small"}
         assert MEDIUM not in up + down
         assert not {"cache.m3.large", "cache.t2.small"} & {*up, *down}
-        assert allowed(world, cache_cluster_id="demo-002") == (up, down)
+        assert await allowed(world, cache_cluster_id="demo-002") == (up, down)
         # A quarter of the memory is reserved: 1052 MiB are left of a small one.
         world.usage[spec.uid]["demo-002"] = 1053 * MIB
-        assert allowed(world, replication_group_id="demo") == (up, ())
+        assert await allowed(world, replication_group_id="demo") == (up, ())
         world.usage[spec.uid] = {}
-        assert allowed(world, replication_group_id="demo") == (up, ())
+        assert await allowed(world, replication_group_id="demo") == (up, ())
 
     run(tmp_path, scenario)
 
@@ -107,7 +107,7 @@ def test_types_are_listed_by_memory_and_by_what_is_held(tmp_path: Path) -> None:
 def test_previous_generations_change_among_themselves(tmp_path: Path) -> None:
     async def scenario(world: World) -> None:
         await group(world, cache_node_type="cache.m3.medium")
-        up, _ = allowed(world, replication_group_id="demo")
+        up, _ = await allowed(world, replication_group_id="demo")
         assert {"cache.m3.large", LARGE} <= set(up)
         assert (await modify(world, cache_node_type="cache.m3.large")).node_type == "cache.m3.large"
 
@@ -118,7 +118,7 @@ def test_a_cache_of_memcached_need_not_hold_what_it_held(tmp_path: Path) -> None
     async def scenario(world: World) -> None:
         spec = await world.create_available_cluster(cache_node_type=MEDIUM)
         world.usage[spec.uid] = {node.node_id: 3000 * MIB for node in spec.nodes()}
-        up, down = allowed(world, cache_cluster_id="cache")
+        up, down = await allowed(world, cache_cluster_id="cache")
         assert {"cache.t3.medium", LARGE} <= set(up)
         assert set(down) == {SMALL, "cache.t3.small", "cache.t4g.micro", "cache.t3.micro"}
         after = await modify_cluster(world, cache_node_type=SMALL)
@@ -161,7 +161,7 @@ def test_a_type_of_memcached_suits_the_parameter_group(tmp_path: Path) -> None:
         await world.create_available_cluster(
             cache_node_type=MEDIUM, cache_parameter_group_name="big"
         )
-        assert set(allowed(world, cache_cluster_id="cache")[1]) == {SMALL, "cache.t3.small"}
+        assert set((await allowed(world, cache_cluster_id="cache"))[1]) == {SMALL, "cache.t3.small"}
         code, text = await refusal(modify_cluster(world, cache_node_type="cache.t4g.micro"))
         assert (code, "max_item_size" in text) == (IPC, True)
 
@@ -171,7 +171,7 @@ def test_a_type_of_memcached_suits_the_parameter_group(tmp_path: Path) -> None:
 def test_previous_generations_of_memcached(tmp_path: Path) -> None:
     async def scenario(world: World) -> None:
         await world.create_available_cluster(cache_node_type="cache.m3.medium")
-        up, down = allowed(world, cache_cluster_id="cache")
+        up, down = await allowed(world, cache_cluster_id="cache")
         assert {"cache.m3.large", "cache.t4g.medium"} <= set(up)
         assert "cache.t4g.small" in down
 
@@ -204,6 +204,26 @@ def test_a_type_that_is_too_small_is_refused(tmp_path: Path) -> None:
         assert (code, "previous generation" in text) == (IPV, True)
         world.usage[spec.uid] = {}
         assert (await refusal(modify(world, cache_node_type=SMALL)))[0] == IPV
+
+    run(tmp_path, scenario)
+
+
+def test_what_nodes_hold_is_asked_anew_before_they_may_get_less(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        spec = await group(world)
+        assert SMALL in (await allowed(world, replication_group_id="demo"))[1]
+        world.unseen[spec.uid] = {"demo-001": 1100 * MIB}
+        assert (await refusal(modify(world, cache_node_type=SMALL)))[0] == IPV
+        world.unseen[spec.uid] = {"demo-001": MIB}
+        assert SMALL in (await allowed(world, replication_group_id="demo"))[1]
+        await modify(world, now=False, cache_node_type=SMALL)
+        world.unseen[spec.uid] = {"demo-001": 1100 * MIB}
+        assert (await refusal(modify(world, replication_group_description="now")))[0] == IPV
+        world.unseen[spec.uid] = {"demo-001": MIB}
+        await modify(world, now=False, replication_group_description="later")
+        world.unseen[spec.uid] = {"demo-001": 1100 * MIB}
+        assert await pending.apply_due(world.service, OPEN) == ("demo",)
+        assert views.find_group(world.records, "demo").spec.node_type == MEDIUM
 
     run(tmp_path, scenario)
 

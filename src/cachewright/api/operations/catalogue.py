@@ -27,5 +27,5 @@ async def describe_engine_versions(service: Service, params: Params) -> Output:
 async def list_allowed_node_types(service: Service, params: Params) -> Output:
     """ListAllowedNodeTypeModifications."""
     wanted = inputs.read(inputs.ListAllowedNodeTypeModifications, params)
-    up, down = node_types.allowed(service, wanted)
+    up, down = await node_types.allowed(service, wanted)
     return {"ScaleUpModifications": list(up), "ScaleDownModifications": list(down)}
