@@ -64,6 +64,8 @@ class Seen:
     #: Of the load: the share that was not answered, compared with the time before; and failures.
     lost_share: float = 0.0
     load_failed: int = 0
+    #: Requests that were answered a second before.
+    usual_per_s: float = 0.0
 
 
 @dataclass(kw_only=True)
@@ -88,10 +90,13 @@ class Series:
         """Return the share of throughput that each round lost; less than this is noise."""
         return [max(0.1, 100 * one.lost_share) for one in self.seen]
 
-    def lost_s(self) -> list[float]:
-        """Return for how long each round lost all of the throughput, put together."""
+    def lost_in_all(self) -> list[float]:
+        """Return how many requests each round lost; a share of what took long is more."""
         shares = (percent / 100 for percent in self.lost_percent())
-        return [share * took_s for share, took_s in zip(shares, self.seconds(), strict=True)]
+        return [
+            share * one.took.seconds * one.usual_per_s
+            for share, one in zip(shares, self.seen, strict=True)
+        ]
 
     def failed(self) -> int:
         """Return how many requests of stock clients failed in all rounds."""
@@ -152,10 +157,10 @@ def observe(
         until_s = time.monotonic()
         time.sleep(_AFTER_S)
         history = running.finish()
-        lost_share = 0.0
+        usual_per_s = lost_share = 0.0
         if load is not None:
-            before = load.per_second(begin_s, since_s)
-            lost_share = 1 - load.per_second(since_s, until_s) / before
+            usual_per_s = load.per_second(begin_s, since_s)
+            lost_share = 1 - load.per_second(since_s, until_s) / usual_per_s
     verdict = judge.judge(history, since_s)
     together = summary.summarize(history, verdict, since_s)
     if not verdict.keeps_everything or together.wrong_reads:
@@ -166,6 +171,7 @@ def observe(
         failed=verdict.failed,
         errors=together.errors,
         lost_share=lost_share,
+        usual_per_s=usual_per_s,
         load_failed=load.failed(since_s) if load is not None else 0,
     )
 

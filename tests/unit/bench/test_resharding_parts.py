@@ -21,6 +21,7 @@ def seen(seconds: float, stall_ms: float, lost_share: float = 0.0, failed: int =
         failed=failed,
         errors=errors,
         lost_share=lost_share,
+        usual_per_s=1_000.0,
     )
 
 
@@ -80,9 +81,9 @@ def test_rows_compare_ours_with_the_tool_and_fail_when_clients_did() -> None:
     assert lost.ours.values == (0.1, 0.1)
     assert lost.compared().values == (0.01, 0.005)
     in_all = beside.lost_in_all("scaling-a")
-    assert in_all.ours.values == (20.0, 40.0)
+    assert in_all.ours.values == (1.0, 2.0)
     assert in_all.baseline is not None
-    assert in_all.baseline.values == (20_000.0, 80_000.0)
+    assert in_all.baseline.values == (1_000.0, 4_000.0)
     failed = scaling.Beside("what", tool, "ours", ours).duration("scaling-w", 100.0)
     assert not failed.is_met()
     assert "3 requests of stock clients failed: TryAgainError: no." in failed.broken
