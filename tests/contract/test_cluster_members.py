@@ -148,3 +148,13 @@ def test_keys_of_all_databases_are_counted(lab: Lab) -> None:
     client("SELECT", 1)
     client("SET", "k", "v", "EX", 100)
     assert engine.observe().keys == 4
+
+
+def test_commands_that_are_sent_on_to_an_owner_are_counted(lab: Lab) -> None:
+    one, other = serving(lab, 2)
+    assert (cluster_of(one).sent_on, cluster_of(other).sent_on) == (0, 0)
+    for _ in range(2):
+        with pytest.raises(EngineRefused, match="MOVED 15495 "):
+            one.administer("GET", "a")
+    assert one.administer("GET", "b") is None
+    assert (cluster_of(one).sent_on, cluster_of(other).sent_on) == (2, 0)

@@ -21,6 +21,7 @@ from cachewright.agent.folder import NodeFolder, Record
 from cachewright.agent.items import ItemsFolder
 from cachewright.agent.machine import Event, State
 from cachewright.agent.saved import SavedData
+from cachewright.agent.visitors import Visitors
 from cachewright.engines.adapter import (
     ClusterMember,
     Connection,
@@ -84,6 +85,7 @@ class Node:
         self._proof: TerminationProof | None = None
         #: What its last process owned, once that has ended.
         self._last_slots: SlotRanges | None = None
+        self._visitors = Visitors()
         self._is_invisible = False
         self._admin: Connection | None = None
         self._connecting = asyncio.Lock()
@@ -166,6 +168,7 @@ class Node:
         engine = _STOPPED if self._is_stopped() else await self.observe_engine()
         if self.process is not None and self.process is asked:
             self._last_engine = engine
+            self._visitors.look(engine)
         return self._fact_with(engine)
 
     def glance(self) -> NodeFact:
@@ -195,6 +198,7 @@ class Node:
             cold_start_reason=self.record.cold_start_reason,
             weights=self.weights,
             last_slots=self._last_slots,
+            is_sought=self._visitors.are_there,
         )
 
     async def observe_engine(self) -> EngineFact | Unknown:
@@ -281,11 +285,9 @@ class Node:
     def attach(self, found: process.Process) -> None:
         """Take hold of the process of this node; its end is noticed from now on."""
         self.process = found
-        self._last_engine = _NOT_ASKED
-        self._proof = None
-        self._last_slots = None
+        self._last_engine, self._visitors = _NOT_ASKED, Visitors()
+        self._proof = self._last_slots = self.weights = None
         self._is_invisible = False
-        self.weights = None
         self.log_tail = ()
         found.watch(self._take_end)
 
@@ -334,9 +336,8 @@ class Node:
         self.attach(found)
 
     def _take_end(self, proof: TerminationProof) -> None:
-        self.process = None
-        self.silence = None
-        self.weights = None
+        self.process = self.silence = self.weights = None
+        self._visitors = Visitors()
         self._proof = proof
         self.hang_up()
         self._forget_plan()

@@ -29,6 +29,7 @@ _OFF = b"off"
 #: What an engine says while it reads a snapshot; `INFO` works then, `CLUSTER` does not.
 _LOADING = "LOADING"
 #: One line a database that holds keys.
+_SENT_ON = re.compile(rb"^errorstat_MOVED:count=([0-9]+)", re.MULTILINE)
 _KEYS = re.compile(rb"^db[0-9]+:keys=([0-9]+)", re.MULTILINE)
 
 
@@ -86,7 +87,7 @@ class ValkeyAdapter:
         questions = _QUESTIONS + (_CLUSTER_QUESTIONS if admin.is_cluster else ())
         replies = await admin.pipeline(questions)
         info, public, replication, bind = (resp.reply_or_raise(r) for r in replies[:4])
-        cluster = _parse_cluster(replies[4], replies[5]) if admin.is_cluster else None
+        cluster = _parse_cluster(replies[4], replies[5], _bytes(info)) if admin.is_cluster else None
         return _parse_fact(
             _bytes(info),
             is_held=_is_off(public) or _is_off(replication),
@@ -218,7 +219,7 @@ async def _reply_of(admin: resp.AdminConnection, *words: str) -> resp.Reply:
 
 
 _QUESTIONS: tuple[tuple[str, ...], ...] = (
-    ("INFO", "server", "memory", "persistence", "replication", "keyspace"),
+    ("INFO", "server", "memory", "persistence", "replication", "keyspace", "errorstats"),
     ("ACL", "GETUSER", acl.PUBLIC_USER),
     ("ACL", "GETUSER", acl.REPLICATION_USER),
     ("CONFIG", "GET", "bind"),
@@ -257,7 +258,7 @@ def _version(info: bytes) -> str:
     return (_field(info, b"valkey_version") or _field(info, b"redis_version")).decode()
 
 
-def _parse_cluster(info: resp.Reply, nodes: resp.Reply) -> ClusterFact | None:
+def _parse_cluster(info: resp.Reply, nodes: resp.Reply, common: bytes) -> ClusterFact | None:
     """Return what a node says of its cluster; `None` while it loads, when it cannot say."""
     for reply in (info, nodes):
         if isinstance(reply, resp.EngineRefused):
@@ -276,6 +277,7 @@ def _parse_cluster(info: resp.Reply, nodes: resp.Reply) -> ClusterFact | None:
         known_ids=view.known_ids,
         owner_ids=view.owner_ids,
         open_slots=view.open_slots,
+        sent_on=sum(map(int, _SENT_ON.findall(common))),
     )
 
 

@@ -96,6 +96,8 @@ class ClusterFact(msgspec.Struct, frozen=True, kw_only=True):
     owner_ids: frozenset[str] = frozenset()
     #: Moves of slots that somebody has begun with this node and not ended.
     open_slots: tuple[OpenSlot, ...] = ()
+    #: Commands of clients that it has sent on to the owner of their slot, since it started.
+    sent_on: int = 0
 
 
 class SlotWeights(msgspec.Struct, frozen=True, kw_only=True):
@@ -220,6 +222,8 @@ class NodeFact(msgspec.Struct, frozen=True, kw_only=True):
     weights: SlotWeights | None = None
     #: Cluster mode: what a process that has ended owned by its own word; `None` where it left none.
     last_slots: SlotRanges | None = None
+    #: It owns no slot any more, and clients that have not learnt it still come.
+    is_sought: bool = False
 
 
 NO_NODE = NodeFact(process=Absent(), engine=Unknown(reason="not started"))

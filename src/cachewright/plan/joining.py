@@ -8,6 +8,7 @@ alone was started from what is left of a shard, it serves like any primary until
 A shard that leaves as a whole has nobody to hand over to. It runs on like any other until it is
 proven that it holds nothing: no node of it owns a slot or has a key by its own word, every primary
 of the shards that stay answers, and nobody there who answers counts one of them among the owners.
+Then it waits for its clients: what is on its way to a process that ends is lost.
 """
 
 from __future__ import annotations
@@ -109,6 +110,17 @@ def why_kept(
 ) -> str:
     """Return why a shard that leaves as a whole may not end yet; empty once it is proven empty."""
     shard_id = view.shard.shard_id
+    why = _holds(view, observed) or _counts(group, placement, view, views, observed)
+    facts = [observed.of(node.node_id) for node in view.shard.nodes]
+    # Once a node has ended the others follow, whoever comes.
+    if not why and not any(map(is_down, facts)) and any(fact.is_sought for fact in facts):
+        return f"shard {shard_id} stays until its clients know where to go"
+    return why
+
+
+def _holds(view: ShardView, observed: Observed) -> str:
+    """Return what a shard holds by the word of its nodes that run, empty if nothing."""
+    shard_id = view.shard.shard_id
     for node in view.shard.nodes:
         fact = observed.of(node.node_id)
         engine = engine_of(fact)
@@ -120,6 +132,18 @@ def why_kept(
             return f"shard {shard_id} stays: {node.node_id} owns slots"
         if engine.keys:
             return f"shard {shard_id} stays: {node.node_id} holds {engine.keys} keys"
+    return ""
+
+
+def _counts(
+    group: Group,
+    placement: GroupPlacement,
+    view: ShardView,
+    views: Sequence[ShardView],
+    observed: Observed,
+) -> str:
+    """Return who of the shards that stay may count a shard among the owners, empty if nobody."""
+    shard_id = view.shard.shard_id
     engine_ids = {placement.of(node.node_id).engine_id for node in view.shard.nodes}
     for other in views:
         if is_gone(group, other.shard):

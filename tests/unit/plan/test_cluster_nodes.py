@@ -19,7 +19,7 @@ from cachewright.model.commands import (
     StopNode,
     WeighSlots,
 )
-from cachewright.model.facts import Absent, EngineFact
+from cachewright.model.facts import Absent, EngineFact, Observed
 from cachewright.model.groups import NodeSpec, ShardSpec
 from cachewright.model.slots import SlotRange
 from cachewright.model.status import GroupState, NodeState, Resharding, Role
@@ -239,6 +239,31 @@ def test_no_proof_no_removal() -> None:
     assert kept_because(one) == "shard 0002 stays until the primary of 0003 answers"
 
 
+def test_an_empty_shard_stays_until_its_clients_know_where_to_go() -> None:
+    """What is on its way to a process that ends is lost, and not every client asks twice."""
+    one = story(shards=3)
+    emptied(one, "0002")
+    observed = one.world.observe()
+    sought = msgspec.structs.replace(observed.nodes["demo-0002-001"], is_sought=True)
+    changed = msgspec.structs.replace(observed, nodes={**observed.nodes, "demo-0002-001": sought})
+    assert why_gone_stays(one, changed) == "shard 0002 stays until its clients know where to go"
+    assert why_gone_stays(one, observed) == ""
+    # Once one of its nodes has ended nobody is waited for.
+    one.world.kill("demo-0002-002")
+    ended = one.world.observe().nodes["demo-0002-002"]
+    later = msgspec.structs.replace(changed, nodes={**changed.nodes, "demo-0002-002": ended})
+    assert why_gone_stays(one, later) == ""
+
+
+def why_gone_stays(one: Story, observed: Observed) -> str:
+    """Return why shard 0002 stays, by what was seen."""
+    group = one.world.group
+    assert group.placement is not None
+    views = [view_shard(shard, observed, one.status) for shard in shards_to_run(group)]
+    (view,) = (view for view in views if view.shard.shard_id == "0002")
+    return why_kept(group, group.placement, view, views, observed)
+
+
 def test_a_primary_elsewhere_that_counts_an_owner_keeps_its_shard() -> None:
     """The node itself may have ended, and its own word with it."""
     one = story(shards=3, replicas=0)
@@ -264,12 +289,7 @@ def test_a_replica_elsewhere_that_counts_an_owner_keeps_its_shard() -> None:
     late = msgspec.structs.replace(seen.engine, cluster=stale)
     changed = {"demo-0001-002": msgspec.structs.replace(seen, engine=late)}
     observed = msgspec.structs.replace(observed, nodes={**observed.nodes, **changed})
-    group = one.world.group
-    assert group.placement is not None
-    views = [view_shard(shard, observed, one.status) for shard in shards_to_run(group)]
-    (view,) = (view for view in views if view.shard.shard_id == "0002")
-    why = why_kept(group, group.placement, view, views, observed)
-    assert why == "shard 0002 stays: to demo-0001-002 it owns slots"
+    assert why_gone_stays(one, observed) == "shard 0002 stays: to demo-0001-002 it owns slots"
 
 
 def test_a_shard_without_proof_goes_on_serving() -> None:
