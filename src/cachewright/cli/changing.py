@@ -17,7 +17,13 @@ from cachewright.cli.failures import Failed
 LOOK_AGAIN_S = 0.2
 #: In these a group stays until somebody does something.
 _ENDS = frozenset({"available", "create-failed", "deleting", "incompatible-network"})
-_GROUP, _SINGLE = "replication-group", "single-node"
+_GROUP, _SINGLE, _MEMCACHED = "replication-group", "single-node", "memcached"
+#: Where there are no shards, by kind.
+_OTHER_WAYS = {
+    _GROUP: "--replicas and --node-type change its size",
+    _SINGLE: "--node-type changes its size",
+    _MEMCACHED: "--node-type changes its nodes, and ModifyCacheCluster of the API their number",
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,7 +72,7 @@ def shards(group: answers.Group, count: int | None, removed: Sequence[str]) -> C
     if group.kind != _GROUP or not group.cluster_enabled:
         raise Failed(
             f"{group.name} has no cluster mode, and so always one shard",
-            hint="--replicas and --node-type change its size",
+            hint=_OTHER_WAYS[group.kind],
         )
     there = [shard.shard_id for shard in group.shards]
     wanted = len(there) - len(removed) if count is None else count

@@ -90,8 +90,7 @@ def check(
     kind = Kind(client)
     _refuse_missing(kind)
     command = _words(during)
-    service = calls.find_service(state_dir)
-    group = service.group(name)
+    group = calls.find_service(state_dir).group(name)
     if group.kind == "memcached":
         raise Failed(
             f"{group.name} speaks the protocol of Memcached", hint="check asks no such nodes"
@@ -106,8 +105,7 @@ def check(
         requests_per_s=rate,
     )
     with _tidy(), _moving(console, is_quiet=bool(command)) as show:
-        report = checking.run(service, group, wish, show)
-    service.keep_check(group.name, checking.figures_of(report))
+        report = checking.run(group, wish, show)
     if is_json:
         screen.print_json(report)
     else:
@@ -116,6 +114,8 @@ def check(
         click.echo(
             f"{report.left} keys could not be removed, such as {report.left_keys[0]}.", err=True
         )
+    # After they are told, for who keeps them may be away.
+    calls.find_service(state_dir).keep_check(group.name, checking.figures_of(report))
     if not report.ok:
         raise Failed(_blame(report), hint=f"`cachewright show {group.name}` tells what was done")
 
@@ -153,7 +153,10 @@ def _tidy() -> Iterator[None]:
         try:
             yield
         except Interrupted:
-            click.echo("Interrupted: the keys of the check are removed.", err=True)
+            click.echo(
+                "Interrupted: the clients have ended and removed their keys where they could.",
+                err=True,
+            )
             sys.exit(interrupts.exit_code)
 
 

@@ -39,6 +39,8 @@ _LOOK_AGAIN_S = 0.2
 _SHOW_EVERY_S = 1.0
 #: What has moved away is removed by then, and counted where it is not.
 _TIDIED_TIMEOUT_S = 10.0
+#: A service that was killed is back by then, where somebody starts it again.
+_AWAY_TIMEOUT_S = 30.0
 #: A command that is told to end does so, or is ended.
 _END_TIMEOUT_S = 10.0
 #: Keys that a report names where they could not be removed.
@@ -136,7 +138,7 @@ class Ending:
     is_over: bool
 
 
-def run(service: calls.Service, group: answers.Group, wish: Wish, show: Show) -> Report:
+def run(group: answers.Group, wish: Wish, show: Show) -> Report:
     """Watch clients of a group and return what they saw; `Failed` says why they could not be."""
     target = watching.target_of(group, wish.kind)
     chosen = lanes.over_everything(
@@ -147,9 +149,9 @@ def run(service: calls.Service, group: answers.Group, wish: Wish, show: Show) ->
             _wait_until_spread(running, target, group.name)
             since_s = time.monotonic()
             time.sleep(_BEFORE_S)
-            ending = _watch(service, group.name, wish, _Looker(running, since_s, show))
+            ending = _watch(group.name, wish, _Looker(running, since_s, show))
             history = running.finish()
-        left_behind = _strays(service, target, group.name)
+        left_behind = _strays(wish, target, group.name)
     except traffic.CheckFailed as error:
         raise Failed(f"the clients of the check cannot go on ({error})") from error
     verdict = judge.judge(history, since_s)
@@ -261,14 +263,15 @@ def _wait_until_spread(running: Traffic, target: Target, name: str) -> None:
         )
 
 
-def _strays(service: calls.Service, target: Target, name: str) -> int | None:
+def _strays(wish: Wish, target: Target, name: str) -> int | None:
     """Return how many keys lie where no client finds them, where that can be said."""
-    if not target.is_cluster or service.group(name).status != "available":
+    settled = _Settled(wish.state_dir, name)
+    if not target.is_cluster or not settled.is_available():
         return None
     return strays.count(Place(target.host, target.port), timeout_s=_TIDIED_TIMEOUT_S)
 
 
-def _watch(service: calls.Service, name: str, wish: Wish, looker: _Looker) -> Ending:
+def _watch(name: str, wish: Wish, looker: _Looker) -> Ending:
     deadline = time.monotonic() + wish.seconds
     if not wish.command:
         # Who says no end ends it by a signal.
@@ -278,9 +281,36 @@ def _watch(service: calls.Service, name: str, wish: Wish, looker: _Looker) -> En
     with _running(wish) as process:
         if not _wait(lambda: process.poll() is not None, deadline, looker):
             return Ending(exit_code=None, is_over=False)
-    is_over = _wait(lambda: service.group(name).status == "available", deadline, looker)
+    settled = _Settled(wish.state_dir, name)
+    _wait(lambda: settled.is_available() or settled.is_away_for_good(), deadline, looker)
     _wait(lambda: False, min(deadline, time.monotonic() + _AFTER_S), looker)
-    return Ending(exit_code=process.returncode, is_over=is_over)
+    return Ending(exit_code=process.returncode, is_over=settled.was_available)
+
+
+class _Settled:
+    """Is a group available again? The service that knows it may be what was done something to."""
+
+    def __init__(self, state_dir: Path, name: str) -> None:
+        self._state_dir, self._name = state_dir, name
+        self._told_s = time.monotonic()
+        #: At the last look.
+        self.was_available = False
+
+    def is_available(self) -> bool:
+        """Look at the group; nobody knows it to be available where nobody answers."""
+        try:
+            # One that was started again may listen somewhere else.
+            group = calls.find_service(self._state_dir).group(self._name)
+            self.was_available = group.status == "available"
+        except Failed:
+            self.was_available = False
+        else:
+            self._told_s = time.monotonic()
+        return self.was_available
+
+    def is_away_for_good(self) -> bool:
+        """Tell whether for too long nobody has said anything of the group."""
+        return time.monotonic() - self._told_s >= _AWAY_TIMEOUT_S
 
 
 def _wait(is_over: Callable[[], bool], deadline: float, looker: _Looker) -> bool:

@@ -82,9 +82,16 @@ def test_the_same_number_spreads_slots_anew() -> None:
     assert "NodeGroupsToRemove.NodeGroupToRemove.1" not in change.params
 
 
-@pytest.mark.parametrize("other", [SINGLE, PLAIN])
-def test_only_cluster_mode_has_other_numbers_of_shards(other: answers.Group) -> None:
-    with pytest.raises(Failed, match="always one shard"):
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        (PLAIN, "one shard: --replicas and --node-type change"),
+        (SINGLE, "one shard: --node-type changes its size"),
+        (dataclasses.replace(SINGLE, kind="memcached"), "one shard: --node-type .* their number"),
+    ],
+)
+def test_only_cluster_mode_has_other_numbers_of_shards(other: answers.Group, said: str) -> None:
+    with pytest.raises(Failed, match=said):
         changing.shards(other, 2, ())
 
 

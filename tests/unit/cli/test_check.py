@@ -155,3 +155,13 @@ def test_a_command_that_cannot_be_run_is_refused_first(during: str, code: int, s
     result = CliRunner().invoke(check.check, ["scores", "--during", during])
     assert result.exit_code == code
     assert said in result.stderr
+
+
+def test_a_service_that_is_away_is_waited_for_and_not_for_ever(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    settled = checking._Settled(tmp_path, "scores")
+    assert not settled.is_available()
+    assert not settled.is_away_for_good()
+    monkeypatch.setattr(checking, "_AWAY_TIMEOUT_S", 0.0)
+    assert settled.is_away_for_good()
