@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from cachewright.model import engines
 from cachewright.model.engines import EngineName, version_key
 from cachewright.model.errors import ClientFault
 from cachewright.model.groups import GroupKind, GroupSpec
@@ -118,9 +119,10 @@ def _nodes_in_need(service: Service, update: ServiceUpdate) -> Iterator[tuple[st
 
 def _is_outdated(group: views.GroupView, node_id: str, update: ServiceUpdate) -> bool:
     seen = group.seen(node_id)
-    return seen is not None and bool(
-        seen.engine_version and not update.has_reached(seen.engine_version)
-    )
+    if seen is None or not seen.engine_version or update.has_reached(seen.engine_version):
+        return False
+    # Who is still to be upgraded from an older line skips its builds.
+    return engines.api_version_of(update.engine, seen.engine_version) == update.api_version
 
 
 def _best_versions(service: Service) -> dict[tuple[EngineName, str], str]:

@@ -142,6 +142,19 @@ def test_older_builds_and_other_lines_are_no_updates(tmp_path: Path) -> None:
     run(tmp_path, scenario)
 
 
+def test_a_node_that_is_still_to_be_upgraded_needs_no_build_of_its_older_line(
+    tmp_path: Path,
+) -> None:
+    async def scenario(world: World) -> None:
+        await world.create_available(num_cache_clusters=2)
+        newer = offering(world, NEW)
+        await see(newer, {"demo-001": "8.1.9", "demo-002": NEW})
+        assert await service_updates.notice(newer.service) == ()
+        assert not [e for e in newer.events() if e.message.startswith("Service update")]
+
+    run(tmp_path, scenario)
+
+
 def test_an_update_gives_way_to_a_newer_one_and_goes_with_its_build(tmp_path: Path) -> None:
     async def scenario(world: World) -> None:
         newer = await with_update(world)
