@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -12,8 +14,10 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import valkey
 
 from cachewright.testing import leftovers
 
@@ -44,11 +48,11 @@ def start(folder: Path, *options: str) -> subprocess.Popen[str]:
     )
 
 
-def wait_for_line(demo: subprocess.Popen[str], beginning: str) -> None:
+def wait_for_line(demo: subprocess.Popen[str], beginning: str) -> str:
     assert demo.stdout is not None
     for line in demo.stdout:
         if line.startswith(beginning):
-            return
+            return line
     raise AssertionError(f"the demo ended without a line {beginning!r}")
 
 
@@ -73,7 +77,7 @@ def test_the_demo_holds_and_says_so_to_a_program(folder: Path) -> None:
         "1 -> 2 replicas of each shard",
     ]
     assert all(0 < step["seconds"] < _DEADLINE_S for step in scaling["steps"])
-    assert scaling["failed_requests"] == 0
+    assert (scaling["failed_requests"], scaling["strays"]) == (0, 0)
     assert 0 < scaling["operations"] < report["total"]["operations"]
     assert scaling["requests"] > 0
     assert "Scaling out: 3 -> 5 shards" in stderr
@@ -191,4 +195,22 @@ def test_a_shard_that_dies_while_the_cluster_is_scaled_fails_the_demo(folder: Pa
     assert demo.returncode == 1
     assert "Failed: " in stderr
     assert "Traceback" not in stderr
+    assert list(folder.iterdir()) == []
+
+
+def test_one_key_that_vanishes_while_the_cluster_is_scaled_fails_the_demo(folder: Path) -> None:
+    """No request fails by that, and what the workers wrote is all right."""
+    with start(folder, "--seconds", "0.5") as demo:
+        found = re.search(r"endpoint (\S+):(\d+)", wait_for_line(demo, "2 worker processes"))
+        assert found is not None
+        wait_for_line(demo, "Scaling out")
+        client: Any = valkey.ValkeyCluster(host=found[1], port=int(found[2]))
+        with contextlib.closing(client):
+            key = next(client.scan_iter("cachewright-check:*", count=1_000))
+            assert client.unlink(key) == 1
+        _, stderr = demo.communicate(timeout=_DEADLINE_S)
+    assert demo.returncode == 1
+    (failed,) = [line for line in stderr.splitlines() if line.startswith("Failed: ")]
+    assert "clients noticed nothing while shards and replicas came and went" in failed
+    assert re.search(r" 0 failed, [1-9]\d* writes lost", failed)
     assert list(folder.iterdir()) == []

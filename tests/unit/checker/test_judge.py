@@ -178,6 +178,7 @@ def test_all_lanes_together() -> None:
     assert (good.own_pause_s, good.left_keys) == (0.2, ("a",))
     assert (together(GOOD, lossy).lost, together(GOOD, lossy).keeps_everything) == (1, False)
     assert together(GOOD, silent).is_served is False
+    assert together(GOOD, replace(GOOD, writes=NOTHING)).is_served is False
     assert (together(unread, lossy).lost, together(unread, lossy).lost_at_least) == (None, 1)
     nobody = together()
     assert (nobody.keeps_everything, nobody.is_served) == (False, False)

@@ -209,10 +209,17 @@ def unfailed(found: Verdict) -> Verdict:
 def test_clients_notice_nothing_or_it_is_named(
     found: Verdict, seen: Summary, ok: bool, detail: str
 ) -> None:
-    check = checks.clients_noticed_nothing(found, seen)
+    check = checks.clients_noticed_nothing(found, seen, 0)
     assert check.ok is ok
     assert detail in check.detail
     assert all(error in check.detail for error in seen.errors)
+
+
+@pytest.mark.parametrize(("strays", "said"), [(1, "1 keys where no"), (None, "unknown keys where")])
+def test_keys_that_no_client_finds_are_noticed(strays: int | None, said: str) -> None:
+    check = checks.clients_noticed_nothing(unfailed(verdict()), SEEN, strays)
+    assert not check.ok
+    assert said in check.detail
 
 
 @pytest.mark.parametrize(

@@ -131,6 +131,7 @@ def test_what_scaling_took_and_cost_is_told() -> None:
         requests=2_000,
         failed_requests=0,
         longest_gap_ms=41.7,
+        strays=0,
         own_pause_ms=0.0,
     )
     console.print(display.scaling_view(scaling))

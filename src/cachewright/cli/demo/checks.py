@@ -82,16 +82,20 @@ def sessions_are_right(client: Any, expected: Mapping[str, int]) -> Check:
     )
 
 
-def clients_noticed_nothing(verdict: Verdict, seen: Summary) -> Check:
-    """While the cluster grew and shrank no request failed, and nothing was lost or doubled."""
+def clients_noticed_nothing(verdict: Verdict, seen: Summary, strays: int | None) -> Check:
+    """While the cluster grew and shrank no request failed, and nothing was lost or doubled.
+
+    `strays` are keys that lie where no client finds them.
+    """
     requests = seen.writes.answered + seen.reads.answered
-    lost = "unknown" if verdict.lost is None else f"{verdict.lost}"
+    lost, hidden = ("unknown" if n is None else f"{n}" for n in (verdict.lost, strays))
     detail = (
         f"{requests:,} requests, {verdict.failed} failed, {lost} writes lost, {seen.doubled} "
-        f"doubled, {seen.wrong_reads} wrong answers, on {seen.keys:,} slots"
+        f"doubled, {seen.wrong_reads} wrong answers, on {seen.keys:,} slots; {hidden} keys where "
+        "no client finds them"
     )
     wrong = verdict.failed + seen.doubled + seen.foreign + seen.wrong_reads
-    ok = not wrong and verdict.keeps_everything and verdict.is_served
+    ok = not wrong and strays == 0 and verdict.keeps_everything and verdict.is_served
     return Check(
         name="clients noticed nothing while shards and replicas came and went",
         ok=ok,

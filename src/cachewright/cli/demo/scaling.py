@@ -12,8 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from cachewright.checker import judge, lanes, summary, traffic
+from cachewright.checker import judge, lanes, strays, summary, traffic
 from cachewright.checker.judge import Verdict
+from cachewright.checker.pipes import Place
 from cachewright.checker.summary import Summary
 from cachewright.cli import answers, watching
 from cachewright.model import slots
@@ -29,6 +30,8 @@ _LOOK_AGAIN_S = 0.1
 #: What is shown as the speed of now.
 _NOW_S = 1.0
 _AFTER_S = 1.0
+#: What has moved away is removed by then, and counted where it is not.
+_TIDIED_TIMEOUT_S = 10.0
 
 
 class ScalingFailed(Exception):
@@ -84,6 +87,8 @@ class Scaling:
     requests: int
     failed_requests: int
     longest_gap_ms: float
+    #: Keys that lie where no client finds them; `None` where somebody could not be asked.
+    strays: int | None
     #: How long the demo itself was kept from running at the longest: it may be the gap's cause.
     own_pause_ms: float
 
@@ -115,7 +120,8 @@ def scale(
         requests_per_s=_REQUESTS_PER_S,
         slots_per_key=_SLOTS_PER_KEY,
     )
-    with traffic.running(watching.target_of(group), chosen) as running:
+    target = watching.target_of(group)
+    with traffic.running(target, chosen) as running:
         if not running.wait_until_spread(_SERVED_TIMEOUT_S):
             raise ScalingFailed("clients are not served before anything is done to the group")
         # Nobody has heard what they did meanwhile.
@@ -130,6 +136,7 @@ def scale(
         work.follow(_AFTER_S)
         took_s, operations = time.monotonic() - since_s, work.operations - before
         history = running.finish()
+    left_behind = strays.count(Place(target.host, target.port), timeout_s=_TIDIED_TIMEOUT_S)
     verdict = judge.judge(history, since_s)
     seen = summary.summarize(history, verdict, since_s)
     return (
@@ -142,6 +149,7 @@ def scale(
             longest_gap_ms=watching.milliseconds(
                 max(seen.writes.longest_gap_s, seen.reads.longest_gap_s)
             ),
+            strays=left_behind,
             own_pause_ms=watching.milliseconds(verdict.own_pause_s),
         ),
         verdict,

@@ -280,7 +280,7 @@ class _Story:
         self._report.scaling = scaled
         self._shown.show(display.scaling_view(scaled))
         self._report.checks += [
-            checks.clients_noticed_nothing(verdict, seen),
+            checks.clients_noticed_nothing(verdict, seen, scaled.strays),
             checks.slots_are_spread(scaling.slots_of(self._look()), scaling.FEWER_SHARDS),
         ]
 
