@@ -39,8 +39,10 @@ VALKEY, REDIS = (EngineName.VALKEY, "9.1"), (EngineName.REDIS, "7.0")
 WAYS = [
     pytest.param(VALKEY, ATOMIC, id="valkey-9.1-atomic"),
     pytest.param(REDIS, COPY, id="redis-7.0-copy"),
+    pytest.param((EngineName.VALKEY, "8.0"), COPY, id="valkey-8.0-copy"),
+    pytest.param(VALKEY, COPY, id="valkey-9.1-copy"),
 ]
-FROZEN_S = 4.0
+FROZEN_S = 5.0
 
 
 async def freeze_soon(pid: int, after_s: float, frozen_s: float) -> None:
@@ -137,8 +139,8 @@ def test_a_key_of_100_mb_moves_and_one_of_300_mb_stays(
         if method is COPY:
             await admin.command("SETRANGE", "c", 300_000_000, b"x")  # slot 7365
         admin.close()
-        await pair.move(slots_of((3000, 8000)), method)
-        assert await pair.owned() == (5000 if method is COPY else 5001)
+        await pair.move(slots_of((3200, 3400), (7300, 7400)), method)
+        assert await pair.owned() == (301 if method is COPY else 302)
         await check_whole(pair.group, 2002 if method is COPY else 2001)
         admin = await admin_of(pair.target)
         assert await admin.command("STRLEN", "b") == 100_000_000
@@ -184,7 +186,10 @@ def test_thousands_of_writes_a_second_go_to_the_slots_that_move(
             report = await writer.end()
         await check_whole(pair.group, 20000)
         await writer.check(pair.group)
-        assert set(report["errors"]) <= {"MOVED", "ASK"}
+        # Valkey lets clients in between two pauses (ADR 0021); stock clients try again.
+        is_paused = method is COPY and build[0] is EngineName.VALKEY
+        allowed = {"MOVED", "ASK", "CLUSTERDOWN"} if is_paused else {"MOVED", "ASK"}
+        assert set(report["errors"]) <= allowed
         counts = await keys_held(pair.group)
         assert sum(counts) == 20000
 

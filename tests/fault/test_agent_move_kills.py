@@ -108,7 +108,7 @@ def test_an_agent_that_is_killed_is_followed_by_one_that_goes_on(
     run_with_newcomer(tmp_path, build, work, keys=5000)
 
 
-@pytest.mark.parametrize(("build", "failpoints"), [(REDIS, OF_COPY), (VALKEY_8, OF_COPY[4:7])])
+@pytest.mark.parametrize(("build", "failpoints"), [(REDIS, OF_COPY), (VALKEY_8, OF_COPY[2:])])
 def test_a_large_slot_is_followed_up_as_well(
     tmp_path: Path, build: tuple[EngineName, str], failpoints: tuple[str, ...]
 ) -> None:
@@ -170,10 +170,10 @@ def test_the_end_of_a_cut_move_may_be_cut_as_well(tmp_path: Path) -> None:
     ("way", "failpoint", "keys"),
     [
         *(((VALKEY, ATOMIC), name, KEYS_LARGE) for name in OF_ATOMIC[3:]),
-        *(((REDIS, COPY), name, KEYS_LARGE) for name in OF_COPY[2:7]),
-        *(((VALKEY_8, COPY), name, KEYS_LARGE) for name in OF_COPY[4:7]),
-        *(((REDIS, COPY), name, KEYS_SMALL) for name in OF_GIVE[3:]),
-        *(((VALKEY_8, COPY), name, KEYS_SMALL) for name in OF_GIVE[3:]),
+        *(((REDIS, COPY), name, KEYS_LARGE) for name in OF_COPY[2:]),
+        *(((VALKEY_8, COPY), name, KEYS_LARGE) for name in OF_COPY[2:]),
+        *(((REDIS, COPY), name, KEYS_SMALL) for name in OF_GIVE[2:]),
+        *(((VALKEY_8, COPY), name, KEYS_SMALL) for name in OF_GIVE[2:]),
     ],
 )
 def test_a_primary_that_dies_is_succeeded_and_the_move_goes_on(

@@ -1,0 +1,263 @@
+"""kill -9 of the service at every step of a change of size: it goes on, and nothing is lost.
+
+Every failpoint on the way of each change is tried, one after the other, on one group: the service
+dies there, is started again without failpoints, and ends what was asked for. Which failpoints a
+change passes is written down here, so that one that nobody passes any more is noticed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.exceptions import BotoCoreError
+
+from cachewright.kit import failpoints
+from tests import service_kit as kit
+
+_GROUP = "changed"
+_KEYS = 2_000
+#: A change of a few keys takes a second or two, and much longer beside other tests.
+_DONE_WITHIN_S = 90.0
+_OLDER, _NEWER = "8.1", "9.1"
+#: Of Redis: with Valkey 8 engines wait for replicas with every slot, long beside other tests.
+_COPIED = "7.0"
+_LARGER = "cache.t4g.small"
+_ALWAYS = frozenset({
+    "service.after_commit", "control.before_observe", "control.before_record",
+    "control.after_record", "control.after_step",
+})  # fmt: skip
+_STARTS = frozenset({"agent.before_spawn", "agent.after_spawn", "agent.after_identity"})
+_ENDS = frozenset({"agent.before_forget"})
+_FUNCTIONS = frozenset({"agent.after_functions"})
+_MOVES = frozenset({
+    "agent.before_move", "agent.before_export", "agent.after_export", "agent.after_exports",
+})  # fmt: skip
+#: Those of keys that are copied, in small slots.
+_COPIES = frozenset({
+    "agent.before_move", "agent.after_import", "agent.after_copy", "agent.after_empty",
+    "agent.after_claim", "agent.after_give",
+})  # fmt: skip
+#: Passed with large slots and with moves that were cut only: see `test_agent_move_kills`.
+_CUT = frozenset({
+    "agent.after_open", "agent.before_close", "agent.after_take_back", "agent.after_close",
+})  # fmt: skip
+
+
+#: A service looks at its group so often at most before it is asked for anything.
+_LOOKS_MAX = 6
+
+
+def _reshard(api: Any, count: int, **more: object) -> None:
+    api.modify_replication_group_shard_configuration(
+        ReplicationGroupId=_GROUP, NodeGroupCount=count, ApplyImmediately=True, **more
+    )
+
+
+def _out(api: Any) -> None:
+    _reshard(api, 3)
+
+
+def _in(api: Any) -> None:
+    _reshard(api, 2, NodeGroupsToRemove=[max(_shard_ids(described(api)))])
+
+
+def _more(api: Any) -> None:
+    api.increase_replica_count(ReplicationGroupId=_GROUP, NewReplicaCount=2, ApplyImmediately=True)
+
+
+def _fewer(api: Any) -> None:
+    api.decrease_replica_count(ReplicationGroupId=_GROUP, NewReplicaCount=1, ApplyImmediately=True)
+
+
+def _modify(api: Any, **more: object) -> None:
+    api.modify_replication_group(ReplicationGroupId=_GROUP, ApplyImmediately=True, **more)
+
+
+def _larger(api: Any) -> None:
+    _modify(api, CacheNodeType=_LARGER)
+
+
+def _smaller(api: Any) -> None:
+    _modify(api, CacheNodeType=kit.NODE_TYPE)
+
+
+def _upgrade(api: Any) -> None:
+    _modify(api, EngineVersion=_NEWER)
+
+
+def described(api: Any) -> dict[str, Any]:
+    group = kit.describe(api, _GROUP)
+    assert group is not None
+    return group
+
+
+def _shard_ids(group: dict[str, Any]) -> list[str]:
+    return [shard["NodeGroupId"] for shard in group["NodeGroups"]]
+
+
+def _shape(api: Any) -> tuple[int, int, str, str]:
+    """Return what changes change: shards, nodes, node type and version."""
+    group = described(api)
+    members = group["MemberClusters"]
+    node = api.describe_cache_clusters(CacheClusterId=members[0])["CacheClusters"][0]
+    version = ".".join(node["EngineVersion"].split(".")[:2])
+    return len(group["NodeGroups"]), len(members), group["CacheNodeType"], version
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Change:
+    """Something that callers ask for, and how it is undone to be tried again."""
+
+    name: str
+    ask: Callable[[Any], None]
+    #: `None`: there is no way back, and another group is made.
+    undo: Callable[[Any], None] | None
+    #: Every failpoint on its way.
+    passes: frozenset[str]
+    engine: str = "valkey"
+    version: str = _NEWER
+    #: It begins where `undo` ends.
+    is_undone_first: bool = False
+
+
+CHANGES = (
+    Change(name="scale-out", ask=_out, undo=_in,
+           passes=_ALWAYS | _STARTS | _MOVES | _FUNCTIONS),
+    Change(name="scale-in", ask=_in, undo=_out, is_undone_first=True,
+           passes=_ALWAYS | _ENDS | _MOVES),
+    Change(name="copy-out", ask=_out, undo=_in, engine="redis", version=_COPIED,
+           passes=_ALWAYS | _STARTS | _COPIES | _FUNCTIONS),
+    Change(name="copy-in", ask=_in, undo=_out, engine="redis", version=_COPIED,
+           is_undone_first=True, passes=_ALWAYS | _ENDS | _COPIES),
+    Change(name="more-replicas", ask=_more, undo=_fewer, passes=_ALWAYS | _STARTS),
+    Change(name="fewer-replicas", ask=_fewer, undo=_more, is_undone_first=True,
+           passes=_ALWAYS | _ENDS),
+    Change(name="node-type", ask=_larger, undo=_smaller, passes=_ALWAYS),
+    Change(name="upgrade", ask=_upgrade, undo=None, version=_OLDER, passes=_ALWAYS | _STARTS),
+)  # fmt: skip
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[kit.Up]:
+    with kit.up(tmp_path, "--address-pool", kit.free_pool(26)) as running:
+        yield running
+
+
+def settle(service: kit.Up) -> None:
+    kit.wait_status(service.api, _GROUP, "available", timeout_s=_DONE_WITHIN_S)
+
+
+def make(service: kit.Up, change: Change) -> None:
+    """Make the group that a change begins with, with a key in most slots."""
+    kit.create(
+        service.api, _GROUP, shards=2, replicas=1,
+        Engine=change.engine, EngineVersion=change.version,
+    )  # fmt: skip
+    settle(service)
+    with kit.connect_cluster(described(service.api)) as client:
+        client.mset_nonatomic({f"k{number}": str(number) for number in range(_KEYS)})
+    if change.is_undone_first and change.undo is not None:
+        change.undo(service.api)
+        settle(service)
+
+
+class Fate(enum.Enum):
+    """What became of a service with a failpoint."""
+
+    #: It died before it had taken the change on.
+    DIED_EARLY = "died early"
+    DIED = "died"
+    LIVED = "lived"
+
+
+def try_on(service: kit.Up, change: Change, armed: str) -> Fate:
+    """Ask for a change with a failpoint armed; afterwards the service runs and it has happened."""
+    before = _shape(service.api)
+    service.kill()
+    service.launch(CACHEWRIGHT_FAILPOINTS=armed)
+    is_early = True
+    if service.wait_ready():
+        with contextlib.suppress(BotoCoreError):
+            change.ask(service.api)
+            is_early = False
+
+    def look() -> str:
+        if service.process.poll() is not None:
+            return "died"
+        try:
+            return kit.status(service.api, _GROUP)
+        except BotoCoreError:
+            return "no answer"
+
+    seen = kit.wait_until(
+        f"{armed} or the end", look, is_it={"died", "available"}.__contains__,
+        timeout_s=_DONE_WITHIN_S,
+    )  # fmt: skip
+    service.kill()
+    service.start()
+    settle(service)
+    if is_early and _shape(service.api) == before:
+        change.ask(service.api)
+        settle(service)
+    assert _shape(service.api) != before
+    if seen != "died":
+        return Fate.LIVED
+    return Fate.DIED_EARLY if is_early else Fate.DIED
+
+
+def check(service: kit.Up) -> None:
+    """Every key is there once, no slot is open, and nothing is left of anybody."""
+    group = described(service.api)
+    members = set(group["MemberClusters"])
+    kit.wait_until("its engines", lambda: set(service.engines()), is_it=members.__eq__)
+    assert set(kit.node_folders(service.state_dir)) == members
+    with kit.connect_cluster(group) as client:
+        found = client.mget_nonatomic([f"k{number}" for number in range(_KEYS)])
+        assert found == [str(number) for number in range(_KEYS)]
+        assert client.dbsize(target_nodes="primaries") == _KEYS
+    for node_id in members:
+        with kit.admin(service.state_dir, node_id) as admin:
+            shown = str(admin.execute_command("CLUSTER", "NODES"))
+        assert "->-" not in shown, node_id
+        assert "-<-" not in shown, node_id
+
+
+def go_back(service: kit.Up, change: Change) -> None:
+    """Let the group be as it was before the change."""
+    if change.undo is None:
+        kit.delete(service.api, _GROUP)
+        make(service, change)
+        return
+    change.undo(service.api)
+    settle(service)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.name)
+def test_a_death_at_every_failpoint_of_a_change(service: kit.Up, change: Change) -> None:
+    make(service, change)
+    passed = set()
+    for name in sorted(change.passes):
+        for count in range(1, _LOOKS_MAX + 1):
+            fate = try_on(service, change, f"{name}=kill:{count}")
+            check(service)
+            go_back(service, change)
+            # Who dies of the call itself has not answered it.
+            if fate is not Fate.DIED_EARLY or name == "service.after_commit":
+                break
+        if fate is not Fate.LIVED:
+            passed.add(name)
+    assert passed == change.passes
+
+
+def test_every_failpoint_of_a_change_is_tried() -> None:
+    tried = frozenset[str]().union(*(change.passes for change in CHANGES))
+    elsewhere = {*failpoints.OF_FAILOVER, *_CUT}
+    assert tried | elsewhere == failpoints.NAMES.keys()
