@@ -10,6 +10,7 @@ none of them has replicas.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import math
 import statistics
 import time
@@ -48,8 +49,9 @@ def measure_scaling_delayed(within: World) -> Iterator[Figure | Skipped]:
     """The same where every packet is late."""
     _install()
     try:
-        with delays.delayed_network():
-            yield from _on(within, f", {delays.DELAY_US} µs each way")
+        with delays.delayed_network(within.fresh_folder()) as network:
+            for outcome in _on(within, f", {delays.DELAY_US} µs each way"):
+                yield _noted(outcome, network.note())
     except delays.NoDelays as error:
         yield Skipped(
             key=f"scaling-3-4-{delays.DELAY_US}us",
@@ -318,6 +320,12 @@ def _compare_keys(found: Deployment, count: int) -> None:
     held = [resharding.count_keys(found, [address]) for address in addresses]
     if sum(held) != count or min(held) == 0:
         raise BenchFailed(f"shards hold {held} keys, {count} were put into them")
+
+
+def _noted(outcome: Figure | Skipped, note: str) -> Figure | Skipped:
+    if isinstance(outcome, Skipped):
+        return outcome
+    return dataclasses.replace(outcome, note=f"{outcome.note} {note}".strip())
 
 
 def _suffix(where: str) -> str:
