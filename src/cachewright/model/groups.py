@@ -217,6 +217,11 @@ class NodePlacement:
     zone: str = ""
     shard_id: str = ""
 
+    @property
+    def listens_at(self) -> tuple[str, int]:
+        """Return its address and port, as engines name whom they follow."""
+        return self.address, self.port
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Endpoints:

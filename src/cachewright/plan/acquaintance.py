@@ -26,7 +26,7 @@ def introductions(group: Group, placement: GroupPlacement, observed: Observed) -
     steps: list[Step] = []
     for place, cluster in living:
         strangers = tuple(
-            (other.address, other.port)
+            other.listens_at
             for other, _ in living
             if other is not place and other.engine_id not in cluster.known_ids
         )
@@ -53,7 +53,7 @@ def oblivions(group: Group, placement: GroupPlacement, observed: Observed) -> tu
         return ()
     gone = _gone(group, placement, observed)
     kept = {place.engine_id for place in placement.nodes if place not in gone}
-    gone_places = {(place.address, place.port): place.engine_id for place in gone}
+    gone_places = {place.listens_at: place.engine_id for place in gone}
     steps: list[Step] = []
     for place, cluster in _living(placement, observed):
         engine = engine_of(observed.of(place.node_id))

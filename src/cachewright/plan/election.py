@@ -140,7 +140,7 @@ def _others(group: Group, views: Sequence[ShardView]) -> tuple[tuple[str, int], 
         return ()
     found = [view.primary_id for view in views if view.phase is Phase.SERVING]
     places = [group.placement.of(node_id) for node_id in found if node_id is not None]
-    return tuple((place.address, place.port) for place in places)
+    return tuple(place.listens_at for place in places)
 
 
 def _bind(group: Group, winner: str, observed: Observed) -> tuple[str, ...]:

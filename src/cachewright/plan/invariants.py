@@ -247,7 +247,7 @@ def _leaves_a_gap(group: Group, observed: Observed, node_id: str) -> Iterator[st
     place = group.placement.of(node_id)
     answers = [e for other in others if (e := answer_of(observed.of(other))) is not None]
     ready = [e for e in answers if not e.is_held and not e.is_loading and e.role is Role.REPLICA]
-    if not any(engine.primary == (place.address, place.port) for engine in ready):
+    if not any(engine.primary == place.listens_at for engine in ready):
         yield f"law 5: {node_id} is fenced and no replica of its own could take over"
 
 

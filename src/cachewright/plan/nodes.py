@@ -234,7 +234,9 @@ def _follows(world: World, view: ShardView, node_id: str, engine: EngineFact) ->
         return engine.role is Role.REPLICA or view.phase is not Phase.SERVING
     source_id = syncs.source_id(world.placement, view, world.observed, node_id)
     assert source_id is not None
-    return engine.role is Role.REPLICA and engine.primary == _place(world, source_id)
+    return (
+        engine.role is Role.REPLICA and engine.primary == world.placement.of(source_id).listens_at
+    )
 
 
 def _follow(world: World, view: ShardView, node_id: str) -> Step | None:
@@ -242,18 +244,13 @@ def _follow(world: World, view: ShardView, node_id: str) -> Step | None:
         return None
     source_id = syncs.source_id(world.placement, view, world.observed, node_id)
     assert source_id is not None
-    address, port = _place(world, source_id)
+    address, port = world.placement.of(source_id).listens_at
     is_copy = source_id != view.primary_id
     return Step(
         command=FollowPrimary(key=_key(world, node_id), address=address, port=port),
         reason=f"copy from {source_id} first" if is_copy else f"replicate from {source_id}",
         node_id=node_id,
     )
-
-
-def _place(world: World, node_id: str) -> tuple[str, int]:
-    place = world.placement.of(node_id)
-    return place.address, place.port
 
 
 def _start(world: World, view: ShardView, node_id: str, reason: str) -> Step | None:

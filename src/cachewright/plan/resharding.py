@@ -96,7 +96,7 @@ class Scene:
         """Return where all other primaries listen."""
         found = [view.primary_id for view in self.views if view.phase is Phase.SERVING]
         places = [self.placement.of(n) for n in found if n is not None and n not in but]
-        return tuple((place.address, place.port) for place in places)
+        return tuple(place.listens_at for place in places)
 
     def leaving(self) -> frozenset[str]:
         """Return the shards whose slots shall go to the others."""

@@ -160,15 +160,11 @@ def claims_only_what_nobody_owns(group: Group, observed: Observed, plan: Plan) -
             cluster = _cluster_of(observed, node_id)
             if cluster is not None and {*numbers_of(cluster.own_slots)} & {*wanted}:
                 yield f"slots are claimed that {node_id} owns"
-    places = {
-        (place.address, place.port)
-        for place in _placed(group)
-        if is_writer(observed, place.node_id)
-    }
+    places = {place.listens_at for place in _placed(group) if is_writer(observed, place.node_id)}
     for step in steps:
         assert isinstance(step.command, ClaimSlots)
         place = next((p for p in _placed(group) if p.node_id == node_id_of(step.command.key)), None)
-        asked = {*step.command.others} | ({(place.address, place.port)} if place else set())
+        asked = {*step.command.others} | ({place.listens_at} if place else set())
         if asked != places:
             yield "slots are claimed and not every primary is asked"
 

@@ -130,7 +130,7 @@ def _is_succeeded(
     winner = elect(group, view.shard, msgspec.structs.replace(observed, nodes=nodes), status)
     engine = engine_of(observed.of(winner)) if winner is not None else None
     place = group.placement.of(node_id)
-    return engine is not None and engine.primary == (place.address, place.port)
+    return engine is not None and engine.primary == place.listens_at
 
 
 def _fence(group: Group, node_id: str, fact: NodeFact) -> Step | None:

@@ -75,7 +75,7 @@ def source_id(
     if primary_id is None or engine is None or primary is None or fact.launched is None:
         return primary_id
     has_history = engine.replication_id in {primary.replication_id, primary.second_replication_id}
-    place = _place(placement, primary_id)
+    place = placement.of(primary_id).listens_at
     can_beside = capabilities_of(fact.launched.engine, fact.launched.engine_version)
     if (
         not engine.is_held
@@ -92,7 +92,7 @@ def source_id(
         and _runs_the_same(observed.of(node.node_id), fact)
         and _has_everything(observed.of(node.node_id), primary, place)
     ]
-    followed = [s for s in siblings if engine.primary == _place(placement, s)]
+    followed = [s for s in siblings if engine.primary == placement.of(s).listens_at]
     return next(iter([*followed, *siblings]), primary_id)
 
 
@@ -135,11 +135,6 @@ def _rank(step: Step, large: Mapping[str, ShardView], observed: Observed) -> tup
     others = (node.node_id for node in large[node_id].shard.nodes if node.node_id != node_id)
     ready = sum(is_ready_replica(observed, other) for other in others)
     return isinstance(step.command, StopNode), ready, node_id
-
-
-def _place(placement: GroupPlacement, node_id: str) -> tuple[str, int]:
-    place = placement.of(node_id)
-    return place.address, place.port
 
 
 def _host(placement: GroupPlacement, view: ShardView) -> str:
