@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import itertools
 from collections.abc import Sequence
@@ -23,6 +24,7 @@ from cachewright.rpc.agent import CommandFailed
 from tests.fault.agent_moves import (
     ALL_SLOTS,
     Pair,
+    admin_of,
     check_whole,
     configure,
     fill,
@@ -30,6 +32,7 @@ from tests.fault.agent_moves import (
     slots_of,
     writing,
 )
+from tests.fault.agent_world import PATIENCE_S
 
 COPY = MoveMethod.COPY
 BUILDS = [
@@ -123,6 +126,67 @@ def test_nothing_is_written_that_the_news_would_throw_away(
 
 
 @pytest.mark.parametrize("build", BUILDS)
+def test_who_asks_while_a_step_goes_on_is_sent_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, build: tuple[EngineName, str]
+) -> None:
+    """What it has sent lies there before the news of the new owner, and is read after them."""
+    original, names = Giver._claim, list[str]()
+
+    async def work(pair: Pair) -> None:
+        reader, writer = await asyncio.open_connection(pair.source.address, pair.source.port)
+
+        async def claim(self: Giver, slots: list[int], passage: Passage) -> None:
+            if slots[1:]:  # not the one that goes ahead
+                names.append(giving._marker_in({*slots}))
+                writer.write(f"SET {names[-1]} late\r\n".encode())
+            await original(self, slots, passage)
+
+        monkeypatch.setattr(Giver, "_claim", claim)
+        await pair.move(slots_of((0, 1000)), COPY)
+        async with asyncio.timeout(PATIENCE_S):
+            answers = [await reader.readline() for _ in names]
+        writer.close()
+        await writer.wait_closed()
+        assert len(answers) > 10
+        assert {answer.split()[0] for answer in answers} == {b"-MOVED"}
+        await check_whole(pair.group, 2000)
+
+    run_with_newcomer(tmp_path, build, work, keys=2000, nodes=2)
+
+
+@pytest.mark.parametrize("build", BUILDS[1:])
+def test_all_others_are_served_while_some_slots_have_no_owner(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, build: tuple[EngineName, str]
+) -> None:
+    """Also where it is asked for that nobody is (`cluster-require-full-coverage`)."""
+    original, ended = Giver._end, list[int]()
+
+    async def claim(self: Giver, slots: list[int], passage: Passage) -> None:
+        passage.has_begun = True
+        raise CommandFailed("somebody does not answer")
+
+    async def work(pair: Pair) -> None:
+        admin = await admin_of(pair.source)
+
+        async def end(self: Giver, slots: list[int]) -> list[int]:
+            assert await admin.command("SET", "a", "x") == b"OK"  # slot 15495 stays where it is
+            ended.extend(slots)
+            return await original(self, slots)
+
+        monkeypatch.setattr(Giver, "_claim", claim)
+        monkeypatch.setattr(Giver, "_end", end)
+        asked = ("CONFIG", "GET", "cluster-require-full-coverage")
+        assert await admin.command(*asked) == [asked[-1].encode(), b"yes"]
+        await pair.move(slots_of((0, 100)), COPY)
+        assert sorted(ended) == [*range(101)]
+        assert await admin.command(*asked) == [asked[-1].encode(), b"yes"]
+        admin.close()
+        await check_whole(pair.group, 1001)
+
+    run_with_newcomer(tmp_path, build, work, keys=1000)
+
+
+@pytest.mark.parametrize("build", BUILDS)
 def test_a_few_keys_go_in_one_step_as_well(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, build: tuple[EngineName, str]
 ) -> None:
@@ -159,6 +223,8 @@ def test_a_step_may_fail_while_somebody_is_waited_for(
     when: str,
 ) -> None:
     """Every third one: before the slots may have their new owner, or when they may or do."""
+    monkeypatch.setattr(giving, "_PATIENCE_S", 5.0)
+    monkeypatch.setattr(giving, "_CLAIM_S", 4.0)
     original, numbers = Giver._claim, itertools.count()
 
     async def claim(self: Giver, slots: list[int], passage: Passage) -> None:

@@ -17,19 +17,24 @@ import binascii
 import contextlib
 import functools
 import itertools
+import logging
 import secrets
-from collections.abc import AsyncIterator, Collection, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from cachewright.agent import bus
 from cachewright.agent.copying import Entry
 from cachewright.agent.gate import Gate, Passage
 from cachewright.agent.move import Move
 from cachewright.agent.party import Parties, Party
+from cachewright.engines.adapter import EngineRefused, EngineUnreachable
 from cachewright.engines.slots import CopyWay, Given, GiveOutcome, GiveWay
 from cachewright.kit.failpoints import passing
 from cachewright.model.slots import SLOT_COUNT
 from cachewright.rpc.agent import CommandFailed, StaleEpoch
+
+_log = logging.getLogger(__name__)
 
 #: What a group holds about, at most. It keeps clients waiting for some 10 ms.
 _GROUP_BYTES = 1280 * 1024
@@ -50,7 +55,17 @@ _CONNECTIONS = 16
 #: off by 40 ms.
 _NEWS_S = 0.1
 _LOOK_EVERY_S = 0.005
+#: The engine that gives may have ended.
+_RESTORE_S = 1.0
+_FULL_COVERAGE = "cluster-require-full-coverage"
 _MARKER = "cachewright-mover"
+
+
+class _Taken(NamedTuple):
+    """What has come of a step, and of what was done at the gate."""
+
+    given: Given
+    passage: Passage
 
 
 @dataclass(kw_only=True, slots=True)
@@ -66,13 +81,15 @@ class Giver:
     #: The one that takes, for what is done to slots: one for the next group, one for this.
     opening: Parties = field(init=False)
     claiming: Parties = field(init=False)
+    #: For what is sent while another step goes on.
+    _following: Party = field(init=False)
     _gate: Gate = field(init=False, default_factory=Gate)
 
     @contextlib.asynccontextmanager
     async def opened(self) -> AsyncIterator[None]:
         """Have connections and the gate in the block."""
         count = _CONNECTIONS if self.awaited else 1
-        self.giving = self.move.giving()
+        self.giving, self._following = self.move.giving(), self.move.giving()
         self.opening = Parties(self.move.taking, count)
         self.claiming = Parties(self.move.taking, count)
         taker = self.move.taker
@@ -80,11 +97,34 @@ class Giver:
             giver = self.move.node.launch
             bus.quicken(taker.process, taker.launch, (giver.address, giver.port))
         try:
-            async with self._gate.opened():
+            await self._following.call(self._following.keeper.ping)
+            async with self._gate.opened(), self._gaps_allowed():
                 yield
         finally:
-            for one in (self.giving, self.opening, self.claiming):
+            for one in (self.giving, self._following, self.opening, self.claiming):
                 one.hang_up()
+
+    @contextlib.asynccontextmanager
+    async def _gaps_allowed(self) -> AsyncIterator[None]:
+        """Let it serve all other slots while it knows no owner of some, whatever is asked for."""
+        node = self.move.node
+
+        def is_asked() -> bool:
+            return dict(node.launch.settings).get(_FULL_COVERAGE, "yes") == "yes"
+
+        if not self.awaits_replicas or not is_asked():
+            yield
+            return
+        await node.adapter.configure(await node.admin(), {_FULL_COVERAGE: "no"})
+        try:
+            yield
+        finally:
+            try:
+                async with asyncio.timeout(_RESTORE_S):
+                    if is_asked():
+                        await node.adapter.configure(await node.admin(), {_FULL_COVERAGE: "yes"})
+            except (CommandFailed, EngineRefused, EngineUnreachable, TimeoutError) as error:
+                _log.warning("event=coverage_not_restored key=%s reason=%r", node.key, str(error))
 
     async def give(self, counts: dict[int, int], key_bytes: int) -> list[int]:
         """Let slots go that are small; return those that did not.
@@ -119,12 +159,64 @@ class Giver:
         await self.opening.open_imports(slots, self.giving.engine_id)
 
     async def _give(self, slots: list[int], left: list[int]) -> list[list[int]]:
-        """Let a group go, or add to `left`; return smaller groups to try instead."""
+        """Let a group go, or add to `left`; return smaller groups to try instead.
+
+        Where gossip brings the news, one slot goes ahead, so that they are read before all that
+        clients send meanwhile. An engine reads its sockets in the order in which they had something
+        to read; one that had before the step, and has again after it, comes before those that had
+        nothing. So the step for all others is sent when the news of the first slot are there.
+        """
         self.move.check()
-        marker = _marker_in({*slots})
-        act = functools.partial(self._claim, slots)
+        if not self.awaits_replicas or not slots[1:]:
+            return await self._settle(slots, await self._step(self.giving, slots, slots), left)
+        first, rest = slots[:1], slots[1:]
+        following: list[asyncio.Task[_Taken]] = []
+
+        def follow() -> None:
+            step = self._step(self._following, rest, rest)
+            following.append(asyncio.create_task(step))
+
+        try:
+            ahead = await self._step(self.giving, first, slots, follow)
+            if not following:
+                follow()
+            behind = await following[0]
+        finally:
+            for task in following:
+                task.cancel()
+            await asyncio.gather(*following, return_exceptions=True)
+        halves = await self._settle(first, ahead, left)
+        return halves + await self._settle(rest, behind, left)
+
+    async def _step(
+        self,
+        giving: Party,
+        slots: list[int],
+        own: list[int],
+        follow: Callable[[], None] | None = None,
+    ) -> _Taken:
+        """Let slots go in one step.
+
+        Args:
+            giving: On which connection.
+            slots: Which.
+            own: Slots that are owned there until it ends, for the key that is sent to the gate.
+            follow: What is done when they have their new owner, before the step ends.
+        """
+        marker = _marker_in({*own})
+
+        async def act(passage: Passage) -> None:
+            await self._claim(slots, passage)
+            if follow is not None:
+                follow()
+                await asyncio.sleep(0)  # it is sent before this step ends
+
         async with self._gate.awaited(marker, act) as passage:
-            given = await self._try(slots, marker)
+            return _Taken(await self._try(giving, slots, marker), passage)
+
+    async def _settle(self, slots: list[int], taken: _Taken, left: list[int]) -> list[list[int]]:
+        """Take what has come of a step, as `_give`."""
+        given, passage = taken
         match given.outcome:
             case GiveOutcome.GIVEN:
                 if self.awaits_replicas:
@@ -147,7 +239,7 @@ class Giver:
             raise passage.failure
         return []
 
-    async def _try(self, slots: Sequence[int], marker: str) -> Given:
+    async def _try(self, giving: Party, slots: Sequence[int], marker: str) -> Given:
         move, entry = self.move.command, self.entry
         patience_ms = int(_PATIENCE_S * 1000)
         way = GiveWay(
@@ -166,8 +258,8 @@ class Giver:
             bytes_max=_STEP_BYTES,
             keys_max=_STEP_KEYS,
         )
-        act = functools.partial(self.giving.keeper.give, slots=slots, way=way)
-        return await self.giving.call(act, patience_s=2 * _PATIENCE_S)
+        act = functools.partial(giving.keeper.give, slots=slots, way=way)
+        return await giving.call(act, patience_s=2 * _PATIENCE_S)
 
     async def _claim(self, slots: Sequence[int], passage: Passage) -> None:
         """Let the other one own the slots; it has all keys, and the one that gives waits."""
@@ -215,19 +307,19 @@ class Giver:
 
 
 def _groups(slots: Sequence[int], counts: dict[int, int], key_bytes: int) -> Iterator[list[int]]:
-    """Cut slots into groups that go in one step each."""
+    """Cut slots into groups that go in one step each; the smallest of each is the first."""
     group: list[int] = []
     held = 0
     keys_max = min(_GROUP_KEYS, _GROUP_BYTES // max(1, key_bytes))
     for slot in slots:
         holds = counts[slot] and counts[slot] + _KEYS_PER_SLOT
         if group and (held + holds > keys_max or len(group) == _GROUP_SLOTS):
-            yield group
+            yield sorted(group, key=counts.__getitem__)
             group, held = [], 0
         group.append(slot)
         held += holds
     if group:
-        yield group
+        yield sorted(group, key=counts.__getitem__)
 
 
 def _marker_in(slots: Collection[int]) -> str:

@@ -10,8 +10,9 @@ Nothing has changed here until all keys are at the other engine. Then the script
 it does is not known for certain where no answer comes, so from then on the keys are gone here:
 Redis knows the owner, or sends clients after them (`MIGRATING`). Valkey lets no script use
 `SETSLOT` beside replicas: it disowns the slots until it hears who owns them, which it has been told
-by then. Whoever asks before it has read that is told that nobody serves the slot (`CLUSTERDOWN`),
-which stock clients try again; nothing is written that would be thrown away when the news comes.
+by then. Whoever is served before it has read that is told that nobody serves the slot
+(`CLUSTERDOWN`), which stock clients try again; nothing is written that would be thrown away when
+the news comes.
 
 Source: cluster.c, script.c of Redis 7.0; cluster_legacy.c, blocked.c of Valkey 8.0.
 """

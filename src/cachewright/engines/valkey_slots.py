@@ -88,6 +88,8 @@ class ValkeySlots:
 
     async def unowned(self, admin: resp.AdminConnection) -> frozenset[int]:
         """Return the slots that nobody owns, as far as the node knows."""
+        if _ALL_ASSIGNED in bytes_of(await admin.command("CLUSTER", "INFO")):
+            return frozenset()
         return cluster_view.parse_unowned(bytes_of(await admin.command("CLUSTER", "NODES")))
 
     # Looking
