@@ -200,7 +200,9 @@ class Engine:
         return self.call(self.adapter.observe)
 
     def admit(self, *more: str) -> None:
-        self.call(lambda admin: self.adapter.admit(admin, (self.launch.address, *more)))
+        self.call(
+            lambda admin: self.adapter.admit(admin, (self.launch.address, *more), self.launch)
+        )
 
     def administer(self, *arguments: str | int) -> Reply:
         return self.call(lambda admin: admin.command(*arguments))

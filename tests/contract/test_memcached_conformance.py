@@ -89,7 +89,7 @@ def test_what_memcached_has_not_is_a_defect_to_ask_for(lab: Lab, build: Build) -
         launch = engine.launch
         admin = await adapter.connect(launch.address, launch.port, "", timeout_s=5.0)
         try:
-            await adapter.admit(admin, (launch.address,))
+            await adapter.admit(admin, (launch.address,), launch)
             for act in (
                 adapter.hold(admin),
                 adapter.bind(admin, (launch.address, "127.0.0.1")),

@@ -37,7 +37,7 @@ async def admit(node: Node, command: AdmitNode) -> None:
         node.write(dataclasses.replace(node.record, had_copy=True))  # from now on its file counts
     if owns_nothing(node.launch):
         await node.cluster.lead(await node.admin())  # its start may have been cut before that
-    await node.adapter.admit(await node.admin(), command.bind)
+    await node.adapter.admit(await node.admin(), command.bind, node.launch)
 
 
 async def follow(node: Node, command: FollowPrimary) -> None:

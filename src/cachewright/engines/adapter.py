@@ -136,8 +136,8 @@ class EngineAdapter(Protocol[Admin]):
     async def observe(self, admin: Admin) -> EngineFact:
         """Return what the engine says of itself, in one round trip."""
 
-    async def admit(self, admin: Admin, bind: tuple[str, ...]) -> None:
-        """Let clients and replicas in, then listen on exactly `bind`."""
+    async def admit(self, admin: Admin, bind: tuple[str, ...], launch: Launch) -> None:
+        """Let clients and replicas in as `launch` allows, then listen on exactly `bind`."""
 
     async def hold(self, admin: Admin) -> None:
         """Shut clients and replicas out, those that are connected too."""

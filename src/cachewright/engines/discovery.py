@@ -167,7 +167,9 @@ class DiscoveryAdapter:
             config_version=await admin.ask_version(),
         )
 
-    async def admit(self, admin: DiscoveryConnection, bind: tuple[str, ...]) -> None:
+    async def admit(
+        self, admin: DiscoveryConnection, bind: tuple[str, ...], launch: Launch
+    ) -> None:
         """Do nothing: it serves from its start."""
 
     async def hold(self, admin: DiscoveryConnection) -> NoReturn:

@@ -91,7 +91,9 @@ class MemcachedAdapter:
         except (KeyError, ValueError):
             raise EngineUnreachable("what answers there is no memcached") from None
 
-    async def admit(self, admin: MemcachedConnection, bind: tuple[str, ...]) -> None:
+    async def admit(
+        self, admin: MemcachedConnection, bind: tuple[str, ...], launch: Launch
+    ) -> None:
         """Do nothing: it serves from its start."""
         await self.bind(admin, bind)
 

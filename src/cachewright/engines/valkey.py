@@ -95,13 +95,23 @@ class ValkeyAdapter:
             cluster=cluster,
         )
 
-    async def admit(self, admin: resp.AdminConnection, bind: tuple[str, ...]) -> None:
+    async def admit(
+        self, admin: resp.AdminConnection, bind: tuple[str, ...], launch: Launch
+    ) -> None:
         """Switch clients and replicas on, then listen on `bind`.
 
-        In this order, so that an endpoint's address refuses connections until it serves.
+        In this order, so that an endpoint's address refuses connections until it serves; and
+        replicas last, for clients may have been on already, with fewer permissions.
         """
+        rules: tuple[str, ...] = ()
+        if await _sends_on(admin):
+            capabilities = capabilities_of(launch.engine, launch.engine_version)
+            rules = acl.public_rules(capabilities, dict(launch.settings))
         replies = await admin.pipeline(
-            [("ACL", "SETUSER", user, "on") for user in (acl.REPLICATION_USER, acl.PUBLIC_USER)]
+            [
+                ("ACL", "SETUSER", acl.PUBLIC_USER, "on", *rules),
+                ("ACL", "SETUSER", acl.REPLICATION_USER, "on"),
+            ]
         )
         for reply in replies:
             resp.reply_or_raise(reply)
@@ -184,7 +194,12 @@ class ValkeyAdapter:
     async def _permit(
         self, admin: resp.AdminConnection, settings: Mapping[str, str]
     ) -> tuple[RefusedSetting, ...]:
-        """Give clients the permissions anew, all at once; who is connected stays."""
+        """Give clients the permissions anew, all at once; who is connected stays.
+
+        A held replica that sends clients on goes on with that until it is admitted.
+        """
+        if await _sends_on(admin):
+            return ()
         info = _bytes(await admin.command("INFO", "server"))
         engine = EngineName.VALKEY if _field(info, b"valkey_version") else EngineName.REDIS
         capabilities = capabilities_of(engine, _version(info))
@@ -210,6 +225,11 @@ class ValkeyAdapter:
             await admin.command("SHUTDOWN", *how, timeout_s=timeout_s)
         except resp.EngineClosed:
             return
+
+
+async def _sends_on(admin: resp.AdminConnection) -> bool:
+    """Tell whether clients have only the permissions to be sent on by a held replica."""
+    return acl.sends_on(_list(await admin.command("ACL", "GETUSER", acl.PUBLIC_USER)))
 
 
 async def _reply_of(admin: resp.AdminConnection, *words: str) -> resp.Reply:
