@@ -15,6 +15,7 @@ from typing import Any
 
 import hiredis
 import pytest
+from valkey.exceptions import ValkeyError
 
 from cachewright import testing
 from cachewright.checker import keys, pipes
@@ -214,6 +215,45 @@ def test_what_does_not_fit_into_those_that_stay_is_not_begun(
     assert set(held) == {10_000}
     assert_closed(service, "full")
     kit.delete(api, "full")
+
+
+def test_it_ends_with_what_was_reached_when_the_target_is_full_and_goes_on_when_asked_again(
+    service: testing.Service, api: Any
+) -> None:
+    """Neither the engines nor the host can move what has no room; no failure is remembered."""
+    kit.create_available(api, "short", shards=2)
+    names, value = [f"k:{n}" for n in range(3_000)], "v" * 10_000
+    with router(api, "short") as made:
+        for first in range(0, len(names), 500):
+            made.request([command("SET", key, value) for key in names[first : first + 500]])
+        reshard(api, "short", 3)
+        kit.wait_until("a third primary", lambda: _set_memory(service, "short-0003-001", 6 * _MB))
+        reached = wait_done(api, "short")
+        assert sum(reached.values()) == 16_384
+        assert 0 < reached["0003"] < 5_000
+        assert any("given up" in text for text in kit.messages(api, "short"))
+        assert_closed(service, "short")
+        held = made.request([command("STRLEN", key) for key in names])
+        assert set(held) == {len(value)}
+        _set_memory(service, "short-0003-001", 100 * _MB)
+        reshard(api, "short", 3)
+        assert all(count > 5_000 for count in wait_done(api, "short").values())
+        assert kit.messages(api, "short")[-1].endswith(" completed")
+        held = made.request([command("STRLEN", key) for key in names])
+    assert set(held) == {len(value)}
+    assert_closed(service, "short")
+    kit.delete(api, "short")
+
+
+def _set_memory(service: testing.Service, node_id: str, limit_bytes: int) -> bool:
+    """Let a node have so much memory, if it is there already."""
+    try:
+        with kit.admin(service.state_dir, node_id) as admin:
+            return bool(
+                admin.config_set("maxmemory", limit_bytes, "maxmemory-policy", "noeviction")
+            )
+    except (KeyError, OSError, ValkeyError):
+        return False
 
 
 def test_a_group_is_deleted_in_the_middle_or_when_it_is_done(

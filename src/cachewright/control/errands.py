@@ -99,6 +99,7 @@ class Errands:
                 for errand in book.running.values()
                 if isinstance(errand, MoveSlots)
             ),
+            generation=book.generation,
             failures=dict(book.failures),
             last_failure=book.last_failure,
             claim_failure=book.claim_failure if book.failed_claims >= CLAIMS_UNTIL_TOLD else "",

@@ -53,6 +53,8 @@ class Moves(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     running: tuple[Moving, ...] = ()
+    #: The resharding that the failures are of: for another one they do not count.
+    generation: int = 0
     #: Failures in a row of each method that moved nothing, since something was moved.
     failures: Mapping[MoveMethod, int] = msgspec.field(default_factory=dict)
     #: Why the last one failed, for people; empty while none has.
@@ -60,6 +62,9 @@ class Moves(msgspec.Struct, frozen=True, kw_only=True):
     #: Why slots that nobody owns cannot be claimed, if that has failed again; else empty.
     claim_failure: str = ""
 
-    def failures_of(self, method: MoveMethod) -> int:
-        """Return how often a method has failed in a row without moving anything."""
-        return self.failures.get(method, 0)
+    def failures_of(self, method: MoveMethod, generation: int) -> int:
+        """Return how often a method has failed in a row without moving anything.
+
+        `generation`: of the resharding that is asked about.
+        """
+        return self.failures.get(method, 0) if generation == self.generation else 0

@@ -276,10 +276,11 @@ def _estimated(scene: Scene, weights: Mapping[str, SlotWeights]) -> Mapping[str,
 def _method(scene: Scene) -> MoveMethod | None:
     """Return how slots are moved now, `None` when everything has been tried often enough."""
     spec, moves = scene.group.spec, scene.observed.moves
+    failures = {method: moves.failures_of(method, scene.generation) for method in MoveMethod}
     can = capabilities_of(spec.engine, spec.engine_version)
-    if can.atomic_slot_migration and moves.failures_of(MoveMethod.ATOMIC) < ATOMIC_TRIES:
+    if can.atomic_slot_migration and failures[MoveMethod.ATOMIC] < ATOMIC_TRIES:
         return MoveMethod.ATOMIC
-    return MoveMethod.COPY if moves.failures_of(MoveMethod.COPY) < COPY_TRIES else None
+    return MoveMethod.COPY if failures[MoveMethod.COPY] < COPY_TRIES else None
 
 
 def _moves(

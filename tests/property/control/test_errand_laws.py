@@ -29,6 +29,7 @@ from cachewright.rpc.agent import CommandFailed, EngineOffer, StaleEpoch
 
 GIVER, TAKER = "g.giver", "g.taker"
 SLOTS = (SlotRange(0, 99),)
+GENERATION = 7
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,7 @@ outcomes = st.builds(
 )
 
 
-def order(method: MoveMethod, generation: int = 1) -> MoveSlots:
+def order(method: MoveMethod, generation: int = GENERATION) -> MoveSlots:
     return MoveSlots(
         key=GIVER,
         to_key=TAKER,
@@ -165,7 +166,8 @@ def test_only_failures_in_a_row_that_moved_nothing_count(row: list[Outcome]) -> 
                     failures[outcome.method] += 1
                 moves = errands.moves("g")
                 for method in MoveMethod:
-                    assert moves.failures_of(method) == failures[method]
+                    assert moves.failures_of(method, GENERATION) == failures[method]
+                    assert moves.failures_of(method, GENERATION + 1) == 0
                 if outcome.fails and not outcome.is_stale:
                     assert moves.last_failure == f"it moved {outcome.moved}"
 

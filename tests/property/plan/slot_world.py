@@ -110,6 +110,7 @@ class Errands:
                 Moving(from_id=node_id_of(m.key), to_id=node_id_of(m.to_key), slots=m.slots)
                 for m in found
             ),
+            generation=self.generation,
             failures=dict(self.failures),
             last_failure=self.last_failure,
             claim_failure=self.claim_failure,

@@ -6,10 +6,12 @@ import dataclasses
 import itertools
 from collections.abc import Sequence
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, precondition, rule
 
+from cachewright.model.engines import EngineName
 from cachewright.model.groups import NodeSpec, ShardSpec
 from cachewright.model.slots import SLOT_COUNT
 from cachewright.model.status import Resharding
@@ -18,7 +20,7 @@ from cachewright.plan.shard import reshards
 from tests.property.plan import slot_world
 from tests.property.plan.groups import LINES, make_group
 from tests.property.plan.slot_world import set_of, slot_of
-from tests.property.plan.test_plan_machine import PlanMachine
+from tests.property.plan.test_plan_machine import SETTLE_ROUNDS, PlanMachine
 from tests.property.plan.world import Engine, Life, World
 
 SHARDS_MAX = 4
@@ -140,6 +142,13 @@ class ReshardingMachine(PlanMachine):
         self.the_loop_runs(rounds)
         self.delete(None)
 
+    def ended(self) -> Resharding:
+        """Return the last resharding, which is over."""
+        assert self.status is not None
+        assert self.status.resharding is not None
+        assert self.status.resharding.is_over
+        return self.status.resharding
+
     def the_loop_runs(self, rounds: int) -> None:
         for _ in range(rounds):
             self.world.tick()
@@ -232,3 +241,22 @@ class ReshardingMachine(PlanMachine):
 
 TestReshardingMachine = ReshardingMachine.TestCase
 TestReshardingMachine.settings = settings(max_examples=30, stateful_step_count=25, deadline=None)
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_what_failed_does_not_count_for_what_is_asked_for_anew(
+    line: tuple[EngineName, str],
+) -> None:
+    machine = ReshardingMachine()
+    machine.shards_made = 2
+    machine.world = World(group=make_group(shards=2, replicas=0, cluster_enabled=True, line=line))
+    machine.settle()
+    machine.client_writes()
+    machine.world.errands.to_fail = 1_000
+    machine.a_caller_adds_shards(3, SETTLE_ROUNDS)
+    assert "given up" in machine.ended().failure
+    machine.world.errands.to_fail = 0
+    machine.a_caller_spreads_slots_anew()
+    machine.the_loop_runs(SETTLE_ROUNDS)
+    assert machine.ended().failure == ""
+    assert all(engine.slots for engine in machine.primaries())
