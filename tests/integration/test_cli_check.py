@@ -111,6 +111,22 @@ def test_no_client_notices_that_shards_come_and_go(service: testing.Service, cli
     assert_no_keys(service, FLEET)
 
 
+@pytest.mark.parametrize("client", CLIENTS)
+def test_no_client_notices_that_every_node_is_started_again(
+    service: testing.Service, client: str
+) -> None:
+    """Not even one that tries less and less often to reach a node, as valkey-glide does."""
+    api, name = service.client(), f"old-{client}"
+    versions = api.describe_cache_engine_versions(Engine="valkey", EngineVersion="8.1")
+    if not versions["CacheEngineVersions"]:
+        pytest.skip("valkey 8.1 cannot be had on this machine")
+    service.create_replication_group(name, shards=2, replicas=1, EngineVersion="8.1")
+    during = f"cachewright upgrade {name} 9.1"
+    code, report = report_of(service, name, "--during", during, "--client", client)
+    testing.ReplicationGroup(api, name).delete()
+    assert (code, report["ok"], report["strays"]) == (0, True, 0), report
+
+
 def test_cluster_mode_disabled_and_a_single_node_are_checked_too(
     service: testing.Service,
 ) -> None:
@@ -172,6 +188,7 @@ def test_our_own_commands_mean_the_same_service_wherever_they_are_installed(
     assert done.returncode == 0, done.stderr
     # It is shown what is known of the group, and after that what clients saw.
     assert "primary endpoint" in done.stderr
+    assert done.stdout.startswith(f"Lists are written into {PAIR} first")
     assert f"during `cachewright show {PAIR}`" in done.stdout
 
 

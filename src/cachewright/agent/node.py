@@ -199,6 +199,7 @@ class Node:
             weights=self.weights,
             last_slots=self._last_slots,
             is_sought=self._visitors.are_there,
+            is_missed=self._visitors.are_missing,
         )
 
     async def observe_engine(self) -> EngineFact | Unknown:
@@ -285,7 +286,7 @@ class Node:
     def attach(self, found: process.Process) -> None:
         """Take hold of the process of this node; its end is noticed from now on."""
         self.process = found
-        self._last_engine, self._visitors = _NOT_ASKED, Visitors()
+        self._last_engine = _NOT_ASKED
         self._proof = self._last_slots = self.weights = None
         self._is_invisible = False
         self.log_tail = ()
@@ -329,15 +330,14 @@ class Node:
         self._last_slots = self._read_last_slots()
 
     def _attach_found(self, found: process.Process) -> None:
-        state = self.record.state
-        if state is State.STOPPED:
-            state = State.STARTING
+        state = State.STARTING if self.record.state is State.STOPPED else self.record.state
         self.record = dataclasses.replace(self.record, state=state, identity=found.identity)
+        self._visitors.adopt()
         self.attach(found)
 
     def _take_end(self, proof: TerminationProof) -> None:
         self.process = self.silence = self.weights = None
-        self._visitors = Visitors()
+        self._visitors.end()
         self._proof = proof
         self.hang_up()
         self._forget_plan()

@@ -104,6 +104,9 @@ def check(
         kind=kind,
         requests_per_s=rate,
     )
+    if not is_json:
+        where = f"every slot of {group.name}" if group.cluster_enabled else group.name
+        click.echo(f"Lists are written into {where} first, which takes some seconds.")
     with _tidy(), _moving(console, is_quiet=bool(command)) as show:
         report = checking.run(group, wish, show)
     if is_json:

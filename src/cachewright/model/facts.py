@@ -224,6 +224,8 @@ class NodeFact(msgspec.Struct, frozen=True, kw_only=True):
     last_slots: SlotRanges | None = None
     #: It owns no slot any more, and clients that have not learnt it still come.
     is_sought: bool = False
+    #: It serves again, and clients that have lost it may not have found it yet.
+    is_missed: bool = False
 
 
 NO_NODE = NodeFact(process=Absent(), engine=Unknown(reason="not started"))

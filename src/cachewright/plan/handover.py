@@ -4,8 +4,9 @@ Due is a primary that is to restart or leaves its group, and one that is not the
 wants as primary. It goes on serving until a replica has everything; then the roles change hands in
 one command, and what is left to do is done to a replica. The successor is admitted, in sync, stays,
 and is not itself due; of several the one that has applied most, so that writers wait least. It is
-no newer than any replica that would follow it. One handover of a group at a time: others go on
-serving undisturbed.
+no newer than any replica that would follow it. In cluster mode clients know it: who has lost it
+when it ended must have found it again. One handover of a group at a time: others go on serving
+undisturbed.
 """
 
 from __future__ import annotations
@@ -86,6 +87,7 @@ def _candidates(group: Group, view: ShardView, observed: Observed) -> dict[str, 
             and not engine.is_held
             and is_ready_replica(observed, node.node_id)
             and not restarts.is_due(group, node.node_id, observed)
+            and not (group.spec.cluster_enabled and observed.of(node.node_id).is_missed)
             and not _strands(view, node.node_id, observed)
         ):
             found[node.node_id] = engine

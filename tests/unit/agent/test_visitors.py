@@ -1,4 +1,4 @@
-"""Since when does nobody come any more to a node that owns nothing?"""
+"""Since when does nobody come to a node that owns nothing, and who has found it again?"""
 
 from __future__ import annotations
 
@@ -89,3 +89,43 @@ def test_who_does_not_answer_is_as_it_was(world: World) -> None:
     world.visitors.look(Unknown(reason="no answer"))
     world.visitors.look(_ENGINE)  # loading: it says nothing of its cluster
     assert world.visitors.are_there
+    world.visitors.end()
+    assert not world.visitors.are_there
+
+
+def awaited_s(world: World) -> float:
+    """Return for how long who has lost it may not have found it again."""
+    begin_s = world.now_s
+    world.look(0, after_s=0.0)
+    while world.visitors.are_missing:
+        assert world.now_s - begin_s < 60.0
+        world.look(0, after_s=0.1)
+    return world.now_s - begin_s
+
+
+@pytest.mark.parametrize(("away_s", "waits_s"), [(0.2, 0.8), (1.0, 2.0), (2.0, 3.5), (60.0, 4.0)])
+def test_who_was_away_for_long_is_found_late(world: World, away_s: float, waits_s: float) -> None:
+    world.look(0)
+    assert not world.visitors.are_missing
+    world.visitors.end()
+    world.now_s += away_s
+    assert awaited_s(world) == pytest.approx(waits_s, abs=0.11)
+    assert awaited_s(world) == 0.0
+
+
+def test_nobody_has_lost_a_node_that_is_new(world: World) -> None:
+    assert awaited_s(world) == 0.0
+
+
+def test_of_a_process_that_was_found_nobody_knows_how_long_it_was_away(world: World) -> None:
+    world.visitors.adopt()
+    assert awaited_s(world) == pytest.approx(4.0, abs=0.11)
+
+
+def test_who_lets_nobody_in_is_still_away(world: World) -> None:
+    world.visitors.end()
+    world.now_s += 1.0
+    world.visitors.look(msgspec.structs.replace(_ENGINE, is_held=True))
+    assert not world.visitors.are_missing
+    world.now_s += 1.0
+    assert awaited_s(world) == pytest.approx(3.5, abs=0.11)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from cachewright.checker import judge, summary
@@ -42,6 +44,14 @@ def test_lanes_are_added_up_and_the_longest_gap_is_the_worst_lane_of_all() -> No
     assert found.writes.lowest_per_second == 1.0
     assert found.wrong_reads == 2
     assert found.errors == ("no",)
+
+
+def test_what_is_doubled_or_foreign_in_any_lane_is_counted() -> None:
+    one, other = lane("a", 1.5, 1.6), lane("b", 1.5)
+    one = dataclasses.replace(one, held={**one.held, "a-odd": (1, 1, 77)})
+    other = dataclasses.replace(other, held={**other.held, "b-odd": (1, 1), "b-even": (88, 99)})
+    found = summarized(one, other)
+    assert (found.doubled, found.foreign) == (2, 3)
 
 
 def test_only_keys_that_were_written_meanwhile_are_counted() -> None:

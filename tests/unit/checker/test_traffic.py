@@ -6,10 +6,11 @@ import threading
 from collections import defaultdict
 from collections.abc import Sequence
 
+import pytest
 from valkey.exceptions import ConnectionError as Broken
 from valkey.exceptions import ValkeyClusterException
 
-from cachewright.checker import judge, traffic
+from cachewright.checker import judge, loops, traffic
 from cachewright.checker.clients import Client, Target
 from cachewright.checker.history import Lane
 
@@ -130,3 +131,18 @@ def test_who_waits_for_keys_that_are_not_written_in_time_is_told() -> None:
     lane = Lane(name="all", keys=("a", "b"), pace_s=_TIMEOUT_S, at_once=1)
     with traffic.running(Memory(None), (lane,)) as running:
         assert not running.wait_until_spread(0.05)
+
+
+class _Deaf(_Client):
+    def rpush(self, key: str, number: int) -> object:
+        super().rpush(key, number)
+        raise Broken
+
+
+def test_a_number_counts_as_sent_before_anybody_answers() -> None:
+    """It may be there all the same, and is none that nobody sent."""
+    memory = Memory(None)
+    writer = loops.Writer(memory, LANE)
+    with pytest.raises(Broken):
+        writer.ask(_Deaf(memory, 1), 3)
+    assert (writer.sent, list(writer.acknowledged())) == (3, [])

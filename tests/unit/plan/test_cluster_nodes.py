@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import msgspec
+import pytest
 
 from cachewright.model.commands import (
     AdmitNode,
@@ -21,8 +22,10 @@ from cachewright.model.commands import (
 )
 from cachewright.model.facts import Absent, EngineFact, Observed
 from cachewright.model.groups import NodeSpec, ShardSpec
+from cachewright.model.settings import Limits
 from cachewright.model.slots import SlotRange
 from cachewright.model.status import GroupState, NodeState, Resharding, Role
+from cachewright.plan.group import plan_group
 from cachewright.plan.invariants import violations
 from cachewright.plan.joining import why_kept
 from cachewright.plan.plan import Plan
@@ -165,6 +168,23 @@ def test_a_primary_that_leaves_takes_the_configuration_endpoint_to_its_successor
     assert "127.64.1.1" not in step.command.bind
     one.settle()
     assert set(one.world.engines) == {"demo-0001-002", "demo-0002-001", "demo-0002-002"}
+
+
+@pytest.mark.parametrize(("is_cluster", "count"), [(True, 0), (False, 1)])
+def test_clients_of_a_cluster_have_found_a_successor_again_before_it_takes_over(
+    is_cluster: bool, count: int
+) -> None:
+    """Clients of an endpoint need not find anybody."""
+    one = Story(make_group(shards=1, replicas=1, cluster_enabled=is_cluster))
+    leaving, staying = sorted(one.world.engines)
+    one.remove(leaving)
+    assert len(steps(one.look(), HandOver)) == 1
+    observed = one.world.observe()
+    missed = msgspec.structs.replace(observed.nodes[staying], is_missed=True)
+    observed = msgspec.structs.replace(observed, nodes={**observed.nodes, staying: missed})
+    group = one.world.group
+    plan = plan_group(group, one.status, observed, now=one.now, limits=Limits())
+    assert len(steps(plan, HandOver)) == count
 
 
 # Whole shards
