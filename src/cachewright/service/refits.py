@@ -57,7 +57,7 @@ def asked(service: Service, spec: GroupSpec, wanted: Refit) -> PendingChanges:
     is_same = (line.engine, line.api_version) == (spec.engine, spec.engine_version)
     is_memcached = spec.kind is GroupKind.MEMCACHED
     name = wanted.cache_parameter_group_name
-    return PendingChanges(
+    changes = PendingChanges(
         engine=None if is_same or is_memcached else line.engine,
         engine_version=None if is_same else line.api_version,
         node_type=node_type,
@@ -65,6 +65,9 @@ def asked(service: Service, spec: GroupSpec, wanted: Refit) -> PendingChanges:
             service, spec, name, line, node_type=node_type or spec.node_type
         ),
     )
+    if wanted.cache_node_type and node_type:
+        refuse_too_small(service, dataclasses.replace(spec, pending=changes), node_type)
+    return changes
 
 
 def applied(spec: GroupSpec, changes: PendingChanges) -> GroupSpec:
@@ -183,9 +186,13 @@ async def look(service: Service, spec: GroupSpec, wanted: str | None = None) -> 
 
 
 def holds(service: Service, spec: GroupSpec, node_type: str) -> bool:
-    """Tell whether nodes of a type hold what the nodes of each shard do; unknown is no."""
+    """Tell whether nodes of a type hold what the nodes of each shard do; unknown is no.
+
+    A parameter group that waits comes true with the type, and may reserve more or less.
+    """
     held = [memory.held_bytes(service, spec, shard.nodes) for shard in spec.shards]
-    room = memory.room_bytes(service, spec, node_type)
+    after = applied(spec, spec.pending) if spec.pending is not None else spec
+    room = memory.room_bytes(service, after, node_type)
     return all(amount is not None and amount <= room for amount in held)
 
 
@@ -224,8 +231,6 @@ def _node_type(service: Service, spec: GroupSpec, wanted: Refit) -> str | None:
             f"Invalid value '{rules.shown(name)}' for CacheNodeType. Valid values are those of "
             "ListAllowedNodeTypeModifications"
         )
-    if wanted.cache_node_type:
-        refuse_too_small(service, spec, name)
     if name not in {row.name for row in _offered(_row(spec.node_type))}:
         raise invalid_value(
             f"Invalid value '{name}' for CacheNodeType: {spec.node_type} cannot be changed to a "

@@ -228,12 +228,30 @@ def test_what_nodes_hold_is_asked_anew_before_they_may_get_less(tmp_path: Path) 
     run(tmp_path, scenario)
 
 
+def test_a_parameter_group_that_comes_with_a_type_counts_for_what_fits(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        await _parameter_group(world, "much", "valkey9", "reserved-memory-percent", "90")
+        await _parameter_group(world, "none", "valkey9", "reserved-memory-percent", "0")
+        spec = await group(world)
+        for now in (True, False):
+            code, text = await refusal(
+                modify(world, now=now, cache_node_type=SMALL, cache_parameter_group_name="much")
+            )
+            assert (code, "because the node has insufficient memory" in text) == (IPV, True)
+        world.usage[spec.uid]["demo-001"] = 1100 * MIB
+        assert (await refusal(modify(world, cache_node_type=SMALL)))[0] == IPV
+        after = await modify(world, cache_node_type=SMALL, cache_parameter_group_name="none")
+        assert (after.node_type, after.parameter_group) == (SMALL, "none")
+
+    run(tmp_path, scenario)
+
+
 def test_reserved_bytes_must_leave_something_of_the_new_type(tmp_path: Path) -> None:
     async def scenario(world: World) -> None:
         await _parameter_group(world, "reserved", "valkey9", "reserved-memory", "2000000000")
         await group(world, cache_parameter_group_name="reserved")
-        code, _ = await refusal(modify(world, cache_node_type=SMALL))
-        assert code == IPV
+        code, text = await refusal(modify(world, cache_node_type=SMALL))
+        assert (code, "reserved-memory" in text) == (IPC, True)
         assert (await modify(world, cache_node_type=LARGE)).node_type == LARGE
 
     run(tmp_path, scenario)
