@@ -65,9 +65,9 @@ class Delays:
         self.check()
         busy = processes.cpu_s(self.process.pid) / (time.monotonic() - self.since_s)
         return (
-            f"A byte and its answer take {self.round_trip_us / 1000:.2f} ms (else "
-            f"{self.undelayed_us / 1000:.2f} ms); the process that holds packets back (NFQUEUE) "
-            f"takes {100 * busy:.0f} % of a core."
+            f"A byte and its answer take {self.round_trip_us:.0f} µs (else "
+            f"{self.undelayed_us:.0f} µs); the process that holds packets back (NFQUEUE) takes "
+            f"{100 * busy:.0f} % of a core on average."
         )
 
     def check(self) -> None:

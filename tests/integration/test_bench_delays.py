@@ -65,7 +65,7 @@ def test_a_question_and_its_answer_are_late_by_twice_as_much(tmp_path: Path) -> 
     first, last = said_by(tmp_path, "look")
     seen = within(first)
     assert seen["round_trip_us"] >= 2 * DELAY_US
-    assert f"take {seen['round_trip_us'] / 1000:.2f} ms" in seen["note"]
+    assert f"take {seen['round_trip_us']:.0f} µs" in seen["note"]
     assert seen["is_whole"]
     assert seen["dropped"] == [0, 0]
     assert last == {"is_as_before": True, "ended_by": ""}
