@@ -69,7 +69,7 @@ def _valkey(within: World, where: str) -> Iterator[Figure]:
     idle, idle_tool = Series(), Series()
     ours, tool, atomic = Series(), Series(), Series()
     with _service(within) as api:
-        for number in within.rounds(3, 1):
+        for number in _rounds(within, where):
             idle.seen.append(_ours(within, api, 0))
             idle_tool.seen.append(_tool(within, within.build, 0))
             ours.seen.append(_ours(within, api, LOAD_PER_S))
@@ -107,6 +107,11 @@ def _full(within: World) -> Iterator[Figure]:
     yield beside.lost_in_all("scaling-3-4-lost-in-all-full")
 
 
+def _rounds(within: World, where: str) -> range:
+    """Return the rounds to run; with delays, tools take minutes for each."""
+    return within.rounds(2 if where else 3, 1)
+
+
 def _what_of_valkey(within: World) -> str:
     size = f"{resharding.key_count(within) / 1e6:g} million values of 1 kB"
     return f"3 → 4 shards, {size}, Valkey {world.VERSION}"
@@ -123,7 +128,7 @@ def _redis(within: World, where: str) -> Iterator[Figure | Skipped]:
         return
     ours, default, piped = Series(), Series(), Series()
     with _service(within) as api:
-        for number in within.rounds(3, 1):
+        for number in _rounds(within, where):
             engine = {"Engine": "redis", "EngineVersion": _REDIS}
             ours.seen.append(_ours(within, api, 0, **engine))
             default.seen.append(_tool(within, build, 0))
