@@ -33,6 +33,9 @@ COPY_TRIES = 5
 #: An engine that has given its last slot away still removes what it held: a million keys take it a
 #: second or two.
 EMPTYING_S = 60.0
+#: What it holds after that was left behind when somebody took its slots by other ways. It goes to
+#: who owns them, some 50 MB a second.
+HOMECOMING_S = 300.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -335,16 +338,21 @@ def _closings(scene: Scene) -> Iterator[Step]:
     )
     for owner in scene.owned.open_slots:
         cut = ranges_of(slot for slot in numbers_of(owner.slots) if slot not in under_way)
-        primary = scene.primary_of(owner.shard_id)
-        if not cut or primary is None:
-            continue
-        command = CloseSlots(
-            key=node_key(scene.group.spec.uid, primary[0]),
-            slots=cut,
-            others=scene.others({primary[0]}),
-        )
         reason = f"moves of {sum(map(len, cut))} slots of shard {owner.shard_id} were cut"
-        yield Step(command=command, reason=reason, node_id=primary[0])
+        yield from _closing(scene, ShardSlots(shard_id=owner.shard_id, slots=cut), reason)
+
+
+def _closing(scene: Scene, owner: ShardSlots, reason: str) -> Iterator[Step]:
+    """Yield what brings home all that others hold of slots of an owner."""
+    primary = scene.primary_of(owner.shard_id)
+    if not owner.slots or primary is None:
+        return
+    command = CloseSlots(
+        key=node_key(scene.group.spec.uid, primary[0]),
+        slots=owner.slots,
+        others=scene.others({primary[0]}),
+    )
+    yield Step(command=command, reason=reason, node_id=primary[0])
 
 
 # The end
@@ -360,9 +368,15 @@ def _end(scene: Scene, state: Resharding) -> Outlook:
     full = sorted(shall_go - scene.owned.empty_ids)
     if not full:
         return _over(scene, state)
-    if scene.now - state.arrived_at < datetime.timedelta(seconds=EMPTYING_S):
+    waited_s = (scene.now - state.arrived_at).total_seconds()
+    if waited_s < EMPTYING_S:
         reason = f"shard {full[0]} removes what it held"
         return Outlook(resharding=state, reason=reason)
+    if waited_s < EMPTYING_S + HOMECOMING_S:
+        reason = f"what shard {full[0]} still holds goes to who owns it"
+        owners = scene.owned.owned if scene.owned.is_agreed else ()
+        steps = tuple(step for owner in owners for step in _closing(scene, owner, reason))
+        return Outlook(resharding=state, steps=steps, reason=reason)
     failure = f"shard {full[0]} still holds something and stays"
     return _over(scene, dataclasses.replace(state, failure=failure))
 
