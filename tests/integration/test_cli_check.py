@@ -18,7 +18,7 @@ from click.testing import CliRunner, Result
 
 from cachewright import testing
 from cachewright.checker.clients import Kind
-from cachewright.cli import app
+from cachewright.cli import app, checking
 from tests import service_kit as kit
 
 FLEET, PAIR, SINGLE, CACHE = "fleet", "pair", "single", "cache"
@@ -246,6 +246,26 @@ def test_who_fails_requests_is_named(service: testing.Service) -> None:
     assert "requests failed" in stderr
     assert "Failed: OutOfMemoryError" in stdout
     assert kept(service, PAIR)[-1]["failed"] > 0
+
+
+def test_nobody_waits_for_minutes_for_who_does_not_answer_at_all(
+    service: testing.Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checking, "_FIRST_ANSWER_TIMEOUT_S", 2.0)
+    engine = kit.engines(service.state_dir)[SINGLE]
+    engine.kill(signal.SIGSTOP)
+    try:
+        result = run(service, "check", SINGLE)
+    finally:
+        engine.kill(signal.SIGCONT)
+    assert result.exit_code == 1
+    assert "clients are not served at" in result.stderr
+    assert "Timeout" in result.stderr
+    kit.wait_until(
+        "it serves again",
+        lambda: json.loads(run(service, "show", SINGLE, "--output", "json").stdout)["status"],
+        is_it=lambda status: status == "available",
+    )
 
 
 @pytest.mark.parametrize(

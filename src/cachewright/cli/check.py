@@ -37,7 +37,8 @@ _CLIENTS = ("valkey-py", "redis-py", "valkey-glide")
 @click.option(
     "--during",
     metavar="COMMAND",
-    help="Run this meanwhile; it is over when COMMAND has ended and the group is available again.",
+    help="Run this meanwhile, without a shell; it is over when COMMAND has ended and the group is "
+    "available again.",
 )
 @click.option(
     "--seconds",

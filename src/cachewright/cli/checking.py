@@ -31,6 +31,8 @@ from cachewright.model.checks import TEXT_CHARS_MAX, CheckFigures
 
 #: A key in each slot is written as fast as one client after the other answers: some seconds.
 _SPREAD_TIMEOUT_S = 120.0
+#: Who has not had any answer by then is not served.
+_FIRST_ANSWER_TIMEOUT_S = 20.0
 #: So that there is something to compare with.
 _BEFORE_S = 0.5
 #: What comes after a change, such as nodes that are stopped, may disturb clients as well.
@@ -254,8 +256,12 @@ class _Looker:
 
 
 def _wait_until_spread(running: Traffic, target: Target, name: str) -> None:
-    if not running.wait_until_spread(_SPREAD_TIMEOUT_S):
+    is_spread = running.wait_until_spread(_FIRST_ANSWER_TIMEOUT_S)
+    found = judge.judge(running.so_far(), 0.0)
+    if not is_spread and all(lane.writes.answered for lane in found.lanes):
+        is_spread = running.wait_until_spread(_SPREAD_TIMEOUT_S)
         found = judge.judge(running.so_far(), 0.0)
+    if not is_spread:
         errors = "; ".join(dict.fromkeys(error for lane in found.lanes for error in lane.errors))
         raise Failed(
             f"clients are not served at {target.host}:{target.port} ({errors})",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections import defaultdict
 from collections.abc import Sequence
@@ -107,6 +108,13 @@ def test_any_other_client_is_kept_as_people_keep_theirs() -> None:
     assert found.keeps_everything
 
 
+def test_threads_take_turns_as_before_once_it_is_over() -> None:
+    before_s = sys.getswitchinterval()
+    with traffic.running(Memory(None), (LANE,)):
+        assert sys.getswitchinterval() < before_s
+    assert sys.getswitchinterval() == before_s
+
+
 def test_keys_are_tried_to_be_removed_once() -> None:
     memory = Memory(None)
     with traffic.running(memory, (LANE,)) as running:
@@ -146,3 +154,31 @@ def test_a_number_counts_as_sent_before_anybody_answers() -> None:
     with pytest.raises(Broken):
         writer.ask(_Deaf(memory, 1), 3)
     assert (writer.sent, list(writer.acknowledged())) == (3, [])
+
+
+class _Hung(_Client):
+    """Does not come back before `let_go`."""
+
+    let_go = threading.Event()
+
+    def rpush(self, key: str, number: int) -> object:
+        self.let_go.wait(_TIMEOUT_S)
+        return super().rpush(key, number)
+
+
+class _Hanging(Memory):
+    def connect(self) -> Client:
+        return _Hung(self, 1)
+
+
+def test_a_thread_that_does_not_end_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(traffic, "_END_TIMEOUT_S", 0.1)
+    running = traffic.Traffic(_Hanging(None), (LANE,))
+    running.start()
+    try:
+        with pytest.raises(traffic.CheckFailed, match="the writer of all does not end"):
+            running.stop()
+    finally:
+        _Hung.let_go.set()
+    monkeypatch.undo()
+    running.stop()
