@@ -245,6 +245,43 @@ def test_it_ends_with_what_was_reached_when_the_target_is_full_and_goes_on_when_
     kit.delete(api, "short")
 
 
+@pytest.mark.slow
+def test_a_slot_that_neither_goes_on_nor_comes_back_is_told_and_mended_once_there_is_memory(
+    service: testing.Service, api: Any
+) -> None:
+    """Both are full while a large slot is cut. Clients find every key, and nothing goes on."""
+    group = kit.create_available(api, "cut", shards=2, Engine="redis", EngineVersion="7.0")
+    slot = keys.slot_of("k126")
+    names, value = [f"{{k126}}{n}" for n in range(9_000)], "v" * 3_000
+    giving, taking = "cut-0001-001", "cut-0002-001"
+    with router(api, "cut") as made, kit.connect_cluster(group) as cluster:
+        for first in range(0, len(names), 1_000):
+            sets = [("SET", key, value) for key in names[first : first + 1_000]]
+            made.request([Command(slot, pipes.packed(words)) for words in sets])
+        assert _set_memory(service, taking, 12 * _MB)
+        reshard(api, "cut", 1, NodeGroupsToRemove=["0001"])
+        kit.wait_until("it is cut", lambda: _is_sent_on(service, giving, slot), every_s=0.01)
+        assert _set_memory(service, giving, 6 * _MB)
+        assert wait_done(api, "cut") == {"0001": 1, "0002": 16_383}
+        texts = kit.messages(api, "cut")
+        assert any("can neither go on nor back" in text for text in texts), texts[-4:]
+        kit.wait_until("clients are sent on", lambda: _is_sent_on(service, giving, slot))
+        assert {cluster.strlen(key) for key in names[::7]} == {len(value)}
+        for node_id in (giving, taking):
+            assert _set_memory(service, node_id, 100 * _MB)
+        kit.wait_until("it is mended", lambda: not _is_sent_on(service, giving, slot))
+        kit.wait_status(api, "cut", "available", timeout_s=_DONE_WITHIN_S)
+        assert cluster.dbsize(target_nodes="primaries") == len(names)
+    assert_closed(service, "cut")
+    kit.delete(api, "cut")
+
+
+def _is_sent_on(service: testing.Service, node_id: str, slot: int) -> bool:
+    """Tell whether a node sends clients that ask for a slot's keys on to another one."""
+    with kit.admin(service.state_dir, node_id) as admin:
+        return f"[{slot}->-" in str(admin.execute_command("CLUSTER", "NODES"))
+
+
 def _set_memory(service: testing.Service, node_id: str, limit_bytes: int) -> bool:
     """Let a node have so much memory, if it is there already."""
     try:

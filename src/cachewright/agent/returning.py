@@ -1,7 +1,8 @@
 """How do keys come back that another one holds, to the owner of their slot?
 
 An owner that sends clients on takes no key in, so it stops that first: from then on clients miss
-what is not back yet. Therefore a few slots at a time, and only where going on is not possible.
+what is not back yet. Therefore a few slots at a time, and only where going on is not possible;
+where they cannot come back either, it sends clients on again.
 Where both have a key, the owner's copy is right: clients ask it first.
 """
 
@@ -13,7 +14,9 @@ from collections.abc import Callable, Sequence
 from cachewright.agent.copying import Copier, Entry
 from cachewright.agent.node import Node
 from cachewright.agent.party import Party
+from cachewright.engines.adapter import EngineRefused
 from cachewright.kit.failpoints import passing
+from cachewright.rpc.agent import CommandFailed
 
 #: Slots whose keys may be missed at the same time.
 _AT_ONCE = 4
@@ -41,7 +44,14 @@ async def take_back(
             functools.partial(holder.keeper.open_imports, slots=some, from_id=owner.engine_id)
         )
         await owner.call(functools.partial(owner.keeper.close_slots, slots=some))
-        await copier.empty(some)
+        try:
+            await copier.empty(some)
+        except (CommandFailed, EngineRefused):
+            # Clients find at the other one what cannot come back.
+            await owner.call(
+                functools.partial(owner.keeper.open_exports, slots=some, to_id=holder.engine_id)
+            )
+            raise
         passing("agent.after_take_back")
         await holder.call(functools.partial(holder.keeper.close_slots, slots=some))
     await entry.end(owner)

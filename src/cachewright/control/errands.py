@@ -29,10 +29,12 @@ Errand = MoveSlots | CloseSlots | ClaimSlots | WeighSlots
 #: A move is bounded in size and its host ends one that makes no progress; a single slot may hold
 #: some gigabytes, and a slow line moves 10 MB a second. Seconds.
 _DEADLINE_S = 900.0
-
-
 #: Claims in a row that fail until people are told: the first may be bad luck, as a node that ended.
 CLAIMS_UNTIL_TOLD = 2
+#: Between two tries to end a cut move: twice as long after each failure, for memory that has to
+#: come free, but never longer than that.
+_CLOSE_AGAIN_S = 0.1
+_CLOSE_AGAIN_S_MAX = 10.0
 
 
 @dataclass(slots=True)
@@ -50,6 +52,10 @@ class _Book:
     #: Claims that failed in a row, and why the last one did.
     failed_claims: int = 0
     claim_failure: str = ""
+    #: The same of cut moves that could not be ended, and when that is tried again at the earliest.
+    failed_closings: int = 0
+    close_failure: str = ""
+    close_again_s: float = 0.0
 
 
 class Errands:
@@ -73,11 +79,15 @@ class Errands:
         book = self._books.setdefault(uid, _Book())
         if errand.key in book.running:
             return
-        if isinstance(errand, MoveSlots) and errand.generation != book.generation:
+        if isinstance(errand, WeighSlots | MoveSlots) and errand.generation != book.generation:
             book.generation = errand.generation
             book.failures.clear()
             book.failed.clear()
             book.last_failure = ""
+            book.failed_closings = 0
+            book.close_again_s = 0.0
+        if isinstance(errand, CloseSlots) and _now_s() < book.close_again_s:
+            raise CommandFailed(book.close_failure)
         failure = book.failed.pop(errand.key, "")
         if failure:
             raise CommandFailed(failure)
@@ -102,6 +112,8 @@ class Errands:
             generation=book.generation,
             failures=dict(book.failures),
             last_failure=book.last_failure,
+            failed_closings=book.failed_closings,
+            close_failure=book.close_failure,
             claim_failure=book.claim_failure if book.failed_claims >= CLAIMS_UNTIL_TOLD else "",
         )
 
@@ -117,6 +129,10 @@ class Errands:
             if isinstance(errand, MoveSlots):
                 has_moved = not failure or await self._has_moved(errand)
                 _count(book, errand.method, failure, has_moved=has_moved)
+            elif isinstance(errand, CloseSlots):
+                book.failed_closings = book.failed_closings + 1 if failure else 0
+                book.close_failure = failure
+                book.close_again_s = _now_s() + _pause_s(book.failed_closings)
             elif isinstance(errand, ClaimSlots):
                 book.failed_claims = book.failed_claims + 1 if failure else 0
                 book.claim_failure = failure
@@ -159,6 +175,16 @@ class Errands:
         slots = set(numbers_of(move.slots))
         kept, taken = (_owned(facts[key]) for key in (move.key, move.to_key))
         return (kept is not None and not slots <= kept) or not slots.isdisjoint(taken or ())
+
+
+def _pause_s(failures: int) -> float:
+    """Return how long to wait after so many failures in a row."""
+    doublings = min(failures - 1, 10)  # a number that stays small
+    return min(_CLOSE_AGAIN_S * 2**doublings, _CLOSE_AGAIN_S_MAX) if failures else 0.0
+
+
+def _now_s() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def _owned(fact: NodeFact) -> set[int] | None:

@@ -59,6 +59,9 @@ class Moves(msgspec.Struct, frozen=True, kw_only=True):
     failures: Mapping[MoveMethod, int] = msgspec.field(default_factory=dict)
     #: Why the last one failed, for people; empty while none has.
     last_failure: str = ""
+    #: How often in a row a cut move could not be ended, and why not.
+    failed_closings: int = 0
+    close_failure: str = ""
     #: Why slots that nobody owns cannot be claimed, if that has failed again; else empty.
     claim_failure: str = ""
 

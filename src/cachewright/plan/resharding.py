@@ -30,6 +30,9 @@ from cachewright.plan.shard import Phase, ShardView, engine_of, reshards
 #: are bad luck: a node that died, a buffer that ran over under a burst of writes.
 ATOMIC_TRIES = 3
 COPY_TRIES = 5
+#: The same of ends of cut moves: where both sides are full, nothing goes on and nothing comes back.
+#: With growing pauses between them, half a minute.
+CLOSE_TRIES = 8
 #: An engine that has given its last slot away still removes what it held: a million keys take it a
 #: second or two.
 EMPTYING_S = 60.0
@@ -212,6 +215,10 @@ def _headroom(scene: Scene) -> dict[str, int]:
 def _go_on(scene: Scene, state: Resharding) -> Outlook:
     moves, owned = scene.observed.moves, scene.owned.owned
     closings = tuple(_closings(scene))
+    if closings and moves.failed_closings >= CLOSE_TRIES and not moves.running:
+        # It is tried on at rest; clients are sent after the keys as long as a slot is open.
+        failure = f"a move that was cut can neither go on nor back: {moves.close_failure}"
+        return _over(scene, dataclasses.replace(state, failure=failure))
     if closings:
         return Outlook(resharding=state, steps=closings, reason="ending moves that were cut")
     weighed = _weighed(scene)

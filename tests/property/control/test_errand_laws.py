@@ -7,12 +7,13 @@ import collections
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cachewright.control.errands import Errands
 from cachewright.kit.tasks import Supervised
-from cachewright.model.commands import ClaimSlots, HostCommand, MoveSlots
+from cachewright.model.commands import ClaimSlots, CloseSlots, HostCommand, MoveSlots, WeighSlots
 from cachewright.model.engines import EngineName
 from cachewright.model.facts import (
     ClusterFact,
@@ -194,5 +195,49 @@ def test_claims_that_fail_again_are_told_until_one_works(fails: list[bool]) -> N
                 assert errands.moves("g").claim_failure == (
                     f"it moved {number}" if is_again else ""
                 )
+
+    asyncio.run(run())
+
+
+def test_ends_of_cut_moves_that_fail_are_counted_and_tried_at_growing_intervals(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    close = CloseSlots(key=GIVER, slots=SLOTS, others=())
+    weigh = WeighSlots(key=TAKER, generation=GENERATION)
+    now_s = 0.0
+    monkeypatch.setattr("cachewright.control.errands._now_s", lambda: now_s)
+
+    async def run() -> None:
+        nonlocal now_s
+        host, ended = Host(), asyncio.Event()
+
+        async def carry(errand: CloseSlots | WeighSlots, *, fails: bool) -> None:
+            host.outcome = Outcome(MoveMethod.COPY, 0, fails=fails)
+            ended.clear()
+            try:
+                errands.ask(errand, "g")
+            except CommandFailed:
+                errands.ask(errand, "g")
+            await ended.wait()
+
+        async with Supervised() as tasks:
+            errands = Errands(host, tasks, lambda uid: ended.set(), epoch=1)
+            for number, pause_s in enumerate((0.1, 0.2, 0.4), 1):
+                await carry(close, fails=True)
+                assert errands.moves("g").failed_closings == number
+                assert errands.moves("g").close_failure == "it moved 0"
+                now_s += pause_s - 0.01
+                for _ in range(3):
+                    with pytest.raises(CommandFailed, match="it moved 0"):
+                        errands.ask(close, "g")
+                now_s += 0.02
+            await carry(close, fails=False)
+            assert errands.moves("g").failed_closings == 0
+            await carry(close, fails=True)
+            # What failed before does not count for another resharding.
+            await carry(weigh, fails=False)
+            assert errands.moves("g").failed_closings == 0
+            await carry(close, fails=True)
+            assert errands.moves("g").failed_closings == 1
 
     asyncio.run(run())

@@ -88,13 +88,17 @@ class Errands:
     claim_failure: str = ""
     #: So many of the next moves fail where they are.
     to_fail: int = 0
+    #: No cut move can be ended, and how often that was tried in a row.
+    is_full: bool = False
+    failed_closings: int = 0
 
     def ask(self, errand: Errand) -> str:
         """Begin an errand; return why the last one of its node failed, empty where none did."""
         if errand.key in self.running:
             return ""
-        if isinstance(errand, MoveSlots) and errand.generation != self.generation:
+        if isinstance(errand, WeighSlots | MoveSlots) and errand.generation != self.generation:
             self.generation, self.last_failure = errand.generation, ""
+            self.failed_closings = 0
             self.failures.clear()
             self.failed.clear()
         failure = self.failed.pop(errand.key, "")
@@ -113,6 +117,7 @@ class Errands:
             generation=self.generation,
             failures=dict(self.failures),
             last_failure=self.last_failure,
+            failed_closings=self.failed_closings,
             claim_failure=self.claim_failure,
         )
 
@@ -123,6 +128,8 @@ class Errands:
             self.failed[key] = failure
         if isinstance(errand, ClaimSlots):
             self.claim_failure = failure
+        if isinstance(errand, CloseSlots):
+            self.failed_closings = self.failed_closings + 1 if failure else 0
         if isinstance(errand, MoveSlots):
             self.last_failure = failure or self.last_failure
             if has_moved:
@@ -178,6 +185,8 @@ def _get_on(world: World, running: Running) -> bool:
         case WeighSlots() as errand:
             _weigh(world, errand)
             return True
+        case CloseSlots() if world.errands.is_full:
+            raise Cut("both are full")
         case CloseSlots() as errand:
             _close(world, errand)
             return True

@@ -247,11 +247,7 @@ TestReshardingMachine.settings = settings(max_examples=30, stateful_step_count=2
 def test_what_failed_does_not_count_for_what_is_asked_for_anew(
     line: tuple[EngineName, str],
 ) -> None:
-    machine = ReshardingMachine()
-    machine.shards_made = 2
-    machine.world = World(group=make_group(shards=2, replicas=0, cluster_enabled=True, line=line))
-    machine.settle()
-    machine.client_writes()
+    machine = _machine(line)
     machine.world.errands.to_fail = 1_000
     machine.a_caller_adds_shards(3, SETTLE_ROUNDS)
     assert "given up" in machine.ended().failure
@@ -260,3 +256,35 @@ def test_what_failed_does_not_count_for_what_is_asked_for_anew(
     machine.the_loop_runs(SETTLE_ROUNDS)
     assert machine.ended().failure == ""
     assert all(engine.slots for engine in machine.primaries())
+
+
+def test_a_move_that_neither_goes_on_nor_back_ends_it_and_is_mended_later() -> None:
+    machine = _machine((EngineName.REDIS, "7.0"))
+    machine.a_caller_adds_shards(3, 1)
+    engines = machine.world.engines
+    for _ in range(SETTLE_ROUNDS):
+        machine.the_loop_runs(1)
+        if any(engine.opened for engine in engines.values()):
+            break
+    slot_world.cut_errands(machine.world, atomic_goes_on=False)
+    machine.world.errands.is_full = True
+    machine.the_loop_runs(SETTLE_ROUNDS)
+    assert "neither go on nor back" in machine.ended().failure
+    assert any(engine.opened for engine in engines.values())
+    machine.world.errands.is_full = False
+    machine.the_loop_runs(SETTLE_ROUNDS)
+    assert not any(engine.opened for engine in engines.values())
+    machine.a_caller_spreads_slots_anew()
+    machine.the_loop_runs(SETTLE_ROUNDS)
+    assert machine.ended().failure == ""
+
+
+def _machine(line: tuple[EngineName, str]) -> ReshardingMachine:
+    """Return two shards that serve."""
+    machine = ReshardingMachine()
+    machine.shards_made = 2
+    group = make_group(shards=2, replicas=0, cluster_enabled=True, line=line)
+    machine.world = World(group=group)
+    machine.settle()
+    machine.client_writes()
+    return machine
