@@ -47,7 +47,7 @@ OF_COPY = (
 #: Of slots that go in one step.
 OF_GIVE = tuple(name for name in OF_COPY if name != "after_open")
 #: A slot that holds too many keys for that, and what their names begin with.
-LARGE, IN_LARGE, KEYS_LARGE = slots_of((58, 58)), "{k126}", 4500
+LARGE, IN_LARGE, KEYS_LARGE = slots_of((58, 58)), "{k126}", 10_500
 KEYS_SMALL = 500
 OF_CLOSE = ("before_close", "after_take_back", "after_close")
 

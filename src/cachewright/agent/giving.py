@@ -31,6 +31,7 @@ from cachewright.agent.party import Parties, Party
 from cachewright.engines.adapter import EngineRefused, EngineUnreachable
 from cachewright.engines.slots import CopyWay, Given, GiveOutcome, GiveWay
 from cachewright.kit.failpoints import passing
+from cachewright.model.moves import STEP_BYTES_MAX, STEP_KEYS_MAX
 from cachewright.model.slots import SLOT_COUNT
 from cachewright.rpc.agent import CommandFailed, StaleEpoch
 
@@ -43,9 +44,6 @@ _GROUP_SLOTS = 64
 #: Keys of a slot are sent on their own; the two engines wait for each other as long as this many
 #: keys take them.
 _KEYS_PER_SLOT = 20
-#: What one slot may hold to go in one step: some 40 ms.
-_STEP_BYTES = 4 * 1024 * 1024
-_STEP_KEYS = 4_000
 #: For the one that takes, and for us: in each of both waits.
 _PATIENCE_S = 0.5
 _CLAIM_S = 0.4
@@ -134,7 +132,7 @@ class Giver:
             key_bytes: What a key takes with its value, on average, at most.
         """
         # Where little is held, a key takes far less than that: the engine itself measures all.
-        small = [slot for slot, count in counts.items() if count <= _STEP_KEYS]
+        small = [slot for slot, count in counts.items() if count <= STEP_KEYS_MAX]
         left = sorted(counts.keys() - set(small))
         waiting = [*_groups(small, counts, key_bytes)][::-1]
         opened = asyncio.create_task(self._open(waiting[-1])) if waiting else None
@@ -255,8 +253,8 @@ class Giver:
             gate_port=self._gate.port,
             marker=marker,
             awaits_replicas=self.awaits_replicas,
-            bytes_max=_STEP_BYTES,
-            keys_max=_STEP_KEYS,
+            bytes_max=STEP_BYTES_MAX,
+            keys_max=STEP_KEYS_MAX,
         )
         act = functools.partial(giving.keeper.give, slots=slots, way=way)
         return await giving.call(act, patience_s=2 * _PATIENCE_S)
@@ -278,7 +276,7 @@ class Giver:
         """Drop the copies that the other one has: the keys never left."""
         taking, keeper = self.claiming.first, self.claiming.first.keeper
         await self.entry.renew(taking, self.entry.renewals)
-        listed = await taking.call(lambda admin: keeper.keys(admin, slots, _STEP_KEYS))
+        listed = await taking.call(lambda admin: keeper.keys(admin, slots, STEP_KEYS_MAX))
         names = [*itertools.chain.from_iterable(listed)]
         await taking.call(lambda admin: keeper.drop(admin, names))
 

@@ -15,6 +15,11 @@ from cachewright.model.slots import SlotRanges
 #: Keys that take more than this are not moved, and their slots stay (ElastiCache user guide).
 LARGEST_KEY_BYTES = 256 * 1024 * 1024
 
+#: What one slot may hold to change hands in one step where keys are copied: its shard serves nobody
+#: meanwhile, for some 100 ms. What holds more is opened for clients.
+STEP_BYTES_MAX = 8 * 1024 * 1024
+STEP_KEYS_MAX = 10_000
+
 
 class MoveMethod(enum.Enum):
     """Who does the moving."""

@@ -19,7 +19,7 @@ from cachewright.model.commands import CloseSlots, MoveSlots, Step, WeighSlots, 
 from cachewright.model.engines import capabilities_of
 from cachewright.model.facts import EngineFact, Observed, SlotWeights
 from cachewright.model.groups import Group, GroupPlacement
-from cachewright.model.moves import BYTES_PER_MOVE, MOVES_PER_TAKER, MoveMethod
+from cachewright.model.moves import BYTES_PER_MOVE, MOVES_PER_TAKER, STEP_BYTES_MAX, MoveMethod
 from cachewright.model.slots import merge, numbers_of, ranges_of
 from cachewright.model.status import GroupStatus, NodeState, Resharding, ShardSlots
 from cachewright.plan import slots, spreading
@@ -303,6 +303,7 @@ def _moves(
         running=_running(scene),
         batch_bytes=BYTES_PER_MOVE[method],
         moves_per_taker=MOVES_PER_TAKER,
+        large_bytes=STEP_BYTES_MAX if method is MoveMethod.COPY else None,
     ):
         giving, taking = scene.primary_of(move.from_id), scene.primary_of(move.to_id)
         if giving is None or taking is None:

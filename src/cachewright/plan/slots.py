@@ -53,20 +53,27 @@ def next_moves(
     batch_bytes: int,
     moves_per_taker: int,
     batch_slots: int = SLOT_COUNT,
+    large_bytes: int | None = None,
 ) -> tuple[ShardMove, ...]:
     """Return the moves to begin now, beside those that run; empty when nothing is to be done.
 
     One at most for each shard that gives, `moves_per_taker` for each that takes; the pair with the
     most to move comes first. A move holds `batch_bytes` and `batch_slots` at most, or one slot.
+    Slots of more than `large_bytes` are the last that a shard gives: clients may fail while they
+    move, unless they know who takes, and they hear of that when they ask for what has moved.
     `weights`: by shards, of those that were weighed; slots of the others count nothing.
     """
     giving = {move.from_id for move in running}
     taking = collections.Counter(move.to_id for move in running)
     sums = _sums_of(owned, weights)
     left: dict[tuple[str, str], list[SlotRange]] = {}
+    late: dict[tuple[str, str], list[SlotRange]] = {}
     for part, from_id, to_id in _differences(owned, target):
         if from_id not in giving:
-            left.setdefault((from_id, to_id), []).append(part)
+            for piece, is_large in _pieces(part, sums, large_bytes):
+                (late if is_large else left).setdefault((from_id, to_id), []).append(piece)
+    early = {from_id for from_id, _ in left}
+    left |= {pair: parts for pair, parts in late.items() if pair[0] not in early}
     sizes = {pair: sum(_size(part, sums) for part in parts) for pair, parts in left.items()}
     counts = {pair: sum(map(len, parts)) for pair, parts in left.items()}
     moves: list[ShardMove] = []
@@ -105,6 +112,19 @@ def progress_percent(
         else:
             rest += len(part) / max(resharding.slots_to_move, 1)
     return max(min(100.0 * (1.0 - rest), _NOT_YET_PERCENT), resharding.progress_percent)
+
+
+def _pieces(
+    part: SlotRange, sums: Sequence[int], large_bytes: int | None
+) -> Iterator[tuple[SlotRange, bool]]:
+    """Cut a range into slots that are large and slots that are not."""
+    if large_bytes is None:
+        yield part, False
+        return
+    sized = ((slot, sums[slot + 1] - sums[slot] > large_bytes) for slot in numbers_of((part,)))
+    for is_large, run in itertools.groupby(sized, key=lambda one: one[1]):
+        slots = [slot for slot, _ in run]
+        yield SlotRange(slots[0], slots[-1]), is_large
 
 
 def _batch(

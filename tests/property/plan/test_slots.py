@@ -70,7 +70,7 @@ def weigh(shards: int, sizes: list[int]) -> dict[str, SlotWeights]:
 @given(
     state=states(),
     batch_bytes=st.sampled_from([1, 100_000, 1 << 40]),
-    batch_slots=st.sampled_from([2_000, SLOT_COUNT]),
+    bounds=st.tuples(st.sampled_from([2_000, SLOT_COUNT]), st.sampled_from([None, 500, 50_000])),
     takes=st.integers(1, 3),
     seed=st.integers(0, 2**32),
 )
@@ -78,12 +78,13 @@ def weigh(shards: int, sizes: list[int]) -> dict[str, SlotWeights]:
 def test_moves_lead_to_the_target_whatever_ends_them(
     state: tuple[int, list[int], list[int], list[int]],
     batch_bytes: int,
-    batch_slots: int,
+    bounds: tuple[int, int | None],
     takes: int,
     seed: int,
 ) -> None:
     """Moves end in any order, half done or not at all, and slots go where nobody has sent them."""
     shards, owned, wanted, sizes = state
+    batch_slots, large_bytes = bounds
     stray = random.Random(seed)  # noqa: S311 the same example again
     batch_bytes = max(batch_bytes, sum(sizes) // 20)
     target, weights = shards_of(wanted, shards), weigh(shards, sizes)
@@ -99,6 +100,7 @@ def test_moves_lead_to_the_target_whatever_ends_them(
             batch_bytes=batch_bytes,
             moves_per_taker=takes,
             batch_slots=batch_slots,
+            large_bytes=large_bytes,
         )
         if not moves and not running:
             break
@@ -108,6 +110,9 @@ def test_moves_lead_to_the_target_whatever_ends_them(
             assert slots
             assert all(owned[slot] == number and wanted[slot] == to for slot in slots)
             held = sum(sizes[slot] for slot in slots)
+            if large_bytes is not None and max(sizes[slot] for slot in slots) > large_bytes:
+                leaving = (s for s, to in enumerate(wanted) if owned[s] == number != to)
+                assert all(sizes[slot] > large_bytes for slot in leaving), "a small one is left"
             assert len(slots) == 1 or (held <= batch_bytes and len(slots) <= batch_slots)
         running += moves
         givers = collections.Counter(move.from_id for move in running)
