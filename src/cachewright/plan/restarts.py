@@ -11,8 +11,8 @@ all there is.
 A replica must not be older than its primary: it may not understand what it is sent, and would lose
 all it has in a full sync. So replicas change their version first. Where an older one has got a
 newer primary all the same, since that had applied more when both lost theirs, it ends before
-everybody else. One that has just handed over may follow its newer successor for a second, as long
-as that goes on where it was: clients that come by are told of it.
+everybody else. One that has just handed over may follow its newer successor for a second, and up to
+half a minute while clients still come, as long as that goes on where it was: they are told of it.
 """
 
 from __future__ import annotations
@@ -28,6 +28,9 @@ from cachewright.plan.shard import Phase, ShardView, engine_of, is_down, leaving
 
 #: Clients that send something now and then come by within this time.
 CLIENTS_LEARN = datetime.timedelta(seconds=1)
+#: As long as this those are waited for that still come: valkey-glide asks again who owns what 15 to
+#: 30 s after it did so last, and does not try again what was on its way to a node that ends.
+CLIENTS_LEARN_MAX = datetime.timedelta(seconds=30)
 #: A replica that does not follow its successor so soon copies everything.
 PARTIAL_SYNC = datetime.timedelta(seconds=0.3)
 
@@ -108,13 +111,14 @@ def _reason(group: Group, node_id: str, observed: Observed) -> str:
 def is_looked_for(before: NodeStatus | None, fact: NodeFact, now: datetime.datetime) -> bool:
     """Tell whether clients of a cluster may not have learned yet that a node handed over.
 
-    It tells them who took over; were it ended and started anew at once, they would find it held.
+    It tells them who took over; were it ended and started anew at once, what is on its way to it
+    would be lost.
     """
     engine = engine_of(fact)
     if before is None or engine is None:
         return False
-    learn = CLIENTS_LEARN if engine.is_in_sync else PARTIAL_SYNC
-    return has_just_stepped_down(before, now, within=learn)
+    learn = CLIENTS_LEARN_MAX if fact.is_sought else CLIENTS_LEARN
+    return has_just_stepped_down(before, now, within=learn if engine.is_in_sync else PARTIAL_SYNC)
 
 
 def has_just_stepped_down(

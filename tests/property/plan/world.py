@@ -158,6 +158,8 @@ class Engine:
     weights: SlotWeights | None = None
     #: Slots that its replicas have not heard it owns.
     unheard: frozenset[int] = frozenset()
+    #: Clients that have not learnt who owns its slots still come.
+    is_sought: bool = False
     #: What its last process owned when it ended.
     last_slots: SlotRanges | None = None
 
@@ -387,6 +389,7 @@ class World:
             silence=silent if engine.silent_s else None,
             weights=engine.weights,
             last_slots=engine.last_slots if engine.life is Life.STOPPED else None,
+            is_sought=engine.is_sought,
         )
 
     def _engine_fact(self, engine: Engine) -> EngineFact:

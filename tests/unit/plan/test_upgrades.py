@@ -17,7 +17,7 @@ from cachewright.model.groups import RestartCause
 from cachewright.model.status import GroupState, NodeState, Role
 from cachewright.plan.invariants import violations
 from cachewright.plan.plan import Plan
-from cachewright.plan.restarts import CLIENTS_LEARN, PARTIAL_SYNC
+from cachewright.plan.restarts import CLIENTS_LEARN, CLIENTS_LEARN_MAX, PARTIAL_SYNC
 from tests.property.plan.groups import LINES, make_group
 from tests.property.plan.world import Life
 from tests.unit.plan.plan_story import Story, ended, runs, steps
@@ -332,6 +332,23 @@ def test_who_has_handed_over_stays_for_clients_that_come_by() -> None:
     for _ in range(4):
         assert ended(checked_round(one)) == []
     one.wait(CLIENTS_LEARN.total_seconds())
+    assert ended(checked_round(one)) == ["demo-0001-001"]
+
+
+def test_who_has_handed_over_stays_while_clients_come_but_not_for_ever() -> None:
+    one = story(shards=1, replicas=1, cluster_enabled=True)
+    upgrade(one)
+    while not steps(one.round(), HandOver):
+        pass
+    one.round()
+    old = one.world.engines["demo-0001-001"]
+    one.round_s, old.is_sought = 0.0, True
+    one.wait(CLIENTS_LEARN.total_seconds())
+    assert ended(checked_round(one)) == []
+    old.is_sought = False
+    assert ended(one.look()) == ["demo-0001-001"]
+    old.is_sought = True
+    one.wait(CLIENTS_LEARN_MAX.total_seconds())
     assert ended(checked_round(one)) == ["demo-0001-001"]
 
 
