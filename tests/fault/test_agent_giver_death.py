@@ -24,6 +24,7 @@ from cachewright.model.engines import EngineName
 from cachewright.model.facts import Stopped
 from cachewright.model.moves import MoveMethod
 from cachewright.model.slots import numbers_of
+from cachewright.rpc.agent import CommandFailed
 from tests.fault.agent_groups import Group, hosting_all, launches_of, start_group
 from tests.fault.agent_moves import (
     ALL_SLOTS,
@@ -110,7 +111,18 @@ async def promote(pair: Pair) -> Pair:
     others = tuple((s[0].address, s[0].port) for s in group.shards if s[0] is not source)
     over = (source.address, source.port)
     command = PromoteNode(key=replica.key, how=Promotion.FORCE, over=over, others=others)
-    await pair.execute(command)
+
+    async def has_taken_over() -> bool:
+        try:
+            await pair.execute(command)
+        except CommandFailed as failed:
+            if "its primary is up" in str(failed):
+                return False
+            raise
+        return True
+
+    # A child that sends a snapshot holds the link for as long as that takes.
+    await until(has_taken_over, "a replica that can take over")
     group.shards[0] = [replica]
     return dataclasses.replace(pair, source=replica)
 
