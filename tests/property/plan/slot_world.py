@@ -50,13 +50,22 @@ def marks_for(number: int, slots: SlotRanges) -> frozenset[int]:
 def not_given(world: World, marks: frozenset[int], primary: Engine) -> frozenset[int]:
     """Return the marks that this primary has not given away, with their slots or before them.
 
-    What was given to somebody who ended with it is lost, however late a replica hears of that.
+    What was given to somebody who ended is what its replicas have of it, or lost, however late a
+    replica of the one that gave hears of that.
     """
     if not marks:
         return marks
-    given = frozenset(m for e in world.engines.values() if e.serves_writes() for m in e.data)
+    holders = [e for e in world.engines.values() if e.serves_writes() or _is_orphan(world, e)]
+    given = frozenset(mark for engine in holders for mark in engine.data)
     own = set_of(primary.slots) | {slot_of(0)}
     return frozenset(mark for mark in marks - given - world.lost if slot_of(mark) in own)
+
+
+def _is_orphan(world: World, engine: Engine) -> bool:
+    """Tell whether a replica runs on after its primary has ended."""
+    primary = world.engines.get(engine.follows or "")
+    is_over = primary is not None and primary.life.value != "running"
+    return engine.life.value == "running" and engine.role is Role.REPLICA and is_over
 
 
 def set_of(ranges: Iterable[SlotRange]) -> frozenset[int]:
