@@ -16,10 +16,12 @@ from cachewright.agent.gate import Passage
 from cachewright.agent.giving import Giver
 from cachewright.engines import slot_scripts
 from cachewright.engines.resp import AdminConnection, Argument, EngineRefused, Reply
+from cachewright.engines.slot_replies import int_of, list_of
 from cachewright.engines.slots import Given, GiveOutcome, GiveWay, MemoryUse
 from cachewright.engines.valkey_slots import ValkeySlots
 from cachewright.model.engines import EngineName
 from cachewright.model.moves import MoveMethod
+from cachewright.model.slots import SLOT_COUNT
 from cachewright.rpc.agent import CommandFailed
 from tests.fault.agent_moves import (
     ALL_SLOTS,
@@ -50,11 +52,11 @@ def outcomes(monkeypatch: pytest.MonkeyPatch) -> list[GiveOutcome]:
     original = ValkeySlots.give
 
     async def give(
-        self: ValkeySlots, admin: AdminConnection, slots: list[int], way: GiveWay
-    ) -> Given:
-        given = await original(self, admin, slots, way)
-        seen.append(given.outcome)
-        return given
+        self: ValkeySlots, admin: AdminConnection, ways: Sequence[GiveWay]
+    ) -> list[Given]:
+        found = await original(self, admin, ways)
+        seen.extend(given.outcome for given in found)
+        return found
 
     monkeypatch.setattr(ValkeySlots, "give", give)
     return seen
@@ -89,7 +91,7 @@ def test_no_client_is_sent_after_a_key(
 
 @pytest.fixture
 def answers(monkeypatch: pytest.MonkeyPatch) -> list[Reply]:
-    """What is said to a write that comes right after each step, before the engine reads news.
+    """What is said to a write that comes right after a step, before the engine reads news.
 
     It comes on the connection of the step, in the same piece: nothing is read in between.
     """
@@ -104,9 +106,11 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> list[Reply]:
     ) -> list[Reply]:
         if commands[0][:2] != ("EVAL", slot_scripts.GIVE):
             return await original(self, commands, timeout_s=timeout_s)
-        name = giving._marker_in({int(slot) for slot in commands[0][4:]})
-        replies = await original(self, [*commands, ("SET", name, "late")], timeout_s=timeout_s)
-        seen.append(replies.pop())
+        steps = [words for words in commands if words[0] == "EVAL"]
+        name = giving._marker_in({int(slot) for slot in steps[-1][4:]})
+        behind = [*steps, ("SET", name, "late"), *commands[len(steps) :]]
+        replies = await original(self, behind, timeout_s=timeout_s)
+        seen.append(replies.pop(len(steps)))
         return replies
 
     monkeypatch.setattr(AdminConnection, "pipeline", pipeline)
@@ -153,6 +157,33 @@ def test_who_asks_while_a_step_goes_on_is_sent_on(
         assert len(answers) > 10
         assert {answer.split()[0] for answer in answers} == {b"-MOVED"}
         await check_whole(pair.group, 2000)
+
+    run_with_newcomer(tmp_path, build, work, keys=2000, nodes=2)
+
+
+@pytest.mark.parametrize("build", BUILDS)
+def test_nobody_is_shown_a_slot_without_an_owner(
+    tmp_path: Path, build: tuple[EngineName, str]
+) -> None:
+    """Python clients would compare what other nodes say of it, and fail where they differ."""
+
+    async def work(pair: Pair) -> None:
+        admin = await admin_of(pair.source)
+        shown = list[int]()
+
+        async def look() -> None:
+            while True:
+                parts = list_of(await admin.command("CLUSTER", "SLOTS"))
+                ends = [list_of(part)[:2] for part in parts]
+                shown.append(sum(int_of(last) + 1 - int_of(first) for first, last in ends))
+
+        looking = asyncio.create_task(look())
+        await pair.move(slots_of((0, 1000)), COPY)
+        looking.cancel()
+        await asyncio.gather(looking, return_exceptions=True)
+        admin.close()
+        assert len(shown) > 20
+        assert {*shown} == {SLOT_COUNT}
 
     run_with_newcomer(tmp_path, build, work, keys=2000, nodes=2)
 

@@ -19,9 +19,8 @@ import functools
 import itertools
 import logging
 import secrets
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from cachewright.agent import bus
 from cachewright.agent.copying import Entry
@@ -52,18 +51,15 @@ _CONNECTIONS = 16
 #: Valkey hears of the new owner by gossip: at once, or when a kernel has put an acknowledgement
 #: off by 40 ms.
 _NEWS_S = 0.1
+#: Clients are paused so long for that. The news are there, and the next that it reads; until then
+#: it shows slots without an owner, and redis-py and valkey-py would compare what other nodes say of
+#: them, and fail.
+_PAUSE_MS = 10
 _LOOK_EVERY_S = 0.005
 #: The engine that gives may have ended.
 _RESTORE_S = 1.0
 _FULL_COVERAGE = "cluster-require-full-coverage"
 _MARKER = "cachewright-mover"
-
-
-class _Taken(NamedTuple):
-    """What has come of a step, and of what was done at the gate."""
-
-    given: Given
-    passage: Passage
 
 
 @dataclass(kw_only=True, slots=True)
@@ -79,15 +75,13 @@ class Giver:
     #: The one that takes, for what is done to slots: one for the next group, one for this.
     opening: Parties = field(init=False)
     claiming: Parties = field(init=False)
-    #: For what is sent while another step goes on.
-    _following: Party = field(init=False)
     _gate: Gate = field(init=False, default_factory=Gate)
 
     @contextlib.asynccontextmanager
     async def opened(self) -> AsyncIterator[None]:
         """Have connections and the gate in the block."""
         count = _CONNECTIONS if self.awaited else 1
-        self.giving, self._following = self.move.giving(), self.move.giving()
+        self.giving = self.move.giving()
         self.opening = Parties(self.move.taking, count)
         self.claiming = Parties(self.move.taking, count)
         taker = self.move.taker
@@ -95,11 +89,10 @@ class Giver:
             giver = self.move.node.launch
             bus.quicken(taker.process, taker.launch, (giver.address, giver.port))
         try:
-            await self._following.call(self._following.keeper.ping)
             async with self._gate.opened(), self._gaps_allowed():
                 yield
         finally:
-            for one in (self.giving, self._following, self.opening, self.claiming):
+            for one in (self.giving, self.opening, self.claiming):
                 one.hang_up()
 
     @contextlib.asynccontextmanager
@@ -162,59 +155,30 @@ class Giver:
         Where gossip brings the news, one slot goes ahead, so that they are read before all that
         clients send meanwhile. An engine reads its sockets in the order in which they had something
         to read; one that had before the step, and has again after it, comes before those that had
-        nothing. So the step for all others is sent when the news of the first slot are there.
+        nothing.
         """
         self.move.check()
-        if not self.awaits_replicas or not slots[1:]:
-            return await self._settle(slots, await self._step(self.giving, slots, slots), left)
-        first, rest = slots[:1], slots[1:]
-        following: list[asyncio.Task[_Taken]] = []
+        steps = [slots[:1], slots[1:]] if self.awaits_replicas and slots[1:] else [slots]
+        ways = [self._way(step) for step in steps]
+        async with contextlib.AsyncExitStack() as stack:
+            passages = [
+                await stack.enter_async_context(
+                    self._gate.awaited(way.marker, functools.partial(self._claim, way.slots))
+                )
+                for way in ways
+            ]
+            act = functools.partial(self.giving.keeper.give, ways=ways)
+            patience_s = 2 * _PATIENCE_S * len(ways)
+            found = await self.giving.call(act, patience_s=patience_s)
+        halves: list[list[int]] = []
+        for step, given, passage in zip(steps, found, passages, strict=True):
+            halves += await self._settle(step, given, passage, left)
+        return halves
 
-        def follow() -> None:
-            step = self._step(self._following, rest, rest)
-            following.append(asyncio.create_task(step))
-
-        try:
-            ahead = await self._step(self.giving, first, slots, follow)
-            if not following:
-                follow()
-            behind = await following[0]
-        finally:
-            for task in following:
-                task.cancel()
-            await asyncio.gather(*following, return_exceptions=True)
-        halves = await self._settle(first, ahead, left)
-        return halves + await self._settle(rest, behind, left)
-
-    async def _step(
-        self,
-        giving: Party,
-        slots: list[int],
-        own: list[int],
-        follow: Callable[[], None] | None = None,
-    ) -> _Taken:
-        """Let slots go in one step.
-
-        Args:
-            giving: On which connection.
-            slots: Which.
-            own: Slots that are owned there until it ends, for the key that is sent to the gate.
-            follow: What is done when they have their new owner, before the step ends.
-        """
-        marker = _marker_in({*own})
-
-        async def act(passage: Passage) -> None:
-            await self._claim(slots, passage)
-            if follow is not None:
-                follow()
-                await asyncio.sleep(0)  # it is sent before this step ends
-
-        async with self._gate.awaited(marker, act) as passage:
-            return _Taken(await self._try(giving, slots, marker), passage)
-
-    async def _settle(self, slots: list[int], taken: _Taken, left: list[int]) -> list[list[int]]:
-        """Take what has come of a step, as `_give`."""
-        given, passage = taken
+    async def _settle(
+        self, slots: list[int], given: Given, passage: Passage, left: list[int]
+    ) -> list[list[int]]:
+        """Take what has come of a step, as `_give`, and of what was done at the gate."""
         match given.outcome:
             case GiveOutcome.GIVEN:
                 if self.awaits_replicas:
@@ -237,27 +201,26 @@ class Giver:
             raise passage.failure
         return []
 
-    async def _try(self, giving: Party, slots: Sequence[int], marker: str) -> Given:
+    def _way(self, slots: Sequence[int]) -> GiveWay:
         move, entry = self.move.command, self.entry
-        patience_ms = int(_PATIENCE_S * 1000)
-        way = GiveWay(
+        return GiveWay(
+            slots=slots,
             copy=CopyWay(
                 address=move.to_address,
                 port=move.to_port,
                 user=entry.user,
                 password=entry.password,
-                patience_ms=patience_ms,
+                patience_ms=int(_PATIENCE_S * 1000),
             ),
             to_id=move.to_engine_id,
             gate_address=self._gate.address,
             gate_port=self._gate.port,
-            marker=marker,
+            marker=_marker_in({*slots}),
             awaits_replicas=self.awaits_replicas,
+            pause_ms=_PAUSE_MS if self.awaits_replicas else 0,
             bytes_max=STEP_BYTES_MAX,
             keys_max=STEP_KEYS_MAX,
         )
-        act = functools.partial(giving.keeper.give, slots=slots, way=way)
-        return await giving.call(act, patience_s=2 * _PATIENCE_S)
 
     async def _claim(self, slots: Sequence[int], passage: Passage) -> None:
         """Let the other one own the slots; it has all keys, and the one that gives waits."""
@@ -289,7 +252,11 @@ class Giver:
         return []
 
     async def _hear(self, slots: Sequence[int]) -> None:
-        """Wait until the one that gives has heard of the new owner; at last, tell it."""
+        """Wait until the one that gives has heard of the new owner; at last, tell it.
+
+        An engine notices the end of a pause when something comes after it.
+        """
+        await asyncio.sleep(_PAUSE_MS / 1000)
         loop = asyncio.get_running_loop()
         deadline_s = loop.time() + _NEWS_S
         while not (await self.giving.call(self.giving.keeper.unowned)).isdisjoint(slots):

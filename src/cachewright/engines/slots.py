@@ -212,8 +212,11 @@ class SlotKeeper(Protocol[Admin_contra]):
         `None`: it is an engine that never does.
         """
 
-    async def give(self, admin: Admin_contra, slots: Sequence[int], way: GiveWay) -> Given:
-        """Let small slots get another owner, with all their keys, while no client is served."""
+    async def give(self, admin: Admin_contra, ways: Sequence[GiveWay]) -> list[Given]:
+        """Let small slots get another owner, with all their keys, while no client is served.
+
+        One step after the other, and nobody comes in between.
+        """
 
     async def drop(self, admin: Admin_contra, keys: Sequence[bytes]) -> None:
         """Delete keys of slots that are open here, whoever owns them."""
@@ -243,8 +246,9 @@ class CopyBatch:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GiveWay:
-    """Where slots go in one step, and who says when they are there."""
+    """Which slots go where in one step, and who says when they are there."""
 
+    slots: Sequence[int]
     copy: CopyWay
     to_id: str
     #: A listener that answers when the slots have their new owner.
@@ -252,8 +256,10 @@ class GiveWay:
     gate_port: int
     #: A key that is sent there. Its slot is one of those that go.
     marker: str
-    #: Whether that engine is one that waits for replicas.
+    #: Whether that engine is one that waits for replicas, and hears by gossip who owns the slots;
+    #: and how long clients are paused for that, behind the last step.
     awaits_replicas: bool
+    pause_ms: int
     #: More than that is too much.
     bytes_max: int
     keys_max: int

@@ -290,22 +290,23 @@ class ValkeySlots:
         found = _REPLICAS.search(info)
         return int(found[1]) if found and b"valkey_version:" in info else None
 
-    async def give(self, admin: resp.AdminConnection, slots: Sequence[int], way: GiveWay) -> Given:
-        """Let small slots get another owner, with all their keys, while no client is served."""
-        copy, awaits = way.copy, way.awaits_replicas
-        how = (
-            *(way.to_id, way.marker, copy.user),
-            *(check_address("address", copy.address), check_port("port", copy.port)),
-            *(check_address("address", way.gate_address), check_port("port", way.gate_port)),
-            *(copy.patience_ms, int(awaits), way.bytes_max, way.keys_max, copy.password),
+    async def give(self, admin: resp.AdminConnection, ways: Sequence[GiveWay]) -> list[Given]:
+        """Let small slots get another owner, with all their keys, while no client is served.
+
+        Where they have no owner for a moment, clients are paused behind the last step.
+        """
+        commands: list[tuple[resp.Argument, ...]] = [_giving(way) for way in ways]
+        if pause_ms := max(way.pause_ms for way in ways):
+            commands.append(("CLIENT", "PAUSE", pause_ms, "ALL"))
+        patience_ms = sum(2 * way.copy.patience_ms for way in ways)
+        replies = await admin.pipeline(
+            commands, timeout_s=_GIVE_MARGIN_S + (patience_ms + pause_ms) / 1000
         )
-        words: tuple[resp.Argument, ...]
-        words = ("EVAL", slot_scripts.GIVE, 0, " ".join(map(str, how)), *slots)
-        said = await admin.command(*words, timeout_s=_GIVE_MARGIN_S + 2 * copy.patience_ms / 1000)
-        outcome, reason = list_of(said)
-        return Given(
-            outcome=GiveOutcome(bytes_of(outcome).decode()), said=bytes_of(reason).decode()
-        )
+        said = [list_of(resp.reply_or_raise(reply)) for reply in replies[: len(ways)]]
+        return [
+            Given(outcome=GiveOutcome(bytes_of(outcome).decode()), said=bytes_of(why).decode())
+            for outcome, why in said
+        ]
 
     async def drop(self, admin: resp.AdminConnection, keys: Sequence[bytes]) -> None:
         """Delete keys of slots that are open here, whoever owns them."""
@@ -348,6 +349,17 @@ def _migrations(batches: Sequence[CopyBatch], way: CopyWay) -> list[tuple[resp.A
     return [
         (*to, *(("REPLACE",) if batch.replaces else ()), *login, *batch.keys) for batch in batches
     ]
+
+
+def _giving(way: GiveWay) -> tuple[resp.Argument, ...]:
+    copy = way.copy
+    how = (
+        *(way.to_id, way.marker, copy.user),
+        *(check_address("address", copy.address), check_port("port", copy.port)),
+        *(check_address("address", way.gate_address), check_port("port", way.gate_port)),
+        *(copy.patience_ms, int(way.awaits_replicas), way.bytes_max, way.keys_max, copy.password),
+    )
+    return ("EVAL", slot_scripts.GIVE, 0, " ".join(map(str, how)), *way.slots)
 
 
 def _found(reply: resp.Reply) -> resp.Reply:
