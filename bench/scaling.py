@@ -108,8 +108,8 @@ def _full(within: World) -> Iterator[Figure]:
 
 
 def _rounds(within: World, where: str) -> range:
-    """Return the rounds to run; with delays, tools take minutes for each."""
-    return within.rounds(2 if where else 3, 1)
+    """Return the rounds to run; with delays, tools take minutes for one."""
+    return within.rounds(1 if where else 3, 1)
 
 
 def _what_of_valkey(within: World) -> str:

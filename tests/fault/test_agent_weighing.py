@@ -91,16 +91,16 @@ def test_a_key_that_is_too_large_is_found_and_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, build: tuple[EngineName, str]
 ) -> None:
     for module in (weighing, copying):
-        monkeypatch.setattr(module, "LARGEST_KEY_BYTES", 5_000_000)
+        monkeypatch.setattr(module, "LARGEST_KEY_BYTES", 12_000_000)
 
     async def work(pair: Pair) -> None:
         source = pair.source
         admin = await admin_of(source)
         # Hidden among many others of its slot, which is 7222, and alone in 15495.
         await fill(source, 3_000, prefix="{small}")
-        await admin.command("SET", "{small}large", b"x" * 6_000_000)
-        await admin.command("SET", "a", b"x" * 6_000_000)
-        await admin.command("SET", "b", b"x" * 4_000_000)
+        await admin.command("SET", "{small}large", b"x" * 13_000_000)
+        await admin.command("SET", "a", b"x" * 13_000_000)
+        await admin.command("SET", "b", b"x" * 9_000_000)
         admin.close()
         await pair.move(slots_of((3000, 3999), (7000, 7999), (15000, 15999)), MoveMethod.COPY)
         weights = (await fact_of(pair.agent, source.key)).weights

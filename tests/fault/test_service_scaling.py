@@ -220,9 +220,12 @@ def test_what_does_not_fit_into_those_that_stay_is_not_begun(
 def test_it_ends_with_what_was_reached_when_the_target_is_full_and_goes_on_when_asked_again(
     service: testing.Service, api: Any
 ) -> None:
-    """Neither the engines nor the host can move what has no room; no failure is remembered."""
+    """Neither the engines nor the host can move what has no room; no failure is remembered.
+
+    A key in each slot: those without any would go on, one by one.
+    """
     kit.create_available(api, "short", shards=2)
-    names, value = [f"k:{n}" for n in range(3_000)], "v" * 10_000
+    names, value = keys.key_of_each_slot("k"), "v" * 2_000
     with router(api, "short") as made:
         for first in range(0, len(names), 500):
             made.request([command("SET", key, value) for key in names[first : first + 500]])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +13,10 @@ from cachewright.engines.adapter import Connection
 from cachewright.model.commands import MoveSlots
 from cachewright.model.slots import numbers_of, ranges_of, render_ranges
 from cachewright.rpc.agent import CommandFailed
+
+#: A slot that has just changed hands is known to both after gossip of that long, seconds.
+_NEWS_S = 1.0
+_LOOK_AGAIN_S = 0.02
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,16 +49,21 @@ class Move:
             CommandFailed: some are owned by neither.
         """
         wanted = set(numbers_of(self.command.slots))
-        mine = await giving.call(giving.keeper.view)
-        theirs = await taking.call(taking.keeper.view)
-        left = wanted - set(numbers_of(theirs.own_slots))
-        strange = left - set(numbers_of(mine.own_slots))
-        if strange:
-            raise CommandFailed(
-                f"slots {render_ranges(ranges_of(sorted(strange)))} are neither of "
-                f"{giving.name} nor of {taking.name}"
-            )
-        return sorted(left)
+        loop = asyncio.get_running_loop()
+        deadline_s = loop.time() + _NEWS_S
+        while True:
+            mine = await giving.call(giving.keeper.view)
+            theirs = await taking.call(taking.keeper.view)
+            left = wanted - set(numbers_of(theirs.own_slots))
+            strange = left - set(numbers_of(mine.own_slots))
+            if not strange:
+                return sorted(left)
+            if loop.time() > deadline_s:
+                raise CommandFailed(
+                    f"slots {render_ranges(ranges_of(sorted(strange)))} are neither of "
+                    f"{giving.name} nor of {taking.name}"
+                )
+            await asyncio.sleep(_LOOK_AGAIN_S)
 
 
 def party(node: Node, name: str, engine_id: str, address: str, port: int) -> Party:
