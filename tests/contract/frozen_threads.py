@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import time
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
@@ -21,15 +22,22 @@ _libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_int, ctypes.c_void_p, ctypes.c_
 _libc.ptrace.restype = ctypes.c_long
 
 
+#: A thread gives itself its name, after the engine serves already.
+_NAMED_WITHIN_S = 10.0
+
+
+def _called(pid: int, names: Collection[str]) -> list[int]:
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return [int(task.name) for task in tasks if (task / "comm").read_text().strip() in names]
+
+
 @contextlib.contextmanager
 def frozen(pid: int, names: Collection[str]) -> Iterator[None]:
     """Hold up the threads of a process that have one of these names."""
-    threads = [
-        int(task.name)
-        for task in Path(f"/proc/{pid}/task").iterdir()
-        if (task / "comm").read_text().strip() in names
-    ]
-    assert threads, f"no thread of {pid} is called {names}"
+    deadline_s = time.monotonic() + _NAMED_WITHIN_S
+    while not (threads := _called(pid, names)):
+        assert time.monotonic() < deadline_s, f"no thread of {pid} is called {names}"
+        time.sleep(0.01)
     for thread in threads:
         if _trace(_SEIZE, thread) != 0:
             miss(f"cannot trace a thread here: {os.strerror(ctypes.get_errno())}")

@@ -305,9 +305,13 @@ def test_clients_of_a_cluster_see_a_primary_die_in_its_shard_only(
     ]
     with traffic.running(target, lanes) as running:
         assert running.wait_until_served(_SERVED_WITHIN_S)
+        heir = kit.engines(service.state_dir)[f"{group_id}-0002-002"]
+        heir.kill(signal.SIGSTOP)  # so that somebody asks while nobody is there
         struck_s = time.monotonic()
         struck = kill_primary(service, group, 1)
-        assert running.wait_until_served(_SERVED_WITHIN_S, since_s=struck_s)
+        time.sleep(0.3)
+        heir.kill(signal.SIGCONT)
+        assert running.wait_until_served(_SERVED_WITHIN_S, since_s=time.monotonic())
         found = judge.judge(running.finish(), struck_s)
     assert struck == "0002"
     assert found.keeps_everything
