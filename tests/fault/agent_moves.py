@@ -10,14 +10,14 @@ import re
 import secrets
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cachewright.agent.supervisor import LocalAgent
 from cachewright.engines.cluster_view import View
-from cachewright.engines.resp import AdminConnection
+from cachewright.engines.resp import AdminConnection, Argument
 from cachewright.engines.valkey import ValkeyAdapter
 from cachewright.engines.valkey_slots import ValkeySlots
 from cachewright.model.commands import (
@@ -187,6 +187,15 @@ async def fill(source: Launch, count: int, size: int = 100, prefix: str = "k") -
                 [("SET", f"{prefix}{number}", f"{number}".ljust(size)) for number in numbers]
             )
             assert set(replies) == {b"OK"}
+    finally:
+        admin.close()
+
+
+async def ask(launch: Launch, *questions: Sequence[Argument]) -> list[object]:
+    """Ask an engine as its administrator; a refusal is an answer."""
+    admin = await admin_of(launch)
+    try:
+        return list(await admin.pipeline(list(questions)))
     finally:
         admin.close()
 

@@ -9,14 +9,13 @@ from pathlib import Path
 import pytest
 
 from cachewright.agent.supervisor import LocalAgent
-from cachewright.engines.resp import Argument
 from cachewright.engines.valkey_slots import ValkeySlots
 from cachewright.model.commands import ClaimSlots, Launch
 from cachewright.model.engines import EngineName
 from cachewright.model.slots import SLOT_COUNT, SlotRanges, numbers_of, ranges_of
 from cachewright.rpc.agent import CommandFailed
 from tests.fault.agent_groups import EPOCH, Group, hosting_all, launches_of, start_group
-from tests.fault.agent_moves import admin_of, check_whole, has_settled, slots_of, slots_owned
+from tests.fault.agent_moves import admin_of, ask, check_whole, has_settled, slots_of, slots_owned
 from tests.fault.agent_world import until
 
 BUILDS = [
@@ -43,15 +42,6 @@ def run(folder: Path, build: tuple[EngineName, str], work: Work, *, nodes: int =
             await work(agent, group)
 
     asyncio.run(hosted())
-
-
-async def ask(launch: Launch, *questions: Sequence[Argument]) -> list[object]:
-    """Ask an engine as its administrator; a refusal is an answer."""
-    admin = await admin_of(launch)
-    try:
-        return list(await admin.pipeline(list(questions)))
-    finally:
-        admin.close()
 
 
 async def write(launch: Launch, keys: Sequence[str]) -> None:

@@ -10,13 +10,12 @@ import asyncio
 import dataclasses
 import os
 import signal
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
 from cachewright.agent.supervisor import LocalAgent
-from cachewright.engines.resp import Argument
 from cachewright.engines.slots import ExportState
 from cachewright.engines.valkey_slots import ValkeySlots
 from cachewright.model.commands import AdmitNode, Launch, PromoteNode, Promotion, StartNode
@@ -30,6 +29,7 @@ from tests.fault.agent_moves import (
     ALL_SLOTS,
     Pair,
     admin_of,
+    ask,
     check_whole,
     configure,
     has_settled,
@@ -65,15 +65,6 @@ def run(folder: Path, build: tuple[EngineName, str], work: Work, *, nodes: int) 
             await work(Pair(agent, group, group.shards[0][0], group.shards[1][0]))
 
     asyncio.run(hosted())
-
-
-async def ask(launch: Launch, *questions: Sequence[Argument]) -> list[object]:
-    """Ask an engine as its administrator; a refusal is an answer."""
-    admin = await admin_of(launch)
-    try:
-        return list(await admin.pipeline(list(questions)))
-    finally:
-        admin.close()
 
 
 async def open_half_way(pair: Pair) -> None:

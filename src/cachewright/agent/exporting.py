@@ -21,7 +21,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from cachewright.agent import bus
 from cachewright.agent.move import Move, party
 from cachewright.agent.node import Node
 from cachewright.agent.party import Party, while_alive
@@ -95,9 +94,7 @@ class _Exporter:
         if not left:
             return
         await self.giving.call(self.giving.keeper.prepare_exports)
-        taker = self.move.taker
-        if taker is not None and taker.process is not None:
-            bus.quicken(taker.process, taker.launch)
+        self.move.quicken()
         passing("agent.before_export")
         self.waiting.extend(await _jobs(self.giving, left))
         while self.waiting or self.running:

@@ -22,7 +22,6 @@ import secrets
 from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from cachewright.agent import bus
 from cachewright.agent.copying import Entry
 from cachewright.agent.gate import Gate, Passage
 from cachewright.agent.move import Move
@@ -84,10 +83,8 @@ class Giver:
         self.giving = self.move.giving()
         self.opening = Parties(self.move.taking, count)
         self.claiming = Parties(self.move.taking, count)
-        taker = self.move.taker
-        if self.awaits_replicas and taker is not None and taker.process is not None:
-            giver = self.move.node.launch
-            bus.quicken(taker.process, taker.launch, (giver.address, giver.port))
+        if self.awaits_replicas:
+            self.move.quicken()
         try:
             async with self._gate.opened(), self._gaps_allowed():
                 yield

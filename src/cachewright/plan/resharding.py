@@ -378,8 +378,7 @@ def _end(scene: Scene, state: Resharding) -> Outlook:
         return _over(scene, state)
     waited_s = (scene.now - state.arrived_at).total_seconds()
     if waited_s < EMPTYING_S:
-        reason = f"shard {full[0]} removes what it held"
-        return Outlook(resharding=state, reason=reason)
+        return Outlook(resharding=state, reason=f"shard {full[0]} removes what it held")
     if waited_s < EMPTYING_S + HOMECOMING_S:
         reason = f"what shard {full[0]} still holds goes to who owns it"
         owners = scene.owned.owned if scene.owned.is_agreed else ()
