@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import itertools
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from tests.fault.agent_moves import (
     ALL_SLOTS,
     Pair,
     admin_of,
+    ask,
     check_whole,
     configure,
     fill,
@@ -298,6 +300,36 @@ def test_what_turns_out_to_be_large_is_moved_in_the_open(
         assert outcomes.count(GiveOutcome.LARGE) > 1
 
     run_with_newcomer(tmp_path, build, work, keys=3000)
+
+
+@pytest.mark.parametrize("build", BUILDS)
+def test_nothing_is_opened_for_clients_where_an_engine_is_full(
+    tmp_path: Path, outcomes: list[GiveOutcome], build: tuple[EngineName, str]
+) -> None:
+    """The slots that have found room stay there, and the others where they are."""
+
+    async def work(pair: Pair) -> None:
+        await fill(pair.source, 400, size=10_000)
+        (used,) = await ask(pair.target, ("INFO", "memory"))
+        room = int(re.findall(r"used_memory:([0-9]+)", str(used))[0]) + 2_000_000
+        await configure(pair.target, maxmemory=str(room), maxmemory_policy="noeviction")
+        with pytest.raises(CommandFailed, match=r"is full: .*OOM"):
+            await pair.move(ALL_SLOTS, COPY)
+        owned = await pair.owned()
+        assert 0 < owned < SLOT_COUNT // 2
+        (nodes,) = await ask(pair.source, ("CLUSTER", "NODES"))
+        assert "->-" not in str(nodes)
+        assert {*outcomes} == {GiveOutcome.GIVEN, GiveOutcome.FULL}
+        with pytest.raises(CommandFailed, match="is full"):
+            await pair.move(ALL_SLOTS, COPY)
+        assert owned <= await pair.owned() < SLOT_COUNT // 2
+        await pair.execute(pair.closing())
+        await check_whole(pair.group, 400)
+        await configure(pair.target, maxmemory="64mb")
+        await pair.move(ALL_SLOTS, COPY)
+        await check_whole(pair.group, 400)
+
+    run_with_newcomer(tmp_path, build, work)
 
 
 @pytest.mark.parametrize("build", BUILDS[:2])

@@ -170,6 +170,10 @@ class Giver:
         halves: list[list[int]] = []
         for step, given, passage in zip(steps, found, passages, strict=True):
             halves += await self._settle(step, given, passage, left)
+        for given in found:
+            if given.outcome is GiveOutcome.FULL:
+                # Slots that are opened for clients now could not be closed.
+                raise CommandFailed(f"{self.claiming.first.name} is full: {given.said}")
         return halves
 
     async def _settle(
@@ -184,8 +188,8 @@ class Giver:
             case GiveOutcome.LARGE if slots[1:]:
                 middle = len(slots) // 2
                 return [slots[:middle], slots[middle:]]
-            case GiveOutcome.LARGE | GiveOutcome.KEPT:
-                if given.outcome is GiveOutcome.KEPT:
+            case GiveOutcome.LARGE | GiveOutcome.KEPT | GiveOutcome.FULL:
+                if given.outcome is not GiveOutcome.LARGE:
                     await self._clear(slots)
                 taking = self.claiming.first
                 await taking.call(lambda admin: taking.keeper.close_slots(admin, slots))

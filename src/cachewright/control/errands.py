@@ -18,8 +18,9 @@ from cachewright.kit.tasks import Supervised
 from cachewright.model.commands import ClaimSlots, CloseSlots, MoveSlots, WeighSlots, node_id_of
 from cachewright.model.facts import NodeFact, Unknown
 from cachewright.model.moves import MoveMethod, Moves, Moving
-from cachewright.model.slots import numbers_of
+from cachewright.model.slots import SlotRanges
 from cachewright.model.status import Role
+from cachewright.plan import slots
 from cachewright.rpc.agent import Agent, CommandFailed, StaleEpoch
 
 _log = logging.getLogger(__name__)
@@ -127,8 +128,8 @@ class Errands:
         try:
             failure = await self._carry_out(errand)
             if isinstance(errand, MoveSlots):
-                has_moved = not failure or await self._has_moved(errand)
-                _count(book, errand.method, failure, has_moved=has_moved)
+                gets_on = not failure or await self._gets_on(errand)
+                _count(book, errand.method, failure, gets_on=gets_on)
             elif isinstance(errand, CloseSlots):
                 book.failed_closings = book.failed_closings + 1 if failure else 0
                 book.close_failure = failure
@@ -165,16 +166,14 @@ class Errands:
             return f"not done within {_DEADLINE_S:.0f} s"
         return ""
 
-    async def _has_moved(self, move: MoveSlots) -> bool:
-        """Tell whether a move that failed has moved something, by the word of one of both."""
+    async def _gets_on(self, move: MoveSlots) -> bool:
+        """Tell whether a move that failed has got on all the same, by the word of both."""
         try:
             async with asyncio.timeout(AGENT_DEADLINE_S):
                 facts = await self._agent.observe((move.key, move.to_key))
         except TimeoutError:
             return False
-        slots = set(numbers_of(move.slots))
-        kept, taken = (_owned(facts[key]) for key in (move.key, move.to_key))
-        return (kept is not None and not slots <= kept) or not slots.isdisjoint(taken or ())
+        return slots.gets_on(move.slots, _owned(facts[move.key]), _owned(facts[move.to_key]))
 
 
 def _pause_s(failures: int) -> float:
@@ -187,18 +186,18 @@ def _now_s() -> float:
     return asyncio.get_running_loop().time()
 
 
-def _owned(fact: NodeFact) -> set[int] | None:
+def _owned(fact: NodeFact) -> SlotRanges | None:
     """Return what a primary says it owns, `None` where none answers."""
     engine = fact.engine
     if isinstance(engine, Unknown) or engine.cluster is None or engine.role is not Role.PRIMARY:
         return None
-    return set(numbers_of(engine.cluster.own_slots))
+    return engine.cluster.own_slots
 
 
-def _count(book: _Book, method: MoveMethod, failure: str, *, has_moved: bool) -> None:
-    """Count failures that moved nothing; slots are not given up while some get on."""
+def _count(book: _Book, method: MoveMethod, failure: str, *, gets_on: bool) -> None:
+    """Count failures that got nowhere; slots are not given up while some get on."""
     book.last_failure = failure or book.last_failure
-    if has_moved:
+    if gets_on:
         book.failures.clear()
     else:
         book.failures[method] += 1

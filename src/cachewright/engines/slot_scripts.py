@@ -65,7 +65,9 @@ for _, batch in ipairs(batches) do
     local said = redis.pcall(
         'MIGRATE', address, port, '', 0, patience_ms, 'COPY', 'AUTH2', user, password,
         'KEYS', unpack(batch))
-    if said.err then return {'kept', said.err} end
+    if said.err then
+        return {string.find(said.err, 'OOM', 1, true) and 'full' or 'kept', said.err}
+    end
 end
 redis.call('UNLINK', marker) -- who has written may go on, whatever memory there is
 redis.call('SET', marker, '')

@@ -80,6 +80,8 @@ class GiveOutcome(enum.Enum):
     GIVEN = "given"
     #: Nothing has changed here; the other one may have copies of some keys.
     KEPT = "kept"
+    #: The same, because the other one has no memory for them.
+    FULL = "full"
     #: They hold too much for it; nothing has changed.
     LARGE = "large"
     #: All keys are at the other one, and clients are sent on; it may own them or not yet.

@@ -60,7 +60,7 @@ class Moves(msgspec.Struct, frozen=True, kw_only=True):
     running: tuple[Moving, ...] = ()
     #: The resharding that the failures are of: for another one they do not count.
     generation: int = 0
-    #: Failures in a row of each method that moved nothing, since something was moved.
+    #: Failures in a row of each method that got nowhere (`plan.slots.gets_on`).
     failures: Mapping[MoveMethod, int] = msgspec.field(default_factory=dict)
     #: Why the last one failed, for people; empty while none has.
     last_failure: str = ""
@@ -71,7 +71,7 @@ class Moves(msgspec.Struct, frozen=True, kw_only=True):
     claim_failure: str = ""
 
     def failures_of(self, method: MoveMethod, generation: int) -> int:
-        """Return how often a method has failed in a row without moving anything.
+        """Return how often a method has failed in a row and got nowhere.
 
         `generation`: of the resharding that is asked about.
         """

@@ -26,7 +26,7 @@ from cachewright.plan import slots, spreading
 from cachewright.plan.ownership import Ownership
 from cachewright.plan.shard import Phase, ShardView, engine_of, reshards
 
-#: Failures in a row that moved nothing, until another method is tried, or the resharding ends. Some
+#: Failures in a row that got nowhere, until another method is tried, or the resharding ends. Some
 #: are bad luck: a node that died, a buffer that ran over under a burst of writes.
 ATOMIC_TRIES = 3
 COPY_TRIES = 5

@@ -19,6 +19,10 @@ from cachewright.model.status import Resharding, ShardSlots
 
 #: Until everything is done, less than this is said to be.
 _NOT_YET_PERCENT = 99.9
+#: A move that failed got on if this share of its slots has moved. Where little is held, a shard
+#: that is full still takes what is empty, a few slots each time: less would go on for very long.
+#: With half, 14 failures at most get on with the 16,384 slots that one move may hold.
+_GETS_ON_SHARE = 0.5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -112,6 +116,26 @@ def progress_percent(
         else:
             rest += len(part) / max(resharding.slots_to_move, 1)
     return max(min(100.0 * (1.0 - rest), _NOT_YET_PERCENT), resharding.progress_percent)
+
+
+def gets_on(slots: SlotRanges, kept: SlotRanges | None, taken: SlotRanges | None) -> bool:
+    """Tell whether a move that failed is no reason to give up.
+
+    It may be if both primaries are there and it has hardly moved anything. Where one of both has
+    ended, whatever has moved is enough: that passes.
+
+    Args:
+        slots: What was to move.
+        kept: What the one that gives owns afterwards, `None` where it serves no more.
+        taken: The same of the one that takes.
+    """
+    ordered = {*numbers_of(slots)}
+    left = ordered if kept is None else ordered.intersection(numbers_of(kept))
+    arrived = ordered.intersection(numbers_of(taken or ()))
+    moved = max(len(ordered) - len(left), len(arrived))
+    if kept is None or taken is None:
+        return moved > 0
+    return moved >= _GETS_ON_SHARE * len(ordered)
 
 
 def _pieces(

@@ -20,6 +20,7 @@ from cachewright.model.facts import OpenSlot, SlotWeights
 from cachewright.model.moves import MoveMethod, Moves, Moving
 from cachewright.model.slots import SLOT_COUNT, SlotRange, SlotRanges, ranges_of
 from cachewright.model.status import Role
+from cachewright.plan.slots import gets_on
 
 if TYPE_CHECKING:
     from tests.property.plan.world import Engine, World
@@ -97,6 +98,8 @@ class Errands:
     claim_failure: str = ""
     #: So many of the next moves fail where they are.
     to_fail: int = 0
+    #: Who takes has room for so many slots of each copied move, and none for the rest.
+    fitting: int | None = None
     #: No cut move can be ended, and how often that was tried in a row.
     is_full: bool = False
     failed_closings: int = 0
@@ -130,8 +133,8 @@ class Errands:
             claim_failure=self.claim_failure,
         )
 
-    def end(self, key: str, failure: str, *, has_moved: bool = True) -> None:
-        """An errand is over; `has_moved`: a move that failed has moved something."""
+    def end(self, key: str, failure: str, *, gets_on: bool = True) -> None:
+        """An errand is over; `gets_on`: a move that failed counts for nothing."""
         errand = self.running.pop(key).errand
         if failure:
             self.failed[key] = failure
@@ -141,7 +144,7 @@ class Errands:
             self.failed_closings = self.failed_closings + 1 if failure else 0
         if isinstance(errand, MoveSlots):
             self.last_failure = failure or self.last_failure
-            if has_moved:
+            if gets_on:
                 self.failures.clear()
             else:
                 self.failures[errand.method] += 1
@@ -153,25 +156,22 @@ def run_errands(world: World) -> None:
         try:
             is_done = _get_on(world, running)
         except Cut as cut:
-            has_moved = _has_moved(world, running.errand)
-            world.errands.end(key, str(cut), has_moved=has_moved)
+            world.errands.end(key, str(cut), gets_on=_gets_on(world, running.errand))
         else:
             running.ticks += 1
             if is_done:
                 world.errands.end(key, "")
 
 
-def _has_moved(world: World, errand: Errand) -> bool:
-    """Tell whether one of those that answer says that some slots of a move have moved."""
+def _gets_on(world: World, errand: Errand) -> bool:
+    """Tell whether a move that failed has got on, by the word of those that answer."""
     if not isinstance(errand, MoveSlots):
         return False
-    giver, taker = (world.engines.get(node_id_of(key)) for key in (errand.key, errand.to_key))
-    slots = set_of(errand.slots)
-    if giver is not None and giver.serves_writes() and not giver.is_silent:
-        return not slots <= set_of(giver.slots)
-    if taker is not None and taker.serves_writes() and not taker.is_silent:
-        return not slots.isdisjoint(set_of(taker.slots))
-    return False
+    engines = (world.engines.get(node_id_of(key)) for key in (errand.key, errand.to_key))
+    kept, taken = (
+        e.slots if e and e.serves_writes() and not e.is_silent else None for e in engines
+    )
+    return gets_on(errand.slots, kept, taken)
 
 
 def cut_errands(world: World, *, atomic_goes_on: bool) -> None:
@@ -236,6 +236,10 @@ def _move(world: World, move: MoveSlots, ticks: int) -> bool:
         world.errands.to_fail -= 1
         raise Cut("the model lets it fail")
     left = sorted(wanted & own)
+    if ticks and world.errands.fitting is not None:
+        if move.method is MoveMethod.COPY:
+            _change_owner(world, giver, taker, frozenset(left[: world.errands.fitting]))
+        raise Cut("no memory for it")
     if move.method is MoveMethod.COPY:
         return _copy(giver, taker, left, ticks, world)
     if giver.opened.keys() & set(left) or taker.opened.keys() & set(left):

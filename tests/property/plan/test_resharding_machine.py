@@ -258,6 +258,18 @@ def test_what_failed_does_not_count_for_what_is_asked_for_anew(
     assert all(engine.slots for engine in machine.primaries())
 
 
+@pytest.mark.parametrize("line", LINES)
+def test_a_shard_that_takes_little_at_a_time_and_then_fails_ends_it_soon(
+    line: tuple[EngineName, str],
+) -> None:
+    """What is empty always fits: a few slots each time are no reason to go on."""
+    machine = _machine(line)
+    machine.world.errands.fitting = 16
+    machine.a_caller_adds_shards(3, SETTLE_ROUNDS)
+    assert "given up: no memory for it" in machine.ended().failure
+    assert all(engine.slots for engine in machine.primaries())
+
+
 def test_a_move_that_neither_goes_on_nor_back_ends_it_and_is_mended_later() -> None:
     machine = _machine((EngineName.REDIS, "7.0"))
     machine.a_caller_adds_shards(3, 1)
