@@ -6,11 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from cachewright.engines.adapter import (
-    AdminConnection,
-)
+from cachewright.engines import acl
+from cachewright.engines.adapter import AdminConnection, Restored
 from cachewright.model.node_types import node_type_of
-from cachewright.model.parameters import FOREIGN_SETTINGS, settings_of
+from cachewright.model.parameters import FOREIGN_SETTINGS, is_immediate, settings_of
 from tests.contract.engine_lab import (
     Lab,
 )
@@ -45,3 +44,31 @@ def test_default_parameters_arrive_as_they_are(lab: Lab, cluster_enabled: bool) 
 
     seen = engine.call(read)
     assert seen == {n: v.replace("replica ", "slave ") for n, v in of_engine}
+
+
+@pytest.mark.parametrize("cluster_enabled", [False, True])
+def test_whatever_was_set_for_a_while_is_taken_back(lab: Lab, cluster_enabled: bool) -> None:
+    """All that can be told at once, whatever the version; nothing of it is refused."""
+    node_type = node_type_of("cache.t4g.micro")
+    assert node_type is not None
+    line = (lab.build.engine, lab.build.api_version)
+    settings = settings_of(*line, node_type, cluster_enabled, {})
+    engine = lab.cluster(1, 0)[0] if cluster_enabled else lab.engine()
+    engine.launch = replace(engine.launch, settings=settings)
+    engine.start()
+    asked = tuple(n for n, _ in settings if n not in FOREIGN_SETTINGS and is_immediate(*line, n))
+
+    async def work(admin: AdminConnection) -> None:
+        before = await admin.command("CONFIG", "GET", *asked)
+        await admin.command("CONFIG", "SET", "timeout", "77", "maxclients", "99")
+        await admin.command("ACL", "SETUSER", f"{acl.MOVER_PREFIX}1", "on")
+        await admin.command("CONFIG", "SET", "maxmemory", "96mb")
+        restored = await engine.adapter.restore(admin, engine.launch)
+        assert restored == Restored(maxmemory_bytes=96 << 20)
+        assert await admin.command("CONFIG", "GET", *asked) == before
+        assert await admin.command("CONFIG", "GET", "maxclients") == [b"maxclients", b"1000"]
+        users = await admin.command("ACL", "USERS")
+        assert isinstance(users, list)
+        assert len(users) == 3
+
+    engine.call(work)

@@ -6,13 +6,14 @@ import asyncio
 import contextlib
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from cachewright.engines.memcached import MemcachedAdapter
+from cachewright.engines.memcached_admin import MemcachedConnection
 from cachewright.engines.memcached_items import MemcachedItems
 from cachewright.model import errors
 from cachewright.model.builds import Build, BuildSource
@@ -263,21 +264,27 @@ def test_items_outlive_a_stop_that_keeps_them(lab: Lab, build: Build) -> None:
 
 
 def test_no_page_moves_while_an_engine_is_stopped(lab: Lab, build: Build) -> None:
-    """A stop would wait for the move, and the move for clients that were stopped."""
-    engine = lab.started(build, settings=(("slab_automove", "2"), ("slab_reassign", "1")))
+    """A stop would wait for the move, and the move for clients that were stopped.
 
-    async def quiet() -> None:
+    Whoever adopts it when the stop was cut lets pages move again.
+    """
+    engine = lab.started(build, settings=(("slab_automove", "2"), ("slab_reassign", "1")))
+    adapter = MemcachedAdapter()
+
+    async def call(act: Callable[[MemcachedConnection], Awaitable[object]]) -> None:
         launch = engine.launch
-        admin = await MemcachedAdapter().connect(launch.address, launch.port, "", timeout_s=5.0)
+        admin = await adapter.connect(launch.address, launch.port, "", timeout_s=5.0)
         try:
-            await ITEMS.quiet(admin)
+            await act(admin)
         finally:
             admin.close()
 
     assert engine.client().stats("settings")["slab_automove"] == "2"
-    asyncio.run(quiet())
+    asyncio.run(call(ITEMS.quiet))
     assert engine.client().stats("settings")["slab_automove"] == "0"
     assert engine.client().stats()["slab_reassign_running"] == "0"
+    asyncio.run(call(lambda admin: adapter.restore(admin, engine.launch)))
+    assert engine.client().stats("settings")["slab_automove"] == "2"
 
 
 def test_items_are_not_taken_in_the_second_of_the_stop(lab: Lab, build: Build) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import dataclasses
 import json
+import os
 import re
 import secrets
 import subprocess
@@ -14,6 +15,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from cachewright.agent.supervisor import LocalAgent
 from cachewright.engines.cluster_view import View
@@ -39,6 +42,7 @@ from tests.fault.agent_groups import EPOCH, Group, hosting_all, launches_of, sta
 from tests.fault.agent_world import PASSWORD, fact_of, free_address, pid_of, until
 
 WRITER = Path(__file__).with_name("slot_writer.py")
+MOVER = Path(__file__).with_name("mover_child.py")
 ALL_SLOTS: SlotRanges = (SlotRange(0, SLOT_COUNT - 1),)
 
 
@@ -163,6 +167,32 @@ def run_with_newcomer(
             await work(Pair(agent, group, source, target))
 
     asyncio.run(hosted())
+
+
+async def carry_out_elsewhere(folder: Path, command: MoveSlots | CloseSlots, failpoint: str) -> int:
+    """Let another agent carry out a command and die at a failpoint; return how it ended."""
+    return await asyncio.to_thread(_carry_out, folder, command, failpoint)
+
+
+def _carry_out(folder: Path, command: MoveSlots | CloseSlots, failpoint: str) -> int:
+    kind = "move" if isinstance(command, MoveSlots) else "close"
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join([str(MOVER.parents[2]), os.environ.get("PYTHONPATH", "")]),
+        "CACHEWRIGHT_FAILPOINTS": f"agent.{failpoint}=kill",
+    }
+    with subprocess.Popen(
+        [sys.executable, str(MOVER), str(folder)],
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as child:
+        try:
+            said = f"{kind} {msgspec.json.encode(command).decode()}\n"
+            child.communicate(said, 60)
+        finally:
+            child.kill()
+    return child.returncode
 
 
 async def admin_of(launch: Launch) -> AdminConnection:

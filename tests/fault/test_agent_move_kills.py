@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from cachewright.engines.slots import ExportState
 from cachewright.engines.valkey_slots import ValkeySlots
 from cachewright.kit import failpoints
-from cachewright.model.commands import CloseSlots, Launch, MoveSlots, PromoteNode, Promotion
+from cachewright.model.commands import Launch, PromoteNode, Promotion
 from cachewright.model.engines import EngineName
 from cachewright.model.moves import MoveMethod
 from cachewright.model.slots import SlotRanges
@@ -24,6 +20,7 @@ from cachewright.rpc.agent import CommandFailed
 from tests.fault.agent_moves import (
     Pair,
     admin_of,
+    carry_out_elsewhere,
     check_whole,
     configure,
     fill,
@@ -33,8 +30,6 @@ from tests.fault.agent_moves import (
 )
 from tests.fault.agent_world import until
 
-CHILD = Path(__file__).with_name("mover_child.py")
-ROOT = CHILD.parents[2]
 ATOMIC, COPY = MoveMethod.ATOMIC, MoveMethod.COPY
 VALKEY, REDIS = (EngineName.VALKEY, "9.1"), (EngineName.REDIS, "7.0")
 VALKEY_8 = (EngineName.VALKEY, "8.0")
@@ -55,32 +50,6 @@ OF_CLOSE = ("before_close", "after_take_back", "after_close")
 def test_every_failpoint_is_tried() -> None:
     tried = {f"agent.{name}" for name in (*OF_ATOMIC, *OF_COPY, *OF_CLOSE)}
     assert tried == failpoints.OF_MOVES.keys()
-
-
-async def carry_out_elsewhere(folder: Path, command: MoveSlots | CloseSlots, failpoint: str) -> int:
-    """Let another agent carry out a command and die at a failpoint; return how it ended."""
-    return await asyncio.to_thread(_carry_out, folder, command, failpoint)
-
-
-def _carry_out(folder: Path, command: MoveSlots | CloseSlots, failpoint: str) -> int:
-    kind = "move" if isinstance(command, MoveSlots) else "close"
-    environment = os.environ | {
-        "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
-        "CACHEWRIGHT_FAILPOINTS": f"agent.{failpoint}=kill",
-    }
-    with subprocess.Popen(
-        [sys.executable, str(CHILD), str(folder)],
-        env=environment,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as child:
-        try:
-            said = f"{kind} {msgspec.json.encode(command).decode()}\n"
-            child.communicate(said, 60)
-        finally:
-            child.kill()
-    return child.returncode
 
 
 @pytest.mark.parametrize(

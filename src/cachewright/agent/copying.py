@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
 from cachewright.agent.party import Party
+from cachewright.engines import acl
 from cachewright.engines.slots import CopyBatch, CopyOutcome, CopyWay
 from cachewright.kit.failpoints import passing
 from cachewright.model.moves import LARGEST_KEY_BYTES
@@ -46,7 +47,6 @@ _SENT_BYTES_MAX = 8 * 1024 * 1024
 _SLOWEST_BYTES_S = 20 * 1024 * 1024
 #: A batch that is not answered for by then is given up, though both engines answer us.
 _STALL_S = 30.0
-_USER = "cachewright-mover-"
 _ID_SHOWN = 12
 
 
@@ -76,7 +76,7 @@ class Entry:
     @classmethod
     def of(cls, giving: Party) -> Entry:
         """Return the one for what an engine gives: each has its own."""
-        return cls(user=_USER + giving.engine_id[:_ID_SHOWN])
+        return cls(user=acl.MOVER_PREFIX + giving.engine_id[:_ID_SHOWN])
 
     async def renew(self, taking: Party, seen: int) -> None:
         """End what came in under this name and was not read yet; wait until the engine answers.

@@ -70,6 +70,13 @@ class Record:
     #: What the last process held was a copy of its shard: it had loaded one, or was admitted.
     had_copy: bool = True
 
+    @property
+    def settings(self) -> tuple[tuple[str, str], ...]:
+        """What the engine was told and took."""
+        refused = {(one.name, one.value) for one in self.refused}
+        asked = self.launch.settings if self.launch is not None else ()
+        return tuple(pair for pair in asked if pair not in refused)
+
 
 #: A folder whose record is missing or unreadable: a process of it may live or not.
 UNREADABLE = Record(state=State.STARTING)

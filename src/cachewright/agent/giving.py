@@ -103,8 +103,8 @@ class Giver:
         if not self.awaits_replicas or not is_asked():
             yield
             return
-        await node.adapter.configure(await node.admin(), {_FULL_COVERAGE: "no"})
         try:
+            await node.adapter.configure(await node.admin(), {_FULL_COVERAGE: "no"})
             yield
         finally:
             try:
@@ -112,6 +112,7 @@ class Giver:
                     if is_asked():
                         await node.adapter.configure(await node.admin(), {_FULL_COVERAGE: "yes"})
             except (CommandFailed, EngineRefused, EngineUnreachable, TimeoutError) as error:
+                node.may_be_altered = True
                 _log.warning("event=coverage_not_restored key=%s reason=%r", node.key, str(error))
 
     async def give(self, counts: dict[int, int], key_bytes: int) -> list[int]:

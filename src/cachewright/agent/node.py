@@ -77,6 +77,8 @@ class Node:
         self.weights: SlotWeights | None = None
         #: How long its process has not answered; written by its pulse.
         self.silence: Silence | None = None
+        #: Its engine may run with something that was set for a while; see `restoring`.
+        self.may_be_altered = False
         #: Commands of one node are carried out one after the other.
         self.commands = asyncio.Lock()
         self._on_exit = on_exit
@@ -288,7 +290,7 @@ class Node:
         self.process = found
         self._last_engine = _NOT_ASKED
         self._proof = self._last_slots = self.weights = None
-        self._is_invisible = False
+        self._is_invisible = self.may_be_altered = False
         self.log_tail = ()
         found.watch(self._take_end)
 
@@ -334,6 +336,7 @@ class Node:
         self.record = dataclasses.replace(self.record, state=state, identity=found.identity)
         self._visitors.adopt()
         self.attach(found)
+        self.may_be_altered = True
 
     def _take_end(self, proof: TerminationProof) -> None:
         self.process = self.silence = self.weights = None
@@ -366,15 +369,13 @@ class Node:
         return cluster.own_slots(content) if cluster is not None and content is not None else None
 
     def _launched(self) -> LaunchFact | None:
-        launch = self.record.launch
+        launch, items = self.record.launch, self.record.items
         if launch is None:
             return None
-        refused = {(one.name, one.value) for one in self.record.refused}
-        items = self.record.items
         return LaunchFact(
             engine=launch.engine,
             engine_version=launch.engine_version,
-            settings=tuple(pair for pair in launch.settings if pair not in refused),
+            settings=self.record.settings,
             maxmemory_bytes=launch.maxmemory_bytes,
             maxclients=launch.maxclients,
             restarts=launch.restarts,

@@ -15,6 +15,7 @@ from cachewright.agent import claiming, closing, exporting, functions, moving, w
 from cachewright.agent.move import Move
 from cachewright.agent.node import Node
 from cachewright.agent.party import while_alive
+from cachewright.agent.settings import altering
 from cachewright.engines.adapter import EngineRefused, EngineUnreachable
 from cachewright.kit.failpoints import passing
 from cachewright.model.commands import ClaimSlots, CloseSlots, MoveSlots, WeighSlots
@@ -29,11 +30,14 @@ class Resharding:
         #: Keys of the nodes that give, and to whom they do.
         self._taking: dict[str, str] = {}
 
+    def is_busy(self, node: Node) -> bool:
+        """Tell whether a node gives or takes slots."""
+        return node.key in self._taking or node.key in self._taking.values()
+
     def require_still(self, *nodes: Node) -> None:
         """Raise `CommandFailed` where one of these nodes gives or takes slots."""
-        busy = {*self._taking.keys(), *self._taking.values()}
         for node in nodes:
-            if node.key in busy:
+            if self.is_busy(node):
                 raise CommandFailed(f"slots of node {node.name} are on their way")
 
     async def move(
@@ -45,7 +49,7 @@ class Resharding:
             CommandFailed: it was not all moved; what was stays so.
         """
         move = Move(node=node, taker=taker, command=command, check=check)
-        with self._giving(node, command.to_key):
+        with self._giving(node, command.to_key), altering(node, *([taker] if taker else [])):
             try:
                 async with while_alive(node, "gives nothing"):
                     passing("agent.before_move")
@@ -64,7 +68,7 @@ class Resharding:
         Raises:
             CommandFailed: some slots may still be open.
         """
-        with self._giving(node, node.key):
+        with self._giving(node, node.key), altering(node):
             try:
                 async with while_alive(node, "takes nothing back"):
                     await exporting.end_exports(node)

@@ -8,9 +8,10 @@ down, so that nobody tries it again and again. Decides nothing about which setti
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import resource
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from cachewright.agent import append_only
 from cachewright.agent.folder import Record
@@ -40,14 +41,27 @@ async def apply(node: Node, command: ApplySettings) -> None:
         return
     told = changes
     if _CLIENTS in changes:
-        told = changes | {_CLIENTS: str(_possible(command.maxclients, node.process.identity.pid))}
-    refused = await node.adapter.configure(await node.admin(), told)
-    if append_only.is_given_up(changes, refused):
-        await asyncio.to_thread(append_only.give_up, node.folder.path)
-    node.write(_after(node.record, command, changes, refused))
+        clients = possible_clients(command.maxclients, node.process.identity.pid)
+        told = changes | {_CLIENTS: str(clients)}
+    with altering(node):
+        refused = await node.adapter.configure(await node.admin(), told)
+        if append_only.is_given_up(changes, refused):
+            await asyncio.to_thread(append_only.give_up, node.folder.path)
+        node.write(_after(node.record, command, changes, refused))
 
 
-def _possible(maxclients: int, pid: int) -> int:
+@contextlib.contextmanager
+def altering(*nodes: Node) -> Iterator[None]:
+    """Note that engines may run with what no record says if the block does not come to its end."""
+    try:
+        yield
+    except BaseException:
+        for node in nodes:
+            node.may_be_altered = True
+        raise
+
+
+def possible_clients(maxclients: int, pid: int) -> int:
     """Return how many clients a process can have: as many as it would take if it started now.
 
     At its start an engine settles for what its host allows, while it runs it refuses the number.

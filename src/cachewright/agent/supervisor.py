@@ -25,6 +25,7 @@ from cachewright.agent import (
     promoting,
     pulse,
     resharding,
+    restoring,
     serving,
     settings,
     starting,
@@ -220,6 +221,8 @@ class LocalAgent:
         async with self._asking:
             fact = await node.fact()
             await writers.close_writers(node, fact.engine)
+            if isinstance(fact.engine, EngineFact) and not self._resharding.is_busy(node):
+                fact = node.glance() if await restoring.restore(node) else fact
         is_starting = node.record.state is State.STARTING and node.process is not None
         if is_starting and isinstance(fact.engine, EngineFact) and not node.commands.locked():
             # We died while it was started, and it came up all the same.

@@ -6,6 +6,8 @@
 | `cachewright-replication` | what a replica or a moving slot needs of its source | off |
 | `cachewright-admin` | everything; the agent's connection | on |
 
+While slots are moved to it an engine has one more for each that gives (`MOVER_PREFIX`).
+
 An engine that starts from this file is *held* (safety law 2): nobody gets anything out of it but
 its administrator. Admission switches two users on, at run time only: after any restart, by
 whomever, the engine is held again. It can be repeated without touching connected clients.
@@ -47,6 +49,8 @@ from cachewright.model.status import Role
 ADMIN_USER = "cachewright-admin"
 REPLICATION_USER = "cachewright-replication"
 PUBLIC_USER = "default"
+#: Begins the names under which keys of moving slots come in.
+MOVER_PREFIX = "cachewright-mover-"
 
 _CLOSED_ALWAYS = (
     "acl|deluser",

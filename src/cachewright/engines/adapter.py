@@ -25,6 +25,7 @@ from cachewright.engines.home import (
     ItemKeeper,
     PingAnswer,
     Pinger,
+    Restored,
     RoleChanger,
     RoleSeen,
 )
@@ -59,6 +60,7 @@ __all__ = [
     "ItemKeeper",
     "PingAnswer",
     "Pinger",
+    "Restored",
     "RoleChanger",
     "RoleSeen",
     "SlotKeeper",
@@ -155,6 +157,12 @@ class EngineAdapter(Protocol[Admin]):
         self, admin: Admin, settings: Mapping[str, str]
     ) -> tuple[RefusedSetting, ...]:
         """Set these at run time; return what the engine did not take, which stays as it was."""
+
+    async def restore(self, admin: Admin, launch: Launch) -> Restored:
+        """Take back whatever was set for a while: it runs with what `launch` says.
+
+        As far as it can be told while it runs. Its memory is not: less would cost it keys.
+        """
 
     async def close_writers(self, admin: Admin) -> int:
         """Close the clients that wrote to this replica since the last call; return how many.

@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from typing import NoReturn
 
 from cachewright.engines import resp
-from cachewright.engines.home import AUTHORITY_NAME, CERTIFICATE_NAME, KEY_NAME, Home
+from cachewright.engines.home import AUTHORITY_NAME, CERTIFICATE_NAME, KEY_NAME, Home, Restored
 from cachewright.engines.text import UnusableLaunch, check_address, check_port
 from cachewright.model.builds import Build, BuildSource
 from cachewright.model.commands import Launch, Member, Promotion
@@ -193,6 +193,10 @@ class DiscoveryAdapter:
     ) -> tuple[RefusedSetting, ...]:
         """Refuse: it has no settings."""
         _refuse()
+
+    async def restore(self, admin: DiscoveryConnection, launch: Launch) -> Restored:
+        """Do nothing: it has no settings."""
+        return Restored()
 
     async def close_writers(self, admin: DiscoveryConnection) -> NoReturn:
         """Refuse: it is no replica."""

@@ -18,6 +18,7 @@ from typing import Protocol, TypeVar
 
 from cachewright.model.builds import Build
 from cachewright.model.commands import Launch
+from cachewright.model.facts import RefusedSetting
 from cachewright.model.slots import SlotRanges
 from cachewright.model.status import Role
 
@@ -87,6 +88,15 @@ class RoleSeen:
     primary: tuple[str, int] | None = None
     #: On a replica: the first sync is over and the connection is up.
     is_linked: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Restored:
+    """What an engine runs with once it was told its launch again."""
+
+    #: What it takes for data, which it was not told; `None`: it does not say.
+    maxmemory_bytes: int | None = None
+    refused: tuple[RefusedSetting, ...] = ()
 
 
 class RoleChanger(Protocol[Admin_contra]):

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import NoReturn
 
 from cachewright.engines import memcached_admin, memcached_flags
-from cachewright.engines.home import Home
+from cachewright.engines.home import Home, Restored
 from cachewright.engines.memcached_admin import MemcachedConnection
 from cachewright.engines.memcached_items import MemcachedItems
 from cachewright.engines.resp import EngineRefused, EngineUnreachable
@@ -126,6 +126,13 @@ class MemcachedAdapter:
             if reason:
                 refused.append(RefusedSetting(name=name, value=value, reason=reason))
         return tuple(refused)
+
+    async def restore(self, admin: MemcachedConnection, launch: Launch) -> Restored:
+        """Let it move pages again as its flags say: a stop that was cut has ended that."""
+        eagerness = memcached_flags.page_mover(launch)
+        if eagerness:
+            await admin.say(f"slabs automove {eagerness}")
+        return Restored()
 
     async def close_writers(self, admin: MemcachedConnection) -> NoReturn:
         """Refuse: no node of it is a replica."""

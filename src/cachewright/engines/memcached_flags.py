@@ -41,7 +41,8 @@ _CONNECTIONS = "max_simultaneous_connections"
 #: pages runs (`pause_threads` locks it without a look whether it is there). It is started, then,
 #: and told to move nothing: what is left is that clients may say `slabs reassign`.
 _NEEDS_PAGE_MOVER = (1, 6, 34)
-_IDLE_PAGE_MOVER = ("-o", "slab_reassign", "-o", "slab_automove=0")
+_PAGE_MOVER = "slab_automove="
+_IDLE_PAGE_MOVER = ("-o", "slab_reassign", "-o", f"{_PAGE_MOVER}0")
 #: Of a name or value that is refused, for the error.
 _SHOWN_MAX = 64
 
@@ -230,6 +231,12 @@ def memory_mib_of(layout: Mapping[str, str]) -> int:
     """Return how much memory a layout has, 0 where it does not say."""
     amount, _, _ = layout.get(MEMORY, "").partition(" ")
     return int(amount) if amount.isdecimal() else 0
+
+
+def page_mover(launch: Launch) -> str:
+    """Return how eagerly it moves pages by itself; empty where it is not told."""
+    words = [word for word in render_flags(launch) if word.startswith(_PAGE_MOVER)]
+    return words[-1].removeprefix(_PAGE_MOVER) if words else ""
 
 
 def items_argv(folder: Path) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ import ssl
 from collections.abc import Mapping
 
 from cachewright.engines import acl, cluster_view, render, replica_writes, resp
-from cachewright.engines.home import Home
+from cachewright.engines.home import Home, Restored
 from cachewright.engines.text import check_address, check_port
 from cachewright.engines.valkey_cluster import ValkeyCluster
 from cachewright.engines.valkey_pulse import ValkeyPinger
@@ -22,12 +22,17 @@ from cachewright.model.builds import Build
 from cachewright.model.commands import Launch, Promotion
 from cachewright.model.engines import EngineName, capabilities_of
 from cachewright.model.facts import ClusterFact, EngineFact, RefusedSetting
-from cachewright.model.parameters import FOREIGN_SETTINGS, RENAME_COMMANDS
+from cachewright.model.parameters import FOREIGN_SETTINGS, RENAME_COMMANDS, is_immediate
 from cachewright.model.status import Role
 
 _OFF = b"off"
+_MOVER_PREFIX = acl.MOVER_PREFIX.encode()
 #: What an engine says while it reads a snapshot; `INFO` works then, `CLUSTER` does not.
 _LOADING = "LOADING"
+#: What it says to whatever comes while a script or a function runs.
+_BUSY = "BUSY"
+_MEMORY = "maxmemory"
+_CLIENTS = "maxclients"
 #: One line a database that holds keys.
 _SENT_ON = re.compile(rb"^errorstat_MOVED:count=([0-9]+)", re.MULTILINE)
 _KEYS = re.compile(rb"^db[0-9]+:keys=([0-9]+)", re.MULTILINE)
@@ -175,6 +180,9 @@ class ValkeyAdapter:
         """Set all at once; where the engine refuses, one by one, to learn which it refuses.
 
         `CONFIG SET` of several settings takes all or none of them.
+
+        Raises:
+            EngineRefused: it takes none as long as a script runs.
         """
         told = {name: value for name, value in settings.items() if name not in FOREIGN_SETTINGS}
         refused: list[RefusedSetting] = []
@@ -210,6 +218,18 @@ class ValkeyAdapter:
         value = settings[RENAME_COMMANDS]
         return (RefusedSetting(name=RENAME_COMMANDS, value=value, reason=str(reply)),)
 
+    async def restore(self, admin: resp.AdminConnection, launch: Launch) -> Restored:
+        """Let it run with what `launch` says, and let nobody in who was let in for a while."""
+        users = _list(await admin.command("ACL", "USERS"))
+        left = [user for user in map(_bytes, users) if user.startswith(_MOVER_PREFIX)]
+        if left:
+            await admin.command("ACL", "DELUSER", *left)
+        _, memory = _pair(await admin.command("CONFIG", "GET", _MEMORY))
+        line = (launch.engine, launch.engine_version)
+        told = {name: value for name, value in launch.settings if is_immediate(*line, name)}
+        refused = await self.configure(admin, told | {_CLIENTS: str(launch.maxclients)})
+        return Restored(maxmemory_bytes=int(_bytes(memory)), refused=refused)
+
     async def close_writers(self, admin: resp.AdminConnection) -> int:
         """Close the clients that wrote to this replica since the last call."""
         return await replica_writes.close_writers(admin)
@@ -233,8 +253,10 @@ async def _sends_on(admin: resp.AdminConnection) -> bool:
 
 
 async def _reply_of(admin: resp.AdminConnection, *words: str) -> resp.Reply:
-    """Return the answer to one command, a refusal being one too."""
+    """Return the answer to one command; a refusal is one too, unless it is none of this command."""
     (reply,) = await admin.pipeline([words])
+    if isinstance(reply, resp.EngineRefused) and reply.code == _BUSY:
+        raise reply
     return reply
 
 
