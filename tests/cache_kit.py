@@ -71,7 +71,6 @@ def wait_status(api: Any, cluster_id: str, wanted: str, *, timeout_s: float = 60
         look,
         is_it=lambda now: now == wanted,
         timeout_s=timeout_s,
-        every_s=kit.LOOK_SOON_S,
     )
     return seen
 
@@ -95,6 +94,17 @@ def wait_available(api: Any, cluster_id: str) -> dict[str, Any]:
 def is_applying(cluster: Mapping[str, Any]) -> bool:
     """Tell whether values of parameters are on their way to a cluster, or may be."""
     return bool(cluster["CacheParameterGroup"]["ParameterApplyStatus"] == "applying")
+
+
+def reboot(api: Any, cluster_id: str, *node_ids: str) -> None:
+    """Reboot nodes and wait until all are available; it may be done before anybody looks."""
+    answer = api.reboot_cache_cluster(
+        CacheClusterId=cluster_id, CacheNodeIdsToReboot=list(node_ids or ("0001",))
+    )
+    rebooting = "rebooting cluster nodes"
+    assert answer["CacheCluster"]["CacheClusterStatus"] == rebooting
+    statuses = wait_status(api, cluster_id, "available")
+    assert statuses in ([rebooting, "available"], ["available"])
 
 
 def delete(api: Any, cluster_id: str) -> None:

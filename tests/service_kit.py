@@ -39,10 +39,12 @@ T = TypeVar("T")
 PORT = 6379
 #: Six workers on two cores: nothing waits this long when all is well.
 PATIENCE_S = 30.0
-#: A look costs both sides 3 to 5 ms, and six workers look at the same time.
-LOOK_AGAIN_S = 0.05
 #: For tests that want to see a first moment.
 LOOK_SOON_S = 0.02
+#: A look costs both sides 3 to 5 ms, and six workers look at the same time: who has waited for long
+#: looks seldom, and no later than by this part of what it has waited for.
+LOOK_SELDOM_S = 0.2
+LATE_BY = 1 / 12
 #: Node groups of tests are as small as node types go.
 NODE_TYPE = "cache.t4g.micro"
 _READY = b"ready: "
@@ -64,13 +66,18 @@ def wait_until(
     *,
     is_it: Callable[[T], object] = bool,
     timeout_s: float = PATIENCE_S,
-    every_s: float = LOOK_AGAIN_S,
+    every_s: float | None = None,
 ) -> T:
-    """Look until `is_it` says so and return what was seen; fail with the last observation."""
-    deadline = time.monotonic() + timeout_s
+    """Look until `is_it` says so and return what was seen; fail with the last observation.
+
+    Without `every_s` it looks soon at first, and seldom after a while.
+    """
+    began_s = time.monotonic()
     while not is_it(seen := look()):
-        assert time.monotonic() < deadline, f"not within {timeout_s:g} s: {what}; seen: {seen!r}"
-        time.sleep(every_s)
+        waited_s = time.monotonic() - began_s
+        assert waited_s < timeout_s, f"not within {timeout_s:g} s: {what}; seen: {seen!r}"
+        pause_s = min(LOOK_SOON_S + LATE_BY * waited_s, LOOK_SELDOM_S)
+        time.sleep(pause_s if every_s is None else every_s)
     return seen
 
 
@@ -370,7 +377,14 @@ def status(api: Any, group_id: str) -> str:
     return "gone" if group is None else str(group["Status"])
 
 
-def wait_status(api: Any, group_id: str, wanted: str, *, timeout_s: float = PATIENCE_S) -> None:
+def wait_status(
+    api: Any,
+    group_id: str,
+    wanted: str,
+    *,
+    timeout_s: float = PATIENCE_S,
+    every_s: float | None = None,
+) -> None:
     """Wait until a group has a status; its events are told when it does not come."""
     try:
         wait_until(
@@ -378,7 +392,7 @@ def wait_status(api: Any, group_id: str, wanted: str, *, timeout_s: float = PATI
             lambda: status(api, group_id),
             is_it=lambda seen: seen == wanted,
             timeout_s=timeout_s,
-            every_s=LOOK_SOON_S,
+            every_s=every_s,
         )
     except AssertionError as error:
         raise AssertionError(f"{error}\n" + "\n".join(messages(api))) from None

@@ -32,12 +32,21 @@ def keys_of_all_slots() -> Iterator[str]:
             return
 
 
+def first_available(api: Any, group_id: str, **shape: Any) -> dict[str, Any]:
+    """Create a group and return how it is shown as soon as it is available."""
+    kit.create(api, group_id, **shape)
+    kit.wait_status(api, group_id, "available", every_s=kit.LOOK_SOON_S)
+    group = kit.describe(api, group_id)
+    assert group is not None
+    return group
+
+
 @pytest.mark.parametrize(("shards", "replicas"), [(1, 0), (2, 1)])
 def test_every_slot_is_writable_at_the_first_moment_of_available(
     api: Any, group_id: str, shards: int, replicas: int
 ) -> None:
     keys = tuple(keys_of_all_slots())
-    group = kit.create_available(api, group_id, shards=shards, replicas=replicas)
+    group = first_available(api, group_id, shards=shards, replicas=replicas)
     with kit.connect_cluster(group) as client:
         with client.pipeline() as pipeline:
             for key in keys:
@@ -50,8 +59,7 @@ def test_every_slot_is_writable_at_the_first_moment_of_available(
 
 
 def test_replicas_are_in_sync_at_the_first_moment_of_available(api: Any, group_id: str) -> None:
-    kit.create(api, group_id, replicas=2)
-    kit.wait_status(api, group_id, "available")
+    first_available(api, group_id, replicas=2)
     found = kit.nodes(api, group_id)
     assert [_role(node) for node in found.values()].count("slave") == 2
     assert all(_is_in_sync(node) for node in found.values() if _role(node) == "slave")
@@ -59,7 +67,7 @@ def test_replicas_are_in_sync_at_the_first_moment_of_available(api: Any, group_i
 
 def test_nothing_is_refused_after_the_first_available(api: Any, group_id: str) -> None:
     """Each write comes over a connection of its own: a listener that is reopened would show."""
-    group = kit.create_available(api, group_id, replicas=1)
+    group = first_available(api, group_id, replicas=1)
     primary = kit.primary_endpoint(group)
 
     def write(number: int) -> None:

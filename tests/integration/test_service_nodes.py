@@ -53,9 +53,7 @@ def test_a_single_node_serves_restarts_and_goes(
         client.set("greeting", "hello")
         assert client.info("server")[f"{engine}_version"] == cluster["EngineVersion"]
     before = pid(place)
-    api.reboot_cache_cluster(CacheClusterId=cluster_id, CacheNodeIdsToReboot=["0001"])
-    statuses = cache_kit.wait_status(api, cluster_id, "available")
-    assert statuses == ["rebooting cluster nodes", "available"]
+    cache_kit.reboot(api, cluster_id)
     assert pid(place) != before
     with kit.connect(place) as client:
         assert client.get("greeting") == "hello"
@@ -145,8 +143,7 @@ def test_a_reboot_of_a_replica_touches_no_other_node(api: Any, group_id: str) ->
     before = {node_id: pid(place) for node_id, place in places.items()}
     rebooted = f"{group_id}-003"
     with _writer_to(group) as writer:
-        api.reboot_cache_cluster(CacheClusterId=rebooted, CacheNodeIdsToReboot=["0001"])
-        assert cache_kit.wait_status(api, rebooted, "available")[0] == "rebooting cluster nodes"
+        cache_kit.reboot(api, rebooted)
         kit.wait_status(api, group_id, "available")
         writer.wait_for_writes()
         assert writer.refusals == []
@@ -203,8 +200,7 @@ def test_a_retained_primary_is_a_single_node_that_can_be_changed(api: Any, group
     api.delete_replication_group(ReplicationGroupId=group_id, RetainPrimaryCluster=True)
     kit.wait_status(api, group_id, "gone")
     before = pid(place)
-    api.reboot_cache_cluster(CacheClusterId=primary, CacheNodeIdsToReboot=["0001"])
-    assert cache_kit.wait_status(api, primary, "available")[0] == "rebooting cluster nodes"
+    cache_kit.reboot(api, primary)
     assert pid(place) != before
     with kit.connect(place) as client:
         assert client.get("greeting") == "hello"
