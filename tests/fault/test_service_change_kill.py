@@ -1,14 +1,15 @@
 """kill -9 of the service at every step of a change of size: it goes on, and nothing is lost.
 
 Every failpoint on the way of each change is tried, one after the other, on one group: the service
-dies there, is started again without failpoints, and ends what was asked for. Which failpoints a
-change passes is written down here, so that one that nobody passes any more is noticed.
+dies there, is started again without failpoints, and ends what was asked for. The way back is a
+change as well. Which failpoints a change passes is written down here, so that one that nobody
+passes any more is noticed.
 """
 
 from __future__ import annotations
 
 import contextlib
-import enum
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,7 +51,7 @@ _CUT = frozenset({
 
 
 #: A service looks at its group so often at most before it is asked for anything.
-_LOOKS_MAX = 6
+_LOOKS_MAX = 10
 
 
 def _reshard(api: Any, count: int, **more: object) -> None:
@@ -112,35 +113,45 @@ def _shape(api: Any) -> tuple[int, int, str, str]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Change:
-    """Something that callers ask for, and how it is undone to be tried again."""
+    """Something that callers ask for."""
 
     name: str
     ask: Callable[[Any], None]
-    #: `None`: there is no way back, and another group is made.
-    undo: Callable[[Any], None] | None
     #: Every failpoint on its way.
     passes: frozenset[str]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Walk:
+    """Changes of one group, one after the other: the last one leads back to where they begin.
+
+    From a single one there is no way back: another group is made.
+    """
+
+    changes: tuple[Change, ...]
     engine: str = "valkey"
     version: str = _NEWER
-    #: It begins where `undo` ends.
-    is_undone_first: bool = False
 
 
-CHANGES = (
-    Change(name="scale-out", ask=_out, undo=_in,
-           passes=_ALWAYS | _STARTS | _MOVES | _FUNCTIONS),
-    Change(name="scale-in", ask=_in, undo=_out, is_undone_first=True,
-           passes=_ALWAYS | _ENDS | _MOVES),
-    Change(name="copy-out", ask=_out, undo=_in, engine="redis", version=_COPIED,
-           passes=_ALWAYS | _STARTS | _COPIES | _FUNCTIONS),
-    Change(name="copy-in", ask=_in, undo=_out, engine="redis", version=_COPIED,
-           is_undone_first=True, passes=_ALWAYS | _ENDS | _COPIES),
-    Change(name="more-replicas", ask=_more, undo=_fewer, passes=_ALWAYS | _STARTS),
-    Change(name="fewer-replicas", ask=_fewer, undo=_more, is_undone_first=True,
-           passes=_ALWAYS | _ENDS),
-    Change(name="node-type", ask=_larger, undo=_smaller, passes=_ALWAYS),
-    Change(name="upgrade", ask=_upgrade, undo=None, version=_OLDER, passes=_ALWAYS | _STARTS),
-)  # fmt: skip
+_OUT = Change(name="scale-out", ask=_out, passes=_ALWAYS | _STARTS | _MOVES | _FUNCTIONS)
+_IN = Change(name="scale-in", ask=_in, passes=_ALWAYS | _ENDS | _MOVES)
+_COPY_OUT = Change(name="copy-out", ask=_out, passes=_ALWAYS | _STARTS | _COPIES | _FUNCTIONS)
+_COPY_IN = Change(name="copy-in", ask=_in, passes=_ALWAYS | _ENDS | _COPIES)
+_MORE = Change(name="more-replicas", ask=_more, passes=_ALWAYS | _STARTS)
+_FEWER = Change(name="fewer-replicas", ask=_fewer, passes=_ALWAYS | _ENDS)
+_UP = Change(name="larger-nodes", ask=_larger, passes=_ALWAYS)
+_DOWN = Change(name="smaller-nodes", ask=_smaller, passes=_ALWAYS)
+_UPGRADE = Change(name="upgrade", ask=_upgrade, passes=_ALWAYS | _STARTS)
+
+WALKS = {
+    "shards": Walk(changes=(_OUT, _IN)),
+    "copies": Walk(changes=(_COPY_OUT, _COPY_IN), engine="redis", version=_COPIED),
+    "replicas": Walk(changes=(_MORE, _FEWER)),
+    "node-type": Walk(changes=(_UP, _DOWN)),
+    "upgrade": Walk(changes=(_UPGRADE,), version=_OLDER),
+}
+#: Each walk is one of so many tests, which other workers take.
+_PARTS = 2
 
 
 @pytest.fixture
@@ -153,39 +164,24 @@ def settle(service: kit.Up) -> None:
     kit.wait_status(service.api, _GROUP, "available", timeout_s=_DONE_WITHIN_S)
 
 
-def make(service: kit.Up, change: Change) -> None:
-    """Make the group that a change begins with, with a key in most slots."""
+def make(service: kit.Up, walk: Walk) -> None:
+    """Make the group that a walk begins with, with a key in most slots."""
     kit.create(
-        service.api, _GROUP, shards=2, replicas=1,
-        Engine=change.engine, EngineVersion=change.version,
-    )  # fmt: skip
+        service.api, _GROUP, shards=2, replicas=1, Engine=walk.engine, EngineVersion=walk.version
+    )
     settle(service)
     with kit.connect_cluster(described(service.api)) as client:
         client.mset_nonatomic({f"k{number}": str(number) for number in range(_KEYS)})
-    if change.is_undone_first and change.undo is not None:
-        change.undo(service.api)
-        settle(service)
 
 
-class Fate(enum.Enum):
-    """What became of a service with a failpoint."""
-
-    #: It died before it had taken the change on.
-    DIED_EARLY = "died early"
-    DIED = "died"
-    LIVED = "lived"
-
-
-def try_on(service: kit.Up, change: Change, armed: str) -> Fate:
-    """Ask for a change with a failpoint armed; afterwards the service runs and it has happened."""
-    before = _shape(service.api)
+def change_armed(service: kit.Up, change: Change, armed: str) -> bool:
+    """Ask for a change with a failpoint armed; return whether the service died of it."""
     service.kill()
     service.launch(CACHEWRIGHT_FAILPOINTS=armed)
-    is_early = True
-    if service.wait_ready():
-        with contextlib.suppress(BotoCoreError):
-            change.ask(service.api)
-            is_early = False
+    if not service.wait_ready():
+        return True
+    with contextlib.suppress(BotoCoreError):
+        change.ask(service.api)
 
     def look() -> str:
         if service.process.poll() is not None:
@@ -199,16 +195,23 @@ def try_on(service: kit.Up, change: Change, armed: str) -> Fate:
         f"{armed} or the end", look, is_it={"died", "available"}.__contains__,
         timeout_s=_DONE_WITHIN_S,
     )  # fmt: skip
-    service.kill()
-    service.start()
-    settle(service)
-    if is_early and _shape(service.api) == before:
-        change.ask(service.api)
+    return seen == "died"
+
+
+def die_in(service: kit.Up, change: Change, name: str) -> bool:
+    """Let the service die at a failpoint of a change; afterwards it runs, and that has happened.
+
+    Returns whether the change passes there. Before it is asked for, a service may pass there too.
+    """
+    before = _shape(service.api)
+    for count in range(1, _LOOKS_MAX + 1):
+        has_died = change_armed(service, change, f"{name}=kill:{count}")
+        service.kill()
+        service.start()
         settle(service)
-    assert _shape(service.api) != before
-    if seen != "died":
-        return Fate.LIVED
-    return Fate.DIED_EARLY if is_early else Fate.DIED
+        if _shape(service.api) != before:
+            return has_died
+    raise AssertionError(f"nobody could ask for {change.name}: it always died before, at {name}")
 
 
 def check(service: kit.Up) -> None:
@@ -228,36 +231,37 @@ def check(service: kit.Up) -> None:
         assert "-<-" not in shown, node_id
 
 
-def go_back(service: kit.Up, change: Change) -> None:
-    """Let the group be as it was before the change."""
-    if change.undo is None:
-        kit.delete(service.api, _GROUP)
-        make(service, change)
-        return
-    change.undo(service.api)
+def go_on(service: kit.Up, change: Change, name: str | None) -> bool:
+    """Do a change, with a death at a failpoint if there is one; return whether it passes there."""
+    if name is not None:
+        return die_in(service, change, name)
+    change.ask(service.api)
     settle(service)
+    return True
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.name)
-def test_a_death_at_every_failpoint_of_a_change(service: kit.Up, change: Change) -> None:
-    make(service, change)
-    passed = set()
-    for name in sorted(change.passes):
-        for count in range(1, _LOOKS_MAX + 1):
-            fate = try_on(service, change, f"{name}=kill:{count}")
+@pytest.mark.parametrize("part", range(_PARTS))
+@pytest.mark.parametrize("name", WALKS)
+def test_a_death_at_every_failpoint_of_a_change(service: kit.Up, name: str, part: int) -> None:
+    walk = WALKS[name]
+    tried = [sorted(change.passes)[part::_PARTS] for change in walk.changes]
+    missed: list[tuple[str, str | None]] = []
+    make(service, walk)
+    for number, points in enumerate(itertools.zip_longest(*tried)):
+        if number and len(walk.changes) == 1:
+            kit.delete(service.api, _GROUP)
+            make(service, walk)
+        for change, point in zip(walk.changes, points, strict=True):
+            if not go_on(service, change, point):
+                missed.append((change.name, point))
             check(service)
-            go_back(service, change)
-            # Who dies of the call itself has not answered it.
-            if fate is not Fate.DIED_EARLY or name == "service.after_commit":
-                break
-        if fate is not Fate.LIVED:
-            passed.add(name)
-    assert passed == change.passes
+    assert missed == []
 
 
 def test_every_failpoint_of_a_change_is_tried() -> None:
-    tried = frozenset[str]().union(*(change.passes for change in CHANGES))
+    changes = [change for walk in WALKS.values() for change in walk.changes]
+    tried = frozenset[str]().union(*(change.passes for change in changes))
     elsewhere = {*failpoints.OF_FAILOVER, *_CUT}
     assert tried | elsewhere == failpoints.NAMES.keys()
