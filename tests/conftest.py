@@ -6,6 +6,8 @@ share few cores.
 
 from __future__ import annotations
 
+import faulthandler
+
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -34,6 +36,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         ordered += [*mine, *others[:count]]
         others = others[count:]
     items[:] = [*ordered, *others]
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Print no stacks of a test that may take longer than most.
+
+    They are read while threads run on, which can be the end of a worker.
+    """
+    if _timeout_s(item):
+        faulthandler.cancel_dump_traceback_later()
 
 
 def _timeout_s(item: pytest.Item) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import faulthandler
 from collections.abc import Iterator
 
 import pytest
@@ -15,9 +14,3 @@ def service() -> Iterator[testing.Service]:
     """Give a service of the test's own, so that "nothing is left" can be seen."""
     with testing.service() as running:
         yield running
-
-
-@pytest.fixture(autouse=True)
-def _patience() -> None:
-    """Print no stacks after the suite's usual limit: the tools' own waits are longer."""
-    faulthandler.cancel_dump_traceback_later()
