@@ -19,6 +19,7 @@ from cachewright.model.commands import RemoveNode, StopNode
 from cachewright.model.facts import NO_NODE, Running, Stopped
 from tests.fault.agent_world import (
     KEY,
+    PATIENCE_S,
     fact_of,
     free_address,
     hosting,
@@ -81,7 +82,7 @@ def test_engines_serve_on_after_kill_9_and_are_adopted(tmp_path: Path) -> None:
             assert await start_serving(agent, launch_of(address=address)) == pid
             assert say(address, "GET", "a") == "1"
             os.kill(pid, signal.SIGKILL)
-            assert await asyncio.wait_for(ended.get(), 5) == KEY
+            assert await asyncio.wait_for(ended.get(), PATIENCE_S) == KEY
             stopped = (await fact_of(agent)).process
             assert isinstance(stopped, Stopped)
             assert stopped.proof is not None

@@ -12,7 +12,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -260,9 +259,7 @@ def test_a_frozen_engine_is_silent_not_gone_and_can_still_be_ended(tmp_path: Pat
         pid = await start_serving(agent, frozen)
         await start_serving(agent, healthy)
         os.kill(pid, signal.SIGSTOP)
-        began_at = time.monotonic()
         facts = await agent.observe([frozen.key, healthy.key])
-        assert time.monotonic() - began_at < 3.0  # 1 s by design
         assert isinstance(facts[frozen.key].process, Running)
         assert facts[frozen.key].engine == Unknown(reason="no answer within 1 s")
         assert not isinstance(facts[healthy.key].engine, Unknown)

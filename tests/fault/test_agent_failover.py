@@ -35,10 +35,21 @@ from tests.fault.agent_groups import (
     launches_of,
     start_group,
 )
-from tests.fault.agent_world import fact_of, launch_of, pid_of, say, start_serving, until
+from tests.fault.agent_world import (
+    PATIENCE_S,
+    fact_of,
+    launch_of,
+    pid_of,
+    say,
+    start_serving,
+    until,
+)
 
-#: Five to eight milliseconds on an idle machine.
-SOON_S = 0.5
+#: Five to eight milliseconds on an idle machine, and much longer on a busy one; less than five
+#: commands that wait for a frozen engine, one second each, and than any election of the engines.
+SOON_S = 4.5
+#: Nobody was waited for who does not answer.
+ANSWER_TIMEOUT_S = 1.0
 
 
 def run(folder: Path, work: Callable[[LocalAgent], Awaitable[None]]) -> None:
@@ -128,7 +139,7 @@ def test_a_replica_takes_over_with_the_endpoint_in_the_same_command(tmp_path: Pa
         killed_s = await kill_first(group)
         ended = asyncio.Event()
         agent.on_exit(lambda _: ended.set())
-        await asyncio.wait_for(ended.wait(), 5)
+        await asyncio.wait_for(ended.wait(), PATIENCE_S)
         await agent.execute(promotion(group, Promotion.STANDALONE), epoch=EPOCH)
         assert say(group.endpoint, "SET", "b", "2") == "OK"
         assert time.monotonic() - killed_s < SOON_S
@@ -156,7 +167,7 @@ def test_a_shard_of_a_cluster_is_taken_over(tmp_path: Path, shards: int, how: Pr
         replica = group.shards[0][1]
         assert (await group.engine(replica)).role is Role.PRIMARY
         await until(lambda: _takes_writes(replica.address), "writes")
-        assert time.monotonic() - killed_s < 1.0
+        assert time.monotonic() - killed_s < SOON_S
 
     run(tmp_path, work)
 
@@ -229,7 +240,7 @@ def test_a_glance_knows_an_end_before_anybody_was_told_and_asks_no_engine(tmp_pa
         _kill_and_see(killed)
         began_s = time.monotonic()
         seen = await agent.glance([*keys, "g.none"])  # the event loop had no turn since
-        assert time.monotonic() - began_s < SOON_S
+        assert time.monotonic() - began_s < ANSWER_TIMEOUT_S
         assert isinstance(seen[keys[0]].process, Running)
         assert isinstance(seen[keys[0]].engine, EngineFact)
         assert isinstance(seen[keys[1]].process, Stopped)

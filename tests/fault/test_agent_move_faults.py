@@ -43,13 +43,10 @@ WAYS = [
     pytest.param(VALKEY, COPY, id="valkey-9.1-copy"),
 ]
 FROZEN_S = 5.0
-
-
-async def freeze_soon(pid: int, after_s: float, frozen_s: float) -> None:
-    await asyncio.sleep(after_s)
-    os.kill(pid, signal.SIGSTOP)
-    await asyncio.sleep(frozen_s)
-    os.kill(pid, signal.SIGCONT)
+#: After so long who gives serves its clients again, although who takes is still frozen.
+BLOCKED_S = 2.5
+#: On a busy machine; both together are far below the time after which a move is given up.
+ANSWER_S = 4.0
 
 
 @pytest.mark.parametrize("after_s", [0.0, 0.1, 0.3])
@@ -62,19 +59,19 @@ def test_a_target_that_is_frozen_for_a_while_is_waited_for(
     async def work(pair: Pair) -> None:
         pid = await pair.pid(pair.target)
         async with writing(pair.group, keys=1000, batch=20) as writer:
-            freezing = asyncio.create_task(freeze_soon(pid, after_s, FROZEN_S))
-            move = pair.order(slots_of((0, 4000)), method)
-            moving = asyncio.create_task(pair.execute(move))
-            await asyncio.sleep(after_s + 2.5)
+            moving = asyncio.create_task(pair.move(slots_of((0, 4000)), method))
+            await asyncio.sleep(after_s)
+            os.kill(pid, signal.SIGSTOP)
+            thawing = asyncio.create_task(asyncio.sleep(FROZEN_S))
+            await asyncio.sleep(BLOCKED_S)
             admin = await admin_of(pair.source)
-            began_s = time.monotonic()
-            await admin.command("SET", "a", "x")  # slot 15495 stays where it is
-            took_s = time.monotonic() - began_s
+            # Slot 15495 stays where it is.
+            await admin.command("SET", "a", "x", timeout_s=ANSWER_S)
             admin.close()
-            await freezing
+            await thawing
+            os.kill(pid, signal.SIGCONT)
             await moving
             await writer.end()
-        assert took_s < 2.0
         await check_whole(pair.group, 31001)
         await writer.check(pair.group)
 
@@ -94,10 +91,8 @@ def test_a_target_that_stays_frozen_is_given_up(
         pid = await pair.pid(pair.target)
         os.kill(pid, signal.SIGSTOP)
         move = pair.order(slots_of((0, 8000)), method)
-        began_s = time.monotonic()
         with pytest.raises(CommandFailed, match="has not answered for 3 s"):
             await pair.execute(move)
-        assert time.monotonic() - began_s < 10.0
         os.kill(pid, signal.SIGCONT)
         await pair.execute(move)
         await check_whole(pair.group, 3000)

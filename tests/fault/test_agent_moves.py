@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from cachewright.agent.party import SILENCE_S
 from cachewright.engines.slots import ENDED
 from cachewright.engines.valkey_slots import ValkeySlots
 from cachewright.model.commands import BindNode, HandOver
@@ -146,7 +147,7 @@ def test_nothing_else_happens_to_who_gives_or_takes(
         with pytest.raises(CommandFailed, match="are on their way"):
             await pair.execute(handover)
         bind = BindNode(key=source.key, bind=(source.address,))
-        await asyncio.wait_for(pair.execute(bind, epoch=EPOCH + 1), 2)
+        await asyncio.wait_for(pair.execute(bind, epoch=EPOCH + 1), SILENCE_S / 2)
         # Somebody else gives the orders now; who comes next finds what is under way.
         os.kill(await pair.pid(target), signal.SIGCONT)
         with pytest.raises(StaleEpoch):
@@ -176,7 +177,7 @@ def test_it_ends_at_once_when_one_of_both_has_ended(
         os.kill(await pair.pid(victim), signal.SIGKILL)
         with pytest.raises(CommandFailed, match="has ended, and"):
             await moving
-        assert time.monotonic() - began_s < 2.0
+        assert time.monotonic() - began_s < SILENCE_S / 2
         if victim is target:
             admin = await admin_of(source)
             exports = await ValkeySlots().exports(admin) if method is ATOMIC else ()

@@ -6,7 +6,6 @@ import asyncio
 import dataclasses
 import os
 import signal
-import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -30,6 +29,7 @@ from cachewright.rpc.agent import CommandFailed, StaleEpoch
 from tests.fault.agent_world import (
     KEY,
     PASSWORD,
+    PATIENCE_S,
     PORT,
     fact_of,
     free_address,
@@ -68,8 +68,8 @@ def test_the_life_of_a_node(tmp_path: Path) -> None:
     """Start held, admit, serve, die, be proven dead, start again, stop, go without a trace."""
 
     async def work(agent: LocalAgent) -> None:
-        launch, ended = launch_of(), asyncio.Queue[tuple[str, float]]()
-        agent.on_exit(lambda key: ended.put_nowait((key, time.monotonic())))
+        launch, ended = launch_of(), asyncio.Queue[str]()
+        agent.on_exit(ended.put_nowait)
         assert await fact_of(agent) == NO_NODE
 
         await agent.execute(StartNode(launch=launch), epoch=1)
@@ -82,11 +82,8 @@ def test_the_life_of_a_node(tmp_path: Path) -> None:
         assert say(launch.address, "SET", "a", "1") == "OK"
         assert not engine_of(await fact_of(agent)).is_held
 
-        killed_at = time.monotonic()
         os.kill(pid, signal.SIGKILL)
-        key, told_at = await asyncio.wait_for(ended.get(), 5)
-        assert key == KEY
-        assert told_at - killed_at < 0.5  # 7 ms on an idle machine
+        assert await asyncio.wait_for(ended.get(), PATIENCE_S) == KEY
         fact = await fact_of(agent)
         assert isinstance(fact.process, Stopped)
         assert fact.process.proof is not None
@@ -238,9 +235,7 @@ def test_a_new_agent_adopts_what_runs_and_restarts_nothing(tmp_path: Path) -> No
         agent.close()
 
         again = new_agent(tmp_path)
-        began_at = time.monotonic()
         await again.open()
-        assert time.monotonic() - began_at < 1.0  # 4 ms on an idle machine
         ended = asyncio.Queue[str]()
         again.on_exit(ended.put_nowait)
         after = await again.observe(keys)
@@ -249,7 +244,7 @@ def test_a_new_agent_adopts_what_runs_and_restarts_nothing(tmp_path: Path) -> No
         assert say(addresses[keys[0]], "GET", "a") == "1"
 
         os.kill(pid_of(after[keys[1]]), signal.SIGKILL)
-        assert await asyncio.wait_for(ended.get(), 5) == keys[1]
+        assert await asyncio.wait_for(ended.get(), PATIENCE_S) == keys[1]
         await again.execute(StopNode(key=keys[0], saves=True), epoch=1)
         assert (await fact_of(again, keys[0])).has_saved_data
         again.close()

@@ -76,7 +76,7 @@ def test_every_slot_is_watched_and_the_figures_are_kept(
     service: testing.Service, client: str
 ) -> None:
     code, report = report_of(service, FLEET, "--seconds", "2", "--client", client)
-    assert (code, report["ok"]) == (0, True), report
+    assert (code, report["ok"]) == (0, True), json.dumps(report)
     assert report["client"].startswith(f"{client} ")
     assert (report["keys"], report["during"], report["exit_code"]) == (16_384, None, None)
     assert 500 < report["keys_written"] < 16_384
@@ -102,7 +102,7 @@ def test_no_client_notices_that_shards_come_and_go(service: testing.Service, cli
     for wanted in (3, 2):
         during = f"cachewright scale {FLEET} --shards {wanted}"
         code, report = report_of(service, FLEET, "--during", during, "--client", client)
-        assert (code, report["ok"], report["strays"]) == (0, True, 0), report
+        assert (code, report["ok"], report["strays"]) == (0, True, 0), json.dumps(report)
         assert (report["exit_code"], report["is_over"]) == (0, True)
         group = kit.describe(service.client(), FLEET)
         assert group is not None
@@ -124,7 +124,7 @@ def test_no_client_notices_that_every_node_is_started_again(
     during = f"cachewright upgrade {name} 9.1"
     code, report = report_of(service, name, "--during", during, "--client", client)
     testing.ReplicationGroup(api, name).delete()
-    assert (code, report["ok"], report["strays"]) == (0, True, 0), report
+    assert (code, report["ok"], report["strays"]) == (0, True, 0), json.dumps(report)
 
 
 def test_cluster_mode_disabled_and_a_single_node_are_checked_too(
@@ -132,7 +132,7 @@ def test_cluster_mode_disabled_and_a_single_node_are_checked_too(
 ) -> None:
     for name in (PAIR, SINGLE):
         code, report = report_of(service, name, "--seconds", "1")
-        assert (code, report["ok"], report["keys"]) == (0, True, 256), report
+        assert (code, report["ok"], report["keys"]) == (0, True, 256), json.dumps(report)
         assert kept(service, name)[-1]["is_good"] is True
     assert_no_keys(service, PAIR)
 
@@ -155,7 +155,7 @@ def test_a_check_lasts_until_the_command_has_ended_and_the_group_is_available(
         argv, capture_output=True, text=True, timeout=100, check=False, env=os.environ | keys
     )
     report = json.loads(done.stdout)
-    assert (done.returncode, report["ok"]) == (0, True), (report, done.stderr)
+    assert (done.returncode, report["ok"]) == (0, True), (json.dumps(report), done.stderr)
     assert (report["exit_code"], report["is_over"]) == (0, True)
     assert report["during"].startswith(_PYTHON)
     # What the command says is not mixed with the document.

@@ -19,12 +19,12 @@ from cachewright import testing
 from tests import cache_kit
 from tests import service_kit as kit
 from tests.integration.discovery_clients import connected
+from tests.integration.discovery_world import wait_until
 from tests.integration.test_discovery_clients import (
     KINDS,
     SHARE_MAX,
     SHARE_MIN,
     fill_in,
-    until_seen,
 )
 
 
@@ -47,14 +47,14 @@ def test_a_client_follows_a_cluster_that_is_scaled(api: Any, cluster_id: str, ki
     """Two nodes, 1,000 keys, a third node: it is seen within a poll, a third of the keys moves."""
     cluster = cache_kit.create_available(api, cluster_id, 2)
     with connected(kind, *kit.place(cluster["ConfigurationEndpoint"])) as client:
-        until_seen(client, addresses(cluster))
+        wait_until(client.nodes, addresses(cluster))
         assert fill_in(client, b"one") == 1.0
         assert fill_in(client, b"two") == 0.0
 
         api.modify_cache_cluster(CacheClusterId=cluster_id, NumCacheNodes=3, ApplyImmediately=True)
         cluster = cache_kit.wait_available(api, cluster_id)
         assert len(addresses(cluster)) == 3
-        until_seen(client, addresses(cluster))
+        wait_until(client.nodes, addresses(cluster))
         assert SHARE_MIN < fill_in(client, b"three") < SHARE_MAX
         assert fill_in(client, b"four") == 0.0
 
@@ -65,7 +65,7 @@ def test_a_client_follows_a_cluster_that_is_scaled(api: Any, cluster_id: str, ki
             ApplyImmediately=True,
         )
         cluster = cache_kit.wait_available(api, cluster_id)
-        until_seen(client, addresses(cluster))
+        wait_until(client.nodes, addresses(cluster))
         assert SHARE_MIN < fill_in(client, b"five") < SHARE_MAX
         assert fill_in(client, b"six") == 0.0
 

@@ -206,13 +206,15 @@ def test_a_big_cluster_is_planned_in_milliseconds() -> None:
         Holder(shard_id=f"{number:04d}", slots=slots)
         for number, slots in enumerate([*split_evenly(499), ()], 1)
     ]
-    began_s = time.process_time()
-    found = spread(holders)
-    owned = tuple(ShardSlots(shard_id=h.shard_id, slots=h.slots) for h in holders)
-    moves = next_moves(
-        owned, found.target, weights={}, running=(), batch_bytes=1 << 20, moves_per_taker=4
-    )
-    took_s = time.process_time() - began_s
-    assert found.slots_to_move in {31, 32, 33}
-    assert len(moves) == 4
-    assert took_s < 0.5  # some 20 ms on a machine at rest
+    took_s = []
+    for _ in range(3):  # of which the garbage of other tests may be collected in one
+        began_s = time.process_time()
+        found = spread(holders)
+        owned = tuple(ShardSlots(shard_id=h.shard_id, slots=h.slots) for h in holders)
+        moves = next_moves(
+            owned, found.target, weights={}, running=(), batch_bytes=1 << 20, moves_per_taker=4
+        )
+        took_s.append(time.process_time() - began_s)
+        assert found.slots_to_move in {31, 32, 33}
+        assert len(moves) == 4
+    assert min(took_s) < 0.5  # some 20 ms on a machine at rest

@@ -175,10 +175,13 @@ def test_no_text_is_longer_than_the_global_bound() -> None:
 def test_patterns_take_linear_time() -> None:
     """On this text the pattern of access strings, taken literally, backtracks for seconds."""
     params = user(AccessString="a" * (check.STRING_CHARS_MAX - 1) + "\n")
-    started_s = time.process_time()
-    with pytest.raises(WireError):
-        check.check(MODEL.operations["CreateUser"], params)
-    assert time.process_time() - started_s < 0.5
+    took_s = []
+    for _ in range(3):  # of which the garbage of other tests may be collected in one
+        started_s = time.process_time()
+        with pytest.raises(WireError):
+            check.check(MODEL.operations["CreateUser"], params)
+        took_s.append(time.process_time() - started_s)
+    assert min(took_s) < 0.5
 
 
 def test_secrets_are_not_echoed() -> None:
