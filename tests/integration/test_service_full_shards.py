@@ -22,6 +22,12 @@ _TIMEOUT_S = 90.0
 
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[kit.Up]:
+    with kit.up(tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+def mortal(tmp_path: Path) -> Iterator[kit.Up]:
     """A service that dies when the first slots are to be moved."""
     with kit.prepared(tmp_path) as prepared:
         prepared.start(CACHEWRIGHT_FAILPOINTS="agent.before_move=kill")
@@ -71,8 +77,9 @@ def assert_whole(service: kit.Up, client: Any, keys: list[str]) -> None:
 
 @pytest.mark.parametrize(("engine", "version"), [("valkey", "9.1"), ("redis", "7.0")])
 def test_a_shard_that_is_full_ends_it_soon_though_empty_slots_still_fit(
-    service: kit.Up, engine: str, version: str
+    mortal: kit.Up, engine: str, version: str
 ) -> None:
+    service = mortal
     client = create(service.api, engine, version)
     keys = [f"key-{number}" for number in range(_KEYS)]
     for key in keys:
@@ -94,3 +101,43 @@ def test_a_shard_that_is_full_ends_it_soon_though_empty_slots_still_fit(
     told = kit.messages(service.api, _GROUP)[-1]
     assert told == f"Resharding of replication group {_GROUP} completed"
     assert_whole(service, client, keys)
+
+
+@pytest.mark.parametrize(("engine", "version"), [("valkey", "9.1"), ("redis", "7.0")])
+def test_a_new_shard_relieves_two_full_ones_so_that_a_cut_move_between_them_ends(
+    service: kit.Up, engine: str, version: str
+) -> None:
+    client = create(service.api, engine, version)
+    # What leaves is far more than what the slot holds: it may have to come back to its owner.
+    together = [f"{{same-slot}}-{number}" for number in range(10)]
+    keys = [*together, *(f"key-{number}" for number in range(2 * _KEYS))]
+    for key in keys:
+        client.set(key, _VALUE)
+    service.kill()  # nobody mends it meanwhile
+    cut_a_move(service, client.keyslot(together[0]), together)
+    for shard_id in ("0001", "0002"):
+        leave_room(service, shard_id, 0)
+    service.start()
+    reshard(service.api, 3)
+    kit.wait_status(service.api, _GROUP, "available", timeout_s=_TIMEOUT_S)
+    told = kit.messages(service.api, _GROUP)[-1]
+    assert told == f"Resharding of replication group {_GROUP} completed"
+    assert_whole(service, client, keys)
+
+
+def cut_a_move(service: kit.Up, slot: int, keys: list[str]) -> None:
+    """Leave a slot half moved from the shard that owns it to the other one."""
+    admins = [kit.admin(service.state_dir, f"{_GROUP}-000{number}-001") for number in (1, 2)]
+    admins.sort(key=lambda admin: -admin.execute_command("CLUSTER COUNTKEYSINSLOT", slot))
+    giving, taking = admins
+    ids = [admin.execute_command("CLUSTER MYID") for admin in admins]
+    taking.execute_command("CLUSTER SETSLOT", slot, "IMPORTING", ids[0])
+    giving.execute_command("CLUSTER SETSLOT", slot, "MIGRATING", ids[1])
+    place = taking.connection_pool.connection_kwargs
+    login = ("AUTH2", place["username"], place["password"])
+    half = keys[: len(keys) // 2]
+    giving.execute_command(
+        "MIGRATE", place["host"], place["port"], "", 0, 5000, *login, "KEYS", *half
+    )
+    for admin in admins:
+        admin.close()

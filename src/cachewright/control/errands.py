@@ -53,7 +53,8 @@ class _Book:
     #: Claims that failed in a row, and why the last one did.
     failed_claims: int = 0
     claim_failure: str = ""
-    #: The same of cut moves that could not be ended, and when that is tried again at the earliest.
+    #: The same of cut moves that could not be ended, since anything has moved; and when that is
+    #: tried again at the earliest.
     failed_closings: int = 0
     close_failure: str = ""
     close_again_s: float = 0.0
@@ -199,5 +200,7 @@ def _count(book: _Book, method: MoveMethod, failure: str, *, gets_on: bool) -> N
     book.last_failure = failure or book.last_failure
     if gets_on:
         book.failures.clear()
+        book.failed_closings = 0  # there may be room now
+        book.close_again_s = 0.0
     else:
         book.failures[method] += 1

@@ -48,6 +48,7 @@ from cachewright.plan.plan import (
     busy_look_again_s,
 )
 from cachewright.plan.shard import engine_of, shards_to_run, view_shard
+from cachewright.plan.slot_scene import Scene
 
 
 def plan_group(
@@ -109,7 +110,7 @@ def _slots_of(
     """Return what there is to do about the slots of a group, and the status with how they are."""
     if world.owned is None:
         return (), current
-    scene = resharding.Scene(
+    scene = Scene(
         group=world.group,
         placement=world.placement,
         views=world.views,

@@ -11,20 +11,19 @@ stays. Moves that somebody began and nobody goes on with are ended, or taken bac
 from __future__ import annotations
 
 import dataclasses
-import datetime
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from cachewright.model.commands import CloseSlots, MoveSlots, Step, WeighSlots, node_key
+from cachewright.model.commands import MoveSlots, Step, WeighSlots, node_key
 from cachewright.model.engines import capabilities_of
-from cachewright.model.facts import EngineFact, Observed, SlotWeights
-from cachewright.model.groups import Group, GroupPlacement
+from cachewright.model.facts import SlotWeights
+from cachewright.model.groups import Group
 from cachewright.model.moves import BYTES_PER_MOVE, MOVES_PER_TAKER, STEP_BYTES_MAX, MoveMethod
 from cachewright.model.slots import merge, numbers_of, ranges_of
 from cachewright.model.status import GroupStatus, NodeState, Resharding, ShardSlots
-from cachewright.plan import slots, spreading
-from cachewright.plan.ownership import Ownership
-from cachewright.plan.shard import Phase, ShardView, engine_of, reshards
+from cachewright.plan import mending, slots, spreading
+from cachewright.plan.shard import reshards
+from cachewright.plan.slot_scene import Scene
 
 #: Failures in a row that got nowhere, until another method is tried, or the resharding ends. Some
 #: are bad luck: a node that died, a buffer that ran over under a burst of writes.
@@ -71,49 +70,11 @@ def _stage(state: Resharding) -> tuple[int, bool, bool, bool]:
     return state.generation, bool(state.target), state.arrived_at is not None, state.is_over
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Scene:
-    """What is looked at."""
-
-    group: Group
-    placement: GroupPlacement
-    views: Sequence[ShardView]
-    observed: Observed
-    owned: Ownership
-    #: How the nodes are doing now.
-    status: GroupStatus
-    previous: GroupStatus | None
-    now: datetime.datetime
-
-    @property
-    def generation(self) -> int:
-        """Which resharding is asked for."""
-        return self.group.spec.resharding_generation
-
-    def primary_of(self, shard_id: str) -> tuple[str, EngineFact] | None:
-        """Return the primary of a shard that serves, and what it says; else `None`."""
-        for view in self.views:
-            if view.shard.shard_id == shard_id and view.phase is Phase.SERVING and view.primary_id:
-                engine = engine_of(self.observed.of(view.primary_id))
-                return None if engine is None else (view.primary_id, engine)
-        return None
-
-    def others(self, but: Container[str]) -> tuple[tuple[str, int], ...]:
-        """Return where all other primaries listen."""
-        found = [view.primary_id for view in self.views if view.phase is Phase.SERVING]
-        places = [self.placement.of(n) for n in found if n is not None and n not in but]
-        return tuple(place.listens_at for place in places)
-
-    def leaving(self) -> frozenset[str]:
-        """Return the shards whose slots shall go to the others."""
-        return frozenset(s.shard_id for s in self.group.spec.shards if s.is_leaving)
-
-
 def look(scene: Scene) -> Outlook:
     """Return what to do about the slots of a group in cluster mode."""
     last = scene.previous.resharding if scene.previous else None
     if not reshards(scene.group, scene.previous):
-        return Outlook(resharding=last, steps=tuple(_closings(scene)))
+        return Outlook(resharding=last, steps=tuple(mending.closings(scene)))
     asked = scene.generation
     state = last if last and last.generation == asked else Resharding(generation=asked)
     waits = _waits(scene, state)
@@ -214,19 +175,15 @@ def _headroom(scene: Scene) -> dict[str, int]:
 
 def _go_on(scene: Scene, state: Resharding) -> Outlook:
     moves, owned = scene.observed.moves, scene.owned.owned
-    closings = tuple(_closings(scene))
-    if closings and moves.failed_closings >= CLOSE_TRIES and not moves.running:
-        # It is tried on at rest; clients are sent after the keys as long as a slot is open.
-        failure = f"a move that was cut can neither go on nor back: {moves.close_failure}"
-        return _over(scene, dataclasses.replace(state, failure=failure))
-    if closings:
-        return Outlook(resharding=state, steps=closings, reason="ending moves that were cut")
     weighed = _weighed(scene)
     state = _without_stuck(scene, state, weighed)
     weights = _estimated(scene, weighed)
     left = slots.slots_left(owned, state.target)
     progress = slots.progress_percent(state, owned, weights)
     state = dataclasses.replace(state, progress_percent=progress)
+    closings = tuple(mending.closings(scene))
+    if closings:
+        return _mend(scene, state, weights, closings)
     if not left and not moves.running:
         return _end(scene, state)
     method = _method(scene)
@@ -235,10 +192,30 @@ def _go_on(scene: Scene, state: Resharding) -> Outlook:
             return Outlook(resharding=state, reason="waiting for the last moves to end")
         failure = f"moving slots was given up: {moves.last_failure}"
         return _over(scene, dataclasses.replace(state, failure=failure))
-    steps = tuple(_moves(scene, state, weights, method))
+    steps = tuple(_moves(scene, owned, state.target, weights, method))
     done = max(0, state.slots_to_move - left)
     reason = f"moving slots: {done} of {state.slots_to_move} have arrived"
     return Outlook(resharding=state, steps=steps, reason=reason)
+
+
+def _mend(
+    scene: Scene, state: Resharding, weights: Mapping[str, SlotWeights], closings: tuple[Step, ...]
+) -> Outlook:
+    """End moves that were cut; where that fails, first let other slots go that make room for it."""
+    moves = scene.observed.moves
+    if moves.failed_closings:
+        # As long as a slot is open by hand, the engines move none by themselves.
+        steps: tuple[Step, ...] = ()
+        if moves.failures_of(MoveMethod.COPY, scene.generation) < COPY_TRIES:
+            owned, target = mending.relief(scene, state.target)
+            steps = tuple(_moves(scene, owned, target, weights, MoveMethod.COPY))
+        if steps or moves.running:
+            return Outlook(resharding=state, steps=steps, reason="making room to end a cut move")
+    if moves.failed_closings >= CLOSE_TRIES:
+        # It is tried on at rest; clients are sent after the keys as long as a slot is open.
+        failure = f"a move that was cut can neither go on nor back: {moves.close_failure}"
+        return _over(scene, dataclasses.replace(state, failure=failure))
+    return Outlook(resharding=state, steps=closings, reason="ending moves that were cut")
 
 
 def _without_stuck(
@@ -294,11 +271,15 @@ def _method(scene: Scene) -> MoveMethod | None:
 
 
 def _moves(
-    scene: Scene, state: Resharding, weights: Mapping[str, SlotWeights], method: MoveMethod
+    scene: Scene,
+    owned: Sequence[ShardSlots],
+    target: Sequence[ShardSlots],
+    weights: Mapping[str, SlotWeights],
+    method: MoveMethod,
 ) -> Iterator[Step]:
     for move in slots.next_moves(
-        scene.owned.owned,
-        state.target,
+        owned,
+        target,
         weights=weights,
         running=_running(scene),
         batch_bytes=BYTES_PER_MOVE[method],
@@ -335,34 +316,6 @@ def _running(scene: Scene) -> tuple[slots.ShardMove, ...]:
     )
 
 
-def _closings(scene: Scene) -> Iterator[Step]:
-    """Return what ends the moves that nobody goes on with, or takes them back."""
-    if not scene.owned.open_slots:
-        return
-    if any(scene.primary_of(view.shard.shard_id) is None for view in scene.views):
-        return
-    under_way = frozenset(
-        slot for moving in scene.observed.moves.running for slot in numbers_of(moving.slots)
-    )
-    for owner in scene.owned.open_slots:
-        cut = ranges_of(slot for slot in numbers_of(owner.slots) if slot not in under_way)
-        reason = f"moves of {sum(map(len, cut))} slots of shard {owner.shard_id} were cut"
-        yield from _closing(scene, ShardSlots(shard_id=owner.shard_id, slots=cut), reason)
-
-
-def _closing(scene: Scene, owner: ShardSlots, reason: str) -> Iterator[Step]:
-    """Yield what brings home all that others hold of slots of an owner."""
-    primary = scene.primary_of(owner.shard_id)
-    if not owner.slots or primary is None:
-        return
-    command = CloseSlots(
-        key=node_key(scene.group.spec.uid, primary[0]),
-        slots=owner.slots,
-        others=scene.others({primary[0]}),
-    )
-    yield Step(command=command, reason=reason, node_id=primary[0])
-
-
 # The end
 
 
@@ -382,7 +335,7 @@ def _end(scene: Scene, state: Resharding) -> Outlook:
     if waited_s < EMPTYING_S + HOMECOMING_S:
         reason = f"what shard {full[0]} still holds goes to who owns it"
         owners = scene.owned.owned if scene.owned.is_agreed else ()
-        steps = tuple(step for owner in owners for step in _closing(scene, owner, reason))
+        steps = tuple(step for owner in owners for step in mending.closing(scene, owner, reason))
         return Outlook(resharding=state, steps=steps, reason=reason)
     failure = f"shard {full[0]} still holds something and stays"
     return _over(scene, dataclasses.replace(state, failure=failure))

@@ -44,6 +44,7 @@ def slot_violations(group: Group, observed: Observed, plan: Plan) -> Iterator[st
     if group.spec.cluster_enabled and group.spec.deletion is None:
         yield from moves_only_between_servers(group, observed, plan)
         yield from moves_one_thing_at_a_time(observed, plan)
+        yield from gives_nothing_to_the_full(observed, plan)
         yield from closes_only_what_rests(observed, plan)
         yield from claims_only_what_nobody_owns(group, observed, plan)
         yield from empties_before_it_ends(group, observed, plan)
@@ -109,6 +110,17 @@ def moves_one_thing_at_a_time(observed: Observed, plan: Plan) -> Iterator[str]:
     for step in steps_of(plan, HandOver | StopNode):
         if step.node_id in movers:
             yield f"{step.node_id} changes while slots are moved from or to it"
+
+
+def gives_nothing_to_the_full(observed: Observed, plan: Plan) -> Iterator[str]:
+    """Who has to do with a cut move that does not end takes nothing more: it may have no memory."""
+    moving = {slot for move in observed.moves.running for slot in numbers_of(move.slots)}
+    for step in steps_of(plan, MoveSlots) if observed.moves.failed_closings else ():
+        assert isinstance(step.command, MoveSlots)
+        taker = node_id_of(step.command.to_key)
+        cluster = _cluster_of(observed, taker)
+        if cluster is not None and {one.slot for one in cluster.open_slots} - moving:
+            yield f"slots are moved to {taker}, where a cut move does not end"
 
 
 def _leaving(group: Group) -> set[str]:

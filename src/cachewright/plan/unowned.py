@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 from cachewright.model.commands import ClaimSlots, Step, node_key
 from cachewright.model.slots import SlotRanges, numbers_of, ranges_of, render_ranges
-from cachewright.plan.resharding import Scene
 from cachewright.plan.shard import Phase, is_gone, reshards
+from cachewright.plan.slot_scene import Scene
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -212,7 +212,7 @@ def test_ends_of_cut_moves_that_fail_are_counted_and_tried_at_growing_intervals(
         nonlocal now_s
         host, ended = Host(), asyncio.Event()
 
-        async def carry(errand: CloseSlots | WeighSlots, *, fails: bool) -> None:
+        async def carry(errand: CloseSlots | MoveSlots | WeighSlots, *, fails: bool) -> None:
             host.outcome = Outcome(MoveMethod.COPY, 0, fails=fails)
             ended.clear()
             try:
@@ -240,5 +240,11 @@ def test_ends_of_cut_moves_that_fail_are_counted_and_tried_at_growing_intervals(
             assert errands.moves("g").failed_closings == 0
             await carry(close, fails=True)
             assert errands.moves("g").failed_closings == 1
+            # Nor after slots have moved: there may be room now, and it is tried at once.
+            await carry(order(MoveMethod.COPY), fails=True)
+            assert errands.moves("g").failed_closings == 1
+            await carry(order(MoveMethod.COPY), fails=False)
+            assert errands.moves("g").failed_closings == 0
+            await carry(close, fails=True)
 
     asyncio.run(run())

@@ -100,9 +100,11 @@ class Errands:
     to_fail: int = 0
     #: Who takes has room for so many slots of each copied move, and none for the rest.
     fitting: int | None = None
-    #: No cut move can be ended, and how often that was tried in a row.
+    #: No cut move can be ended; and how often that was tried in a row, since anything has moved.
     is_full: bool = False
     failed_closings: int = 0
+    #: One that can be ended again as soon as slots have left one of both.
+    is_relieved: bool = False
 
     def ask(self, errand: Errand) -> str:
         """Begin an errand; return why the last one of its node failed, empty where none did."""
@@ -146,6 +148,8 @@ class Errands:
             self.last_failure = failure or self.last_failure
             if gets_on:
                 self.failures.clear()
+                self.failed_closings = 0
+                self.is_full = self.is_full and not self.is_relieved
             else:
                 self.failures[errand.method] += 1
 
@@ -242,7 +246,7 @@ def _move(world: World, move: MoveSlots, ticks: int) -> bool:
         raise Cut("no memory for it")
     if move.method is MoveMethod.COPY:
         return _copy(giver, taker, left, ticks, world)
-    if giver.opened.keys() & set(left) or taker.opened.keys() & set(left):
+    if giver.opened or taker.opened:
         raise Cut("a slot is open")
     if ticks < _ATOMIC_TICKS:
         return False

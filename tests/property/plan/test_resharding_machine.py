@@ -210,9 +210,14 @@ class ReshardingMachine(PlanMachine):
         assert before.progress_percent <= now.progress_percent
         assert now.is_over or not before.is_over
 
+    @rule(is_relieved=st.booleans())
+    def there_is_no_memory_to_end_cut_moves(self, is_relieved: bool) -> None:
+        self.world.errands.is_full, self.world.errands.is_relieved = True, is_relieved
+
     def calm(self) -> None:
         super().calm()
         self.world.errands.to_fail = 0
+        self.world.errands.is_full = False
         for engine in self.world.engines.values():
             engine.lags = False  # what has left its shard is waited for on replicas as well
 
@@ -289,6 +294,25 @@ def test_a_move_that_neither_goes_on_nor_back_ends_it_and_is_mended_later() -> N
     machine.a_caller_spreads_slots_anew()
     machine.the_loop_runs(SETTLE_ROUNDS)
     assert machine.ended().failure == ""
+
+
+@pytest.mark.parametrize("slot", [0, SLOT_COUNT // 2 - 1], ids=["stays", "goes"])
+@pytest.mark.parametrize("line", LINES)
+def test_what_makes_room_for_a_cut_move_goes_before_it(
+    line: tuple[EngineName, str], slot: int
+) -> None:
+    """Whether the slot itself shall stay where it is or go to the new shard."""
+    machine = _machine(line)
+    one, other = (machine.world.engines[f"demo-000{number}-001"] for number in (1, 2))
+    one.opened[slot] = (other.place.engine_id, False)
+    other.opened[slot] = (one.place.engine_id, True)
+    one.give(other, frozenset(mark for mark in one.data if slot_of(mark) == slot))
+    machine.world.errands.is_full = machine.world.errands.is_relieved = True
+    machine.the_loop_runs(10)
+    assert one.opened
+    machine.a_caller_adds_shards(3, SETTLE_ROUNDS)
+    assert machine.ended().failure == ""
+    machine.check_settled()
 
 
 def _machine(line: tuple[EngineName, str]) -> ReshardingMachine:

@@ -42,6 +42,7 @@ class Scene:
         self.world = story.world
         self.world.tick()
         self.running: tuple[Moving, ...] = ()
+        self.failed_closings = 0
         self.status = GroupStatus(state=GroupState.MODIFYING, observed_generation=2, nodes=())
         first, _, third = (self.world.engines[n] for n in (GIVER, TAKER, THIRD))
         first.slots, third.slots = (*first.slots, *third.slots), ()
@@ -56,7 +57,8 @@ class Scene:
         self.world.group = dataclasses.replace(self.group, spec=spec)
 
     def observe(self) -> Observed:
-        return msgspec.structs.replace(self.world.observe(), moves=Moves(running=self.running))
+        moves = Moves(running=self.running, failed_closings=self.failed_closings)
+        return msgspec.structs.replace(self.world.observe(), moves=moves)
 
     def key(self, node_id: str) -> str:
         return node_key(self.group.spec.uid, node_id)
@@ -140,6 +142,12 @@ def is_moved_by_another(scene: Scene) -> MoveSlots:
     return scene.move()
 
 
+def goes_where_a_cut_move_does_not_end(scene: Scene) -> MoveSlots:
+    scene.world.engines[TAKER].opened = {8_000: (scene.world.engines[GIVER].place.engine_id, True)}
+    scene.failed_closings = 1
+    return scene.move()
+
+
 def somebody_does_not_serve(scene: Scene) -> MoveSlots:
     scene.world.kill(THIRD)
     return scene.move()
@@ -159,6 +167,7 @@ def somebody_does_not_serve(scene: Scene) -> MoveSlots:
         (is_of_another_resharding, "nobody has asked"),
         (runs_already, "another move of it runs"),
         (is_moved_by_another, "another move of it runs"),
+        (goes_where_a_cut_move_does_not_end, "where a cut move does not end"),
         (somebody_does_not_serve, "shard 0003 does not serve"),
     ],
 )
