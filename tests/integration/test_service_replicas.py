@@ -5,10 +5,12 @@ Real service, real engines, boto3 and valkey-py.
 
 from __future__ import annotations
 
+import signal
 from typing import Any
 
 import pytest
 
+from cachewright import testing
 from tests import cache_kit
 from tests import service_kit as kit
 
@@ -80,6 +82,18 @@ def test_replicas_come_and_go_by_their_number_and_no_write_fails(api: Any, group
             is_it=lambda v: v is not None,
         )
         assert client.dbsize() == writer.acknowledged
+
+
+def test_a_replica_that_hangs_goes_before_a_newer_one(
+    service: testing.Service, api: Any, group_id: str
+) -> None:
+    kit.create_available(api, group_id, replicas=2)
+    kit.engines(service.state_dir)[f"{group_id}-002"].kill(signal.SIGSTOP)
+    api.decrease_replica_count(
+        ReplicationGroupId=group_id, NewReplicaCount=1, ApplyImmediately=True
+    )
+    kit.wait_status(api, group_id, "available")
+    assert _members(api, group_id) == [f"{group_id}-001", f"{group_id}-003"]
 
 
 def test_shards_of_a_cluster_grow_and_shrink_one_by_one(api: Any, group_id: str) -> None:

@@ -22,7 +22,7 @@ from cachewright.kit.tasks import Supervised
 from cachewright.model.arns import Arns
 from cachewright.model.commands import HostCommand, StartNode
 from cachewright.model.engines import EngineName
-from cachewright.model.facts import NodeFact
+from cachewright.model.facts import NodeFact, Observed
 from cachewright.model.settings import Limits, Settings
 from cachewright.plan.placement import OwnAddresses
 from cachewright.rpc.agent import CommandFailed, EngineOffer
@@ -127,8 +127,9 @@ class _Agent:
         return await self._host.install(engine, api_version)
 
 
-async def _nobody_looks(_: str) -> None:
+async def _nobody_looks(_: str) -> Observed:
     """No type is asked for here."""
+    return Observed()
 
 
 class Reign:

@@ -41,6 +41,7 @@ from cachewright.kit.secret import Secret
 from cachewright.kit.tasks import Supervised
 from cachewright.model.arns import Arns
 from cachewright.model.errors import CachewrightError
+from cachewright.model.facts import Observed
 from cachewright.model.settings import Addressing, Settings
 from cachewright.plan.placement import AddressPool, OwnAddresses, SharedAddress
 from cachewright.service import pending, service_updates, shard_settling, update_batches
@@ -163,10 +164,9 @@ def _parts(  # noqa: PLR0917 this is where everything meets
     )
     observer = Observer(agent, clock)
 
-    async def look(uid: str) -> None:
+    async def look(uid: str) -> Observed:
         group = records.group(uid)
-        if group is not None:
-            await observer.observe(group)
+        return Observed() if group is None else await observer.observe(group)
 
     def settle(uid: str) -> Awaitable[bool]:
         return shard_settling.settle(service, uid)

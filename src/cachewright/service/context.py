@@ -15,6 +15,7 @@ from cachewright.kit import failpoints
 from cachewright.kit.clock import Clock
 from cachewright.model.arns import Arns
 from cachewright.model.errors import ClientFault
+from cachewright.model.facts import Observed
 from cachewright.model.settings import Settings
 from cachewright.rpc.agent import EngineOffer
 from cachewright.store.base import Conflict
@@ -40,8 +41,8 @@ class Service:
     address_capacity: Callable[[], int]
     #: Bytes that the engines of the group with this uid used when they last said so, by node id.
     usage: Callable[[str], Mapping[str, int]]
-    #: Ask the engines of the group with this uid now; afterwards `usage` is what they say.
-    look: Callable[[str], Awaitable[None]]
+    #: Ask the engines of the group with this uid now; `usage` is what they say, too, afterwards.
+    look: Callable[[str], Awaitable[Observed]]
     #: Tell the loop that the group with this uid has changed.
     wake: Callable[[str], None]
 

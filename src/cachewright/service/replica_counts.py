@@ -1,8 +1,8 @@
 """How many replicas shall a group's shards have? `IncreaseReplicaCount` and `DecreaseReplicaCount`.
 
 For the whole group or shard by shard, with cluster mode or without. New replicas get the lowest
-free ids. The primary always stays; who goes is named, or chosen so that the zones stay spread. What
-nobody is sure of is not removed: where the primary is not known, nobody is.
+free ids. The primary always stays; who goes is named, or chosen (`plan.removal`). What nobody is
+sure of is not removed: where the primary is not known, nobody is.
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cachewright.model.errors import ClientFault, invalid_combination, invalid_value
+from cachewright.model.facts import Observed
 from cachewright.model.groups import GroupSpec, NodeSpec, ShardSpec
 from cachewright.model.status import GroupState, NodeState
+from cachewright.plan import removal
 from cachewright.service import (
     associations,
     events,
@@ -108,6 +110,10 @@ def _new_zones(service: Service, spec: GroupSpec, wish: _Wish) -> tuple[str, ...
 
 async def decrease(service: Service, wanted: DecreaseReplicaCount) -> views.GroupView:
     """Accept fewer replicas and return the group as it is then."""
+    seen = Observed()
+    if not wanted.replicas_to_remove:
+        group = views.find_group(service.records, wanted.replication_group_id)
+        seen = await service.look(group.spec.uid)
 
     def decide() -> Decision[views.GroupView]:
         group = _changeable(service, wanted)
@@ -120,7 +126,7 @@ async def decrease(service: Service, wanted: DecreaseReplicaCount) -> views.Grou
         _refuse_other_way(wishes, "IncreaseReplicaCount", [w for w in wishes if w.growth > 0])
         _refuse_other_shards(wishes, named)
         gone = tuple(
-            node_id for wish in wishes if wish.growth for node_id in _gone(group, wish, named)
+            node_id for wish in wishes if wish.growth for node_id in _gone(group, wish, named, seen)
         )
         after = members.without(group, gone)
         associations.refuse_fewer_replicas(service, after)
@@ -170,7 +176,9 @@ def _refuse_other_shards(wishes: Sequence[_Wish], named: frozenset[str]) -> None
         )
 
 
-def _gone(group: views.GroupView, wish: _Wish, named: frozenset[str]) -> tuple[str, ...]:
+def _gone(
+    group: views.GroupView, wish: _Wish, named: frozenset[str], seen: Observed
+) -> tuple[str, ...]:
     """Return the replicas of a shard that go, or raise why they cannot."""
     spec, shard = group.spec, wish.shard
     _refuse_too_few(spec, wish)
@@ -192,7 +200,7 @@ def _gone(group: views.GroupView, wish: _Wish, named: frozenset[str]) -> tuple[s
             f"{wish.replicas} replicas {-wish.growth} have to go."
         )
     if not chosen:
-        chosen = _weakest(group, wish, primary)
+        chosen = _least_needed(group, wish, primary, seen)
     kept = tuple(node for node in shard.nodes if node not in chosen)
     if wish.zones and Counter(node.zone for node in kept) != Counter(wish.zones):
         raise _other_zones(wish)
@@ -213,27 +221,20 @@ def _refuse_too_few(spec: GroupSpec, wish: _Wish) -> None:
         )
 
 
-def _weakest(group: views.GroupView, wish: _Wish, primary: str) -> list[NodeSpec]:
-    """Choose who goes, one by one: the zones stay spread, and those that serve stay.
-
-    Where zones are named, who is in one of which there are too many.
-    """
-    kept = list(wish.shard.nodes)
-    chosen: list[NodeSpec] = []
-
-    def loss(node: NodeSpec) -> tuple[int, int, bool, int]:
-        zones = Counter(other.zone for other in kept if other is not node)
-        named = Counter(wish.zones)
-        missing = (named - zones).total() if wish.zones else 0
-        crowd = sum(count * count for count in zones.values())
-        serves = group.node_state(node.node_id) is NodeState.AVAILABLE
-        return missing, crowd, serves, -kept.index(node)
-
-    for _ in range(-wish.growth):
-        weakest = min((node for node in kept if node.node_id != primary), key=loss)
-        kept.remove(weakest)
-        chosen.append(weakest)
-    return chosen
+def _least_needed(
+    group: views.GroupView, wish: _Wish, primary: str, seen: Observed
+) -> list[NodeSpec]:
+    nodes = wish.shard.nodes
+    states = {node.node_id: group.node_state(node.node_id) for node in nodes}
+    serving = frozenset(n for n, state in states.items() if state is NodeState.AVAILABLE)
+    gone = removal.least_needed(
+        removal.members(nodes, seen, serving),
+        -wish.growth,
+        primary_id=primary,
+        zones=wish.zones,
+        is_multi_az=group.spec.multi_az,
+    )
+    return [*gone]
 
 
 # Both

@@ -16,6 +16,7 @@ from typing import TypeVar
 from cachewright.kit.clock import Clock, ManualClock
 from cachewright.model.engines import EngineName, api_version_of
 from cachewright.model.errors import ClientFault
+from cachewright.model.facts import NodeFact, Observed
 from cachewright.model.groups import (
     DISCOVERY_ID,
     Endpoints,
@@ -96,8 +97,9 @@ def wanted_cluster(**changes: object) -> inputs_cache_clusters.CreateCacheCluste
     return inputs_cache_clusters.CreateCacheCluster(**given)  # type: ignore[arg-type] # typed by msgspec at run time
 
 
-async def no_look(uid: str) -> None:
+async def no_look(uid: str) -> Observed:
     """There are no engines that could be asked."""
+    return Observed()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -111,6 +113,8 @@ class World:
     usage: dict[str, dict[str, int]] = dataclasses.field(default_factory=dict)
     #: Bytes that engines would say if they were asked now.
     unseen: dict[str, dict[str, int]] = dataclasses.field(default_factory=dict)
+    #: All that would be seen, by node; a test fills it.
+    facts: dict[str, NodeFact] = dataclasses.field(default_factory=dict)
 
     @property
     def records(self) -> records.Records:
@@ -276,8 +280,11 @@ def run(
             usage: dict[str, dict[str, int]] = {}
             unseen: dict[str, dict[str, int]] = {}
 
-            async def look(uid: str) -> None:
+            facts: dict[str, NodeFact] = {}
+
+            async def look(uid: str) -> Observed:
                 usage.setdefault(uid, {}).update(unseen.pop(uid, {}))
+                return Observed(nodes=facts)
 
             service = Service(
                 records=records.Records(store),
@@ -289,7 +296,14 @@ def run(
                 look=look,
                 wake=woken.append,
             )
-            world = World(service=service, clock=clock, woken=woken, usage=usage, unseen=unseen)
+            world = World(
+                service=service,
+                clock=clock,
+                woken=woken,
+                usage=usage,
+                unseen=unseen,
+                facts=facts,
+            )
             return await scenario(world)
         finally:
             await store.close()

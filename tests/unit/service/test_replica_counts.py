@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from cachewright.model.errors import ClientFault
+from cachewright.model.facts import EngineFact, NodeFact, ProcessIdentity, Running
 from cachewright.model.groups import GroupSpec
 from cachewright.model.settings import Limits
 from cachewright.model.status import GroupState, NodeState, Role
@@ -236,6 +237,33 @@ def test_who_does_not_serve_goes_first_among_equals(tmp_path: Path) -> None:
         assert ids(await decrease(world, 2)) == ["demo-001", "demo-002", "demo-004"]
 
     run(tmp_path, scenario)
+
+
+def test_who_is_not_in_sync_now_goes_first(tmp_path: Path) -> None:
+    """By what engines say when it is asked for: the status is as old as the last round."""
+
+    async def scenario(world: World) -> None:
+        await world.create_available(num_cache_clusters=4, preferred_cache_cluster_azs=(A, B, C, A))
+        for node_id in ("demo-001", "demo-002", "demo-003", "demo-004"):
+            role = Role.PRIMARY if node_id == "demo-001" else Role.REPLICA
+            world.facts[node_id] = engine_fact(role, is_in_sync=node_id != "demo-002")
+        assert ids(await decrease(world, 2)) == ["demo-001", "demo-003", "demo-004"]
+
+    run(tmp_path, scenario)
+
+
+def engine_fact(role: Role, *, is_in_sync: bool) -> NodeFact:
+    engine = EngineFact(
+        version="9.1.2",
+        role=role,
+        is_held=False,
+        is_loading=False,
+        is_in_sync=is_in_sync,
+        used_memory_bytes=0,
+        bind=(),
+    )
+    identity = ProcessIdentity(pid=1, start_ticks=1, boot_id="b")
+    return NodeFact(process=Running(identity=identity), engine=engine)
 
 
 def test_the_present_primary_stays_wherever_it_is(tmp_path: Path) -> None:
