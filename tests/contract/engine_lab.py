@@ -186,6 +186,7 @@ class Engine:
                     self.launch.port,
                     self.launch.admin_password,
                     timeout_s=timeout_s,
+                    folder=self.folder,
                 )
             except EngineUnreachable:
                 assert self.process is not None

@@ -91,6 +91,8 @@ def _copy(pidfd: int, number: int) -> int:
 
 
 def _peer(link: socket.socket) -> tuple[str, int] | None:
+    if link.family != socket.AF_INET:
+        return None
     try:
         address, port = link.getpeername()[:2]
     except OSError:

@@ -235,6 +235,7 @@ class Node:
             launch.admin_password,
             timeout_s=timeout_s,
             tls=self._tls(launch),
+            folder=self.folder.path,
         )
         return admin
 

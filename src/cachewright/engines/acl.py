@@ -2,7 +2,7 @@
 
 | user | may | at start |
 |---|---|---|
-| `default` | what a client of ElastiCache may; no password | off; of a cluster's replica: sent on |
+| `default` | what a client of ElastiCache may; no password | off |
 | `cachewright-replication` | what a replica or a moving slot needs of its source | off |
 | `cachewright-admin` | everything; the agent's connection | on |
 
@@ -11,11 +11,6 @@ While slots are moved to it an engine has one more for each that gives (`MOVER_P
 An engine that starts from this file is *held* (safety law 2): nobody gets anything out of it but
 its administrator. Admission switches two users on, at run time only: after any restart, by
 whomever, the engine is held again. It can be repeated without touching connected clients.
-
-A held replica of a cluster sends clients on to its primary. One that knew it as a primary and has
-not come by since then would not forgive `NOAUTH`; it follows `MOVED`, which is the answer to every
-command with a key. So those are open, and what clients say when they connect; not `readonly`, nor
-anything that would be answered from what the replica holds.
 
 What is closed to clients, and why:
 
@@ -38,13 +33,12 @@ silence an engine for the administrator as a slow script can: silence is never t
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from cachewright.engines.text import UnusableLaunch, check_text
 from cachewright.model.commands import Launch
 from cachewright.model.engines import Capabilities, capabilities_of
 from cachewright.model.parameters import RENAME_COMMANDS, blocked_commands
-from cachewright.model.status import Role
 
 ADMIN_USER = "cachewright-admin"
 REPLICATION_USER = "cachewright-replication"
@@ -103,15 +97,6 @@ _SLOT_MIGRATION_RULES = (
 )  # fmt: skip
 
 
-#: What clients of a held replica may: be sent on by the slot of a key, and ask for the map.
-_SENT_ON = (
-    "-@all", "+@read", "+@write", "+@connection", "+@transaction", "+cluster|nodes",
-    "+cluster|shards", "+cluster|slots", "+command", "+eval", "+eval_ro", "+evalsha",
-    "+evalsha_ro", "+fcall", "+fcall_ro", "-@admin", "-dbsize", "-flushall", "-flushdb",
-    "-function", "-keys", "-randomkey", "-readonly", "-scan", "-swapdb",
-)  # fmt: skip
-
-
 def closed_commands(capabilities: Capabilities) -> tuple[str, ...]:
     """Return the commands that clients may not use, as ACL rules name them.
 
@@ -150,20 +135,7 @@ def render_users(launch: Launch) -> bytes:
         f"{replication}",
         f"user {ADMIN_USER} on {admin_hash} ~* &* +@all",
     )
-    if _is_replica_of_a_cluster(launch):
-        sent_on = " ".join((*_SENT_ON, *(rule for rule in public if rule.startswith("-"))))
-        lines = (f"user {PUBLIC_USER} on nopass ~* &* {sent_on}", *lines[1:])
     return "".join(f"{line}\n" for line in lines).encode("ascii")
-
-
-def sends_on(user: Sequence[object]) -> bool:
-    """Tell from a reply to `ACL GETUSER` of clients whether they can only be sent on."""
-    commands = user[user.index(b"commands") + 1]
-    return isinstance(commands, bytes) and commands.startswith(b"-@all")
-
-
-def _is_replica_of_a_cluster(launch: Launch) -> bool:
-    return any(p.engine_id == launch.engine_id and p.role is Role.REPLICA for p in launch.peers)
 
 
 def _hashed(field: str, password: str) -> str:

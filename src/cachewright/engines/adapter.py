@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from cachewright.engines.discovery import DiscoveryAdapter
@@ -132,8 +133,13 @@ class EngineAdapter(Protocol[Admin]):
         *,
         timeout_s: float,
         tls: ssl.SSLContext | None = None,
+        folder: Path | None = None,
     ) -> Admin:
-        """Connect as the administrator; `timeout_s` becomes the deadline of later calls."""
+        """Connect as the administrator; `timeout_s` becomes the deadline of later calls.
+
+        `folder`: that of the node, where it is of this host. An engine whose port is closed until
+        it is admitted is reached through its folder alone.
+        """
 
     async def observe(self, admin: Admin) -> EngineFact:
         """Return what the engine says of itself, in one round trip."""

@@ -16,6 +16,7 @@ import os
 import ssl
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import NoReturn
 
 from cachewright.engines import resp
@@ -141,6 +142,7 @@ class DiscoveryAdapter:
         *,
         timeout_s: float,
         tls: ssl.SSLContext | None = None,
+        folder: Path | None = None,
     ) -> DiscoveryConnection:
         """Connect as any client does."""
         try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Mapping
+from pathlib import Path
 from typing import NoReturn
 
 from cachewright.engines import memcached_admin, memcached_flags
@@ -62,6 +63,7 @@ class MemcachedAdapter:
         *,
         timeout_s: float,
         tls: ssl.SSLContext | None = None,
+        folder: Path | None = None,
     ) -> MemcachedConnection:
         """Connect as any client does, and see that it is a memcached which answers.
 

@@ -74,6 +74,11 @@ def owns_nothing(launch: Launch) -> bool:
     return own is not None and own.role is Role.PRIMARY and not own.slots
 
 
+def is_replica(launch: Launch) -> bool:
+    """Tell whether a launch is of a replica of a cluster."""
+    return any(p.engine_id == launch.engine_id and p.role is Role.REPLICA for p in launch.peers)
+
+
 def _following_nobody(peer: Peer) -> Peer:
     return dataclasses.replace(peer, role=Role.REPLICA, primary_engine_id=NOBODY_ID)
 

@@ -20,6 +20,8 @@ CONFIG_NAME = "engine.conf"
 USERS_NAME = "users.acl"
 NODES_NAME = "nodes.conf"
 LOG_NAME = "engine.log"
+#: Where a replica of a cluster listens for its administrator alone, in the folder of its node.
+SOCKET_NAME = "admin.sock"
 SNAPSHOT_NAME = "dump.rdb"
 
 #: Failover is the controller's; the engine's own election is the backstop, and late enough not
@@ -135,6 +137,8 @@ def _own_settings(launch: Launch) -> dict[str, str]:
     if launch.peers:
         bus_port = nodes_conf.bus_port(port)
         settings |= {"cluster-announce-ip": address, "cluster-port": f"{bus_port:d}"}
+    if nodes_conf.is_replica(launch):
+        settings |= _closed_port(port)
     settings |= {
         "maxmemory": f"{_count('maxmemory_bytes', launch.maxmemory_bytes):d}",
         "maxclients": f"{_count('maxclients', launch.maxclients):d}",
@@ -143,6 +147,16 @@ def _own_settings(launch: Launch) -> dict[str, str]:
     spelling = "primary" if _has_primary_spelling(launch) else "master"
     settings |= {f"{spelling}user": acl.REPLICATION_USER, f"{spelling}auth": password}
     return settings
+
+
+def _closed_port(port: int) -> dict[str, str]:
+    """Return how a replica of a cluster starts: nobody can connect to it before it is admitted.
+
+    Clients ask for the map anew and go elsewhere where they are refused the connection, and
+    nowhere else: those that read from replicas stay with an error, whatever it says.
+    """
+    announced = dict.fromkeys(("cluster-announce-port", "replica-announce-port"), f"{port:d}")
+    return {"port": "0", "unixsocket": SOCKET_NAME, "unixsocketperm": "700"} | announced
 
 
 def _has_primary_spelling(launch: Launch) -> bool:

@@ -17,6 +17,7 @@ import functools
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TypeAlias, cast
 
 import hiredis
@@ -193,9 +194,17 @@ def reply_or_raise(reply: Reply) -> Reply:
 
 
 async def open_connection(
-    address: str, port: int, *, user: str, password: str, timeout_s: float
+    address: str,
+    port: int,
+    *,
+    user: str,
+    password: str,
+    timeout_s: float,
+    socket: Path | None = None,
 ) -> AdminConnection:
     """Connect and authenticate; `timeout_s` is for both together, and the default of later calls.
+
+    Where the Unix socket `socket` is there, it is used instead of the port.
 
     Raises:
         EngineUnreachable: nobody listens there, or nobody answers in time.
@@ -206,7 +215,8 @@ async def open_connection(
     started_s = loop.time()
     try:
         async with asyncio.timeout(timeout_s):
-            await loop.create_connection(lambda: connection, address, port)
+            if socket is None or not await _is_connected_by(socket, connection):
+                await loop.create_connection(lambda: connection, address, port)
     except TimeoutError:
         connection.close()
         raise EngineSilent(f"no connection within {timeout_s:g} s") from None
@@ -222,3 +232,19 @@ async def open_connection(
         connection.close()
         raise
     return connection
+
+
+async def _is_connected_by(socket: Path, connection: AdminConnection) -> bool:
+    """Connect through a Unix socket; false where there is none.
+
+    By way of its folder: a path of more than 107 bytes is no address.
+    """
+    folder = os.open(socket.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        path = f"/proc/self/fd/{folder:d}/{socket.name}"
+        await asyncio.get_running_loop().create_unix_connection(lambda: connection, path)
+    except FileNotFoundError:
+        return False
+    finally:
+        os.close(folder)
+    return True

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import ssl
 from collections.abc import Mapping
+from pathlib import Path
 
 from cachewright.engines import acl, cluster_view, render, replica_writes, resp
 from cachewright.engines.home import Home, Restored
@@ -69,12 +70,18 @@ class ValkeyAdapter:
         *,
         timeout_s: float,
         tls: ssl.SSLContext | None = None,
+        folder: Path | None = None,
     ) -> resp.AdminConnection:
         """Connect as the administrator; works while the engine is held, loading or busy."""
         if tls is not None:
             raise errors.Bug("Valkey and Redis are not started with TLS")
         return await resp.open_connection(
-            address, port, user=acl.ADMIN_USER, password=password, timeout_s=timeout_s
+            address,
+            port,
+            user=acl.ADMIN_USER,
+            password=password,
+            timeout_s=timeout_s,
+            socket=None if folder is None else folder / render.SOCKET_NAME,
         )
 
     async def observe(self, admin: resp.AdminConnection) -> EngineFact:
@@ -105,22 +112,20 @@ class ValkeyAdapter:
     ) -> None:
         """Switch clients and replicas on, then listen on `bind`.
 
-        In this order, so that an endpoint's address refuses connections until it serves; and
-        replicas last, for clients may have been on already, with fewer permissions.
+        In this order, so that an address refuses connections until it serves. Replicas come after
+        the port of a replica of a cluster: until then it is held, and admitted once more.
         """
-        rules: tuple[str, ...] = ()
-        if await _sends_on(admin):
-            capabilities = capabilities_of(launch.engine, launch.engine_version)
-            rules = acl.public_rules(capabilities, dict(launch.settings))
-        replies = await admin.pipeline(
-            [
-                ("ACL", "SETUSER", acl.PUBLIC_USER, "on", *rules),
-                ("ACL", "SETUSER", acl.REPLICATION_USER, "on"),
-            ]
-        )
-        for reply in replies:
-            resp.reply_or_raise(reply)
+        await admin.command("ACL", "SETUSER", acl.PUBLIC_USER, "on")
+        await self._open(admin, launch)
+        await admin.command("ACL", "SETUSER", acl.REPLICATION_USER, "on")
         await self.bind(admin, bind)
+
+    async def _open(self, admin: resp.AdminConnection, launch: Launch) -> None:
+        """Listen on the port; nothing happens where that is so already."""
+        try:
+            await admin.command("CONFIG", "SET", "port", launch.port)
+        except resp.EngineRefused as refused:
+            raise _taken(launch.address) from refused
 
     async def hold(self, admin: resp.AdminConnection) -> None:
         """Switch clients and replicas off and end their connections.
@@ -150,9 +155,7 @@ class ValkeyAdapter:
             await admin.command("CONFIG", "SET", "bind", wanted)
         except resp.EngineRefused as refused:
             added = " or ".join(address for address in bind if address not in present)
-            raise resp.EngineRefused(
-                f"cannot listen on {added}: taken by another process, or not of this host"
-            ) from refused
+            raise _taken(added) from refused
 
     async def follow(self, admin: resp.AdminConnection, address: str, port: int) -> None:
         """Replicate from the primary there; an engine that does so already is left alone."""
@@ -202,12 +205,7 @@ class ValkeyAdapter:
     async def _permit(
         self, admin: resp.AdminConnection, settings: Mapping[str, str]
     ) -> tuple[RefusedSetting, ...]:
-        """Give clients the permissions anew, all at once; who is connected stays.
-
-        A held replica that sends clients on goes on with that until it is admitted.
-        """
-        if await _sends_on(admin):
-            return ()
+        """Give clients the permissions anew, all at once; who is connected stays."""
         info = _bytes(await admin.command("INFO", "server"))
         engine = EngineName.VALKEY if _field(info, b"valkey_version") else EngineName.REDIS
         capabilities = capabilities_of(engine, _version(info))
@@ -247,9 +245,10 @@ class ValkeyAdapter:
             return
 
 
-async def _sends_on(admin: resp.AdminConnection) -> bool:
-    """Tell whether clients have only the permissions to be sent on by a held replica."""
-    return acl.sends_on(_list(await admin.command("ACL", "GETUSER", acl.PUBLIC_USER)))
+def _taken(address: str) -> resp.EngineRefused:
+    return resp.EngineRefused(
+        f"cannot listen on {address}: taken by another process, or not of this host"
+    )
 
 
 async def _reply_of(admin: resp.AdminConnection, *words: str) -> resp.Reply:
