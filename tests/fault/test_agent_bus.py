@@ -19,7 +19,7 @@ def delays(running: process.Process) -> dict[tuple[str, int], bool]:
     found: dict[tuple[str, int], bool] = {}
     for number in bus._sockets(running.identity.pid):
         with socket.socket(fileno=bus._copy(running.pidfd, number)) as link:
-            peer = bus._peer(link)
+            peer = bus.peer_of(link)
             if peer is not None:
                 found[peer] = not link.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
     return found

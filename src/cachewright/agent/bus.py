@@ -49,22 +49,33 @@ def quicken(running: Process, launch: Launch, *others: tuple[str, int]) -> int:
 
 
 def _quicken_one(pidfd: int, number: int, peers: Set[tuple[str, int]]) -> bool:
+    link = socket_of(pidfd, number)
+    if link is None:
+        return False
+    with link:
+        if peer_of(link) not in peers:
+            return False
+        link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return True
+
+
+def socket_of(pidfd: int, number: int) -> socket.socket | None:
+    """Return a socket of another process as one of ours; `None` where it is none any more.
+
+    Raises:
+        OSError: the kernel does not let us.
+    """
     try:
         copy = _copy(pidfd, number)
     except OSError as error:
         if error.errno == errno.EBADF:
-            return False  # closed meanwhile
+            return None  # closed meanwhile
         raise
     try:
-        link = socket.socket(fileno=copy)
+        return socket.socket(fileno=copy)
     except OSError:
         os.close(copy)  # something else by now
-        return False
-    with link:
-        if _peer(link) not in peers:
-            return False
-        link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return True
+        return None
 
 
 def _sockets(pid: int) -> list[int]:
@@ -90,7 +101,8 @@ def _copy(pidfd: int, number: int) -> int:
     return copy
 
 
-def _peer(link: socket.socket) -> tuple[str, int] | None:
+def peer_of(link: socket.socket) -> tuple[str, int] | None:
+    """Return address and port of the other end; `None` where there is none of that kind."""
     if link.family != socket.AF_INET:
         return None
     try:

@@ -17,7 +17,7 @@ import contextlib
 import logging
 from collections.abc import Sequence
 
-from cachewright.agent import bus, linking
+from cachewright.agent import bus, draining, linking
 from cachewright.agent.node import ANSWER_TIMEOUT_S, Node
 from cachewright.agent.party import while_alive
 from cachewright.agent.promoting import is_primary_within
@@ -122,14 +122,16 @@ async def _hand_over(
     """Change the roles; clients are closed, and come back when the successor listens.
 
     Who came back earlier would be refused its writes: so the old primary lets go of its endpoint
-    first, and of its clients in the same moment in which it becomes a replica.
+    first, then of clients that wait for nothing, and of all others in the same moment in which it
+    becomes a replica.
     """
     is_replica, before = False, (await node.adapter.observe(old)).bind
     try:
+        await node.adapter.bind(old, command.bind)
+        await draining.drain(node, old)
         offset = await node.roles.pause_writes(old, PAUSE_MS)
         deadline_s = asyncio.get_running_loop().time() + CATCH_UP_TIMEOUT_S
         await _wait_until_it_has(successor, new, offset, deadline_s)
-        await node.adapter.bind(old, command.bind)
         offset = await node.roles.step_down(old, command.to_address, command.to_port)
         is_replica = True
         deadline_s = asyncio.get_running_loop().time() + CATCH_UP_TIMEOUT_S

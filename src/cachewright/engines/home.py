@@ -99,6 +99,21 @@ class Restored:
     refused: tuple[RefusedSetting, ...] = ()
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ClientSeen:
+    """A connection of a client that sends commands, as the engine sees it."""
+
+    #: No other connection of this process had it or will have it.
+    client_id: int
+    #: The engine's descriptor, and the other end of it: a descriptor is used again.
+    descriptor: int
+    place: tuple[str, int]
+    #: Nothing is half done on it: no command, answer or transaction.
+    is_whole: bool
+    #: It waits for something that may never happen, such as an element of a list.
+    is_blocked: bool
+
+
 class RoleChanger(Protocol[Admin_contra]):
     """How roles change hands while both engines live."""
 
@@ -117,6 +132,9 @@ class RoleChanger(Protocol[Admin_contra]):
         Replicas of its own stay connected to it, and so do subscribers; the connections of clients
         that send commands are closed in the same moment.
         """
+
+    async def clients(self, admin: Admin_contra) -> tuple[ClientSeen, ...]:
+        """Return who is connected, but for subscribers and our own."""
 
     async def begin_hand_over(self, admin: Admin_contra) -> None:
         """Cluster mode: let this replica take over from its living primary; only begins it."""

@@ -6,13 +6,15 @@ Single acts in the engines' words; their order, and what is checked between them
 from __future__ import annotations
 
 from cachewright.engines import acl, resp
-from cachewright.engines.home import RoleSeen
+from cachewright.engines.home import ClientSeen, RoleSeen
 from cachewright.engines.text import check_address, check_port
 from cachewright.model.status import Role
 
 _PRIMARY = b"master"
 _CONNECTED = b"connected"
 _OFFSET = b"\nmaster_repl_offset:"
+_BLOCKED = "b"
+_NO_TRANSACTION = "-1"
 
 
 class ValkeyRoles:
@@ -61,9 +63,34 @@ class ValkeyRoles:
         resp.reply_or_raise(told)
         return _offset(info)
 
+    async def clients(self, admin: resp.AdminConnection) -> tuple[ClientSeen, ...]:
+        """Return the public user's connections."""
+        told = await admin.command("CLIENT", "LIST", "TYPE", "normal")
+        if not isinstance(told, bytes):
+            raise resp.EngineUnreachable("what answers there is not such an engine")
+        lines = (_fields(line) for line in told.decode().splitlines())
+        return tuple(_client(fields) for fields in lines if fields["user"] == acl.PUBLIC_USER)
+
     async def begin_hand_over(self, admin: resp.AdminConnection) -> None:
         """Begin the engines' own coordinated failover."""
         await admin.command("CLUSTER", "FAILOVER")
+
+
+def _fields(line: str) -> dict[str, str]:
+    """Return `id=3 addr=127.0.0.1:5000 ...` by name; no value has a space."""
+    return {name: value for name, _, value in (field.partition("=") for field in line.split(" "))}
+
+
+def _client(fields: dict[str, str]) -> ClientSeen:
+    address, _, port = fields["addr"].rpartition(":")
+    half_done = (fields["qbuf"], fields["obl"], fields["oll"], fields["omem"])
+    return ClientSeen(
+        client_id=int(fields["id"]),
+        descriptor=int(fields["fd"]),
+        place=(address, int(port)),
+        is_whole=fields["multi"] == _NO_TRANSACTION and set(half_done) == {"0"},
+        is_blocked=_BLOCKED in fields["flags"],
+    )
 
 
 def _offset(info: resp.Reply) -> int:
