@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from cachewright.model.slots import SlotRanges
+from cachewright.model.slots import SlotRanges, numbers_of
 
 #: Keys that take more than this are not moved, and their slots stay (ElastiCache user guide).
 LARGEST_KEY_BYTES = 256 * 1024 * 1024
@@ -69,6 +69,11 @@ class Moves(msgspec.Struct, frozen=True, kw_only=True):
     close_failure: str = ""
     #: Why slots that nobody owns cannot be claimed, if that has failed again; else empty.
     claim_failure: str = ""
+
+    @property
+    def slots(self) -> frozenset[int]:
+        """The slots that are on their way."""
+        return frozenset(slot for moving in self.running for slot in numbers_of(moving.slots))
 
     def failures_of(self, method: MoveMethod, generation: int) -> int:
         """Return how often a method has failed in a row and got nowhere.

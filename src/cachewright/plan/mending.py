@@ -18,10 +18,11 @@ from cachewright.plan.slot_scene import Scene
 
 def closings(scene: Scene) -> Iterator[Step]:
     """Yield what ends the moves that nobody goes on with, or takes them back."""
-    cut = _cut(scene)
+    if not scene.owned.open_slots:
+        return
     if any(scene.primary_of(view.shard.shard_id) is None for view in scene.views):
         return
-    for owner in cut:
+    for owner in _cut(scene):
         reason = f"moves of {sum(map(len, owner.slots))} slots of shard {owner.shard_id} were cut"
         yield from closing(scene, owner, reason)
 
@@ -46,9 +47,10 @@ def relief(
 
     Nothing that is open, and nobody who has to do with a cut move itself.
     """
-    is_cut = {slot for owner in _cut(scene) for slot in numbers_of(owner.slots)}
+    cut = _cut(scene)
+    is_cut = {slot for owner in cut for slot in numbers_of(owner.slots)}
     is_open = {slot for owner in scene.owned.open_slots for slot in numbers_of(owner.slots)}
-    full = {owner.shard_id for owner in _cut(scene)}
+    full = {owner.shard_id for owner in cut}
     for view in scene.views:
         primary = scene.primary_of(view.shard.shard_id)
         cluster = primary[1].cluster if primary else None
@@ -67,9 +69,7 @@ def relief(
 
 def _cut(scene: Scene) -> tuple[ShardSlots, ...]:
     """Return the slots that are open and not being moved, by their owners."""
-    under_way = {
-        slot for moving in scene.observed.moves.running for slot in numbers_of(moving.slots)
-    }
+    under_way = scene.observed.moves.slots
     found = (
         ShardSlots(
             shard_id=owner.shard_id,

@@ -127,8 +127,7 @@ def _undoubted(scene: _Scene, silent_ids: Sequence[str]) -> dict[str, SlotRanges
     if silent_ids:
         before = _remembered(scene)
         for shard_id in silent_ids:
-            said = _last_words(scene, shard_id)
-            claims[shard_id] += before.get(shard_id, ()) if said is None else said
+            claims[shard_id] += _last_words(scene, shard_id, before)
     if not covers_all(part for parts in claims.values() for part in parts):
         return None
     return {shard_id: merge(parts) for shard_id, parts in claims.items()}
@@ -182,8 +181,7 @@ def _add_last_words(owners: list[int], scene: _Scene, silent_ids: Sequence[str])
     remembered = _owners_of(before, numbers)
     claims: dict[int, list[int]] = {}
     for shard_id in silent_ids:
-        said = _last_words(scene, shard_id)
-        for slot in numbers_of(before.get(shard_id, ()) if said is None else said):
+        for slot in numbers_of(_last_words(scene, shard_id, before)):
             if owners[slot] == _NOBODY:
                 claims.setdefault(slot, []).append(numbers[shard_id])
     for slot, claimants in claims.items():
@@ -215,8 +213,8 @@ def _target(scene: _Scene) -> dict[str, SlotRanges]:
     return {wanted.shard_id: wanted.slots for wanted in resharding.target}
 
 
-def _last_words(scene: _Scene, shard_id: str) -> SlotRanges | None:
-    """Return what the primary of a shard owned when it ended, `None` where it left no word.
+def _last_words(scene: _Scene, shard_id: str, before: Mapping[str, SlotRanges]) -> SlotRanges:
+    """Return what the primary of a shard owned when it ended; without a word of it, `before`.
 
     The one that was written down, unless it had been a replica since: then another one.
     """
@@ -226,10 +224,10 @@ def _last_words(scene: _Scene, shard_id: str) -> SlotRanges | None:
         if place.shard_id == shard_id and isinstance(fact.process, Stopped) and fact.last_slots:
             said[place.node_id] = fact.last_slots
     for node_id, slots in said.items():
-        before = scene.previous.of(node_id) if scene.previous is not None else None
-        if before is not None and before.role is Role.PRIMARY:
+        known = scene.previous.of(node_id) if scene.previous is not None else None
+        if known is not None and known.role is Role.PRIMARY:
             return slots
-    return next(iter(said.values()), None)
+    return next(iter(said.values()), before.get(shard_id, ()))
 
 
 def _say_the_same(voices: Sequence[_Voice]) -> bool:

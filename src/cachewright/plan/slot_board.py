@@ -213,7 +213,8 @@ class Board:
         weigh = self._weights.__getitem__
         owned, share_of_all = len(self._slots[giver]), SLOT_COUNT / len(self.staying)
         movable = [s for s in self._movable[giver] if self._weights[s] <= self._level]
-        piece = [*self._take(self._in_pieces(giver, movable), surplus)]
+        pieces = itertools.chain.from_iterable(self._runs(movable))
+        piece = [*self._take(pieces, surplus)]
         heaviest = sorted(movable, key=lambda slot: (-weigh(slot), slot))
         fewest = sum(1 for _ in self._take(heaviest, surplus))
         share = min(surplus / self._loads[giver], 1 - share_of_all / max(owned, 1))
@@ -238,9 +239,6 @@ class Board:
                 yield slot
             elif surplus <= self._level * _NEARLY:
                 return
-
-    def _in_pieces(self, giver: int, slots: Sequence[int]) -> Iterator[int]:
-        return itertools.chain.from_iterable(self._runs(slots))
 
     def _runs(self, slots: Sequence[int]) -> list[list[int]]:
         """Return slots as ranges, short ones first, each from the end that touches a taker."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator
+from typing import TypeVar
 
 from cachewright.model.commands import (
     ClaimSlots,
@@ -37,6 +38,7 @@ from cachewright.plan.evidence import (
 from cachewright.plan.plan import Plan
 
 _ALL_PERCENT = 100.0
+_Order = TypeVar("_Order", ClaimSlots, CloseSlots, ForgetNodes, MoveSlots, ReleaseNodes)
 
 
 def slot_violations(group: Group, observed: Observed, plan: Plan) -> Iterator[str]:
@@ -55,10 +57,8 @@ def slot_violations(group: Group, observed: Observed, plan: Plan) -> Iterator[st
 
 def moves_only_between_servers(group: Group, observed: Observed, plan: Plan) -> Iterator[str]:
     """Slots go from an admitted primary that owns them to one that stays, while all serve."""
-    steps = list(steps_of(plan, MoveSlots))
-    for step in steps:
-        command = step.command
-        assert isinstance(command, MoveSlots)
+    moves = _orders(plan, MoveSlots)
+    for command in moves:
         yield from _gives_what_it_has(command, observed)
         yield from _goes_where_it_is_sent(command, group)
         taker = node_id_of(command.to_key)
@@ -66,7 +66,7 @@ def moves_only_between_servers(group: Group, observed: Observed, plan: Plan) -> 
             yield f"slots are moved to {taker}, which is no other primary that serves"
         if taker in _leaving(group):
             yield f"slots are moved to {taker}, whose shard leaves"
-    for shard_id, members in members_of(group).items() if steps else ():
+    for shard_id, members in members_of(group).items() if moves else ():
         if not any(is_writer(observed, node_id) for node_id in members):
             yield f"slots are moved while shard {shard_id} does not serve"
 
@@ -97,10 +97,8 @@ def moves_one_thing_at_a_time(observed: Observed, plan: Plan) -> Iterator[str]:
     running = observed.moves.running
     busy = {moving.from_id for moving in running}
     movers = busy | {moving.to_id for moving in running}
-    moving = {slot for move in running for slot in numbers_of(move.slots)}
-    for step in steps_of(plan, MoveSlots):
-        command = step.command
-        assert isinstance(command, MoveSlots)
+    moving = {*observed.moves.slots}
+    for command in _orders(plan, MoveSlots):
         giver, slots = node_id_of(command.key), set(numbers_of(command.slots))
         if giver in busy or slots & moving:
             yield f"slots of {giver} are moved while another move of it runs"
@@ -114,36 +112,20 @@ def moves_one_thing_at_a_time(observed: Observed, plan: Plan) -> Iterator[str]:
 
 def gives_nothing_to_the_full(observed: Observed, plan: Plan) -> Iterator[str]:
     """Who has to do with a cut move that does not end takes nothing more: it may have no memory."""
-    moving = {slot for move in observed.moves.running for slot in numbers_of(move.slots)}
-    for step in steps_of(plan, MoveSlots) if observed.moves.failed_closings else ():
-        assert isinstance(step.command, MoveSlots)
-        taker = node_id_of(step.command.to_key)
+    for command in _orders(plan, MoveSlots) if observed.moves.failed_closings else ():
+        taker = node_id_of(command.to_key)
         cluster = _cluster_of(observed, taker)
-        if cluster is not None and {one.slot for one in cluster.open_slots} - moving:
+        opened = {one.slot for one in cluster.open_slots} if cluster is not None else set[int]()
+        if opened - observed.moves.slots:
             yield f"slots are moved to {taker}, where a cut move does not end"
-
-
-def _leaving(group: Group) -> set[str]:
-    """Return the nodes of shards that shall go, or that nobody asks for any more."""
-    going = {shard.shard_id for shard in group.spec.shards if shard.is_leaving}
-    asked = {shard.shard_id for shard in group.spec.shards}
-    return {
-        node_id
-        for shard_id, members in members_of(group).items()
-        if shard_id in going or shard_id not in asked
-        for node_id in members
-    }
 
 
 def closes_only_what_rests(observed: Observed, plan: Plan) -> Iterator[str]:
     """Moves are taken back by the owner of the slots, and never while they go on."""
-    running = {slot for moving in observed.moves.running for slot in numbers_of(moving.slots)}
-    for step in steps_of(plan, CloseSlots):
-        command = step.command
-        assert isinstance(command, CloseSlots)
+    for command in _orders(plan, CloseSlots):
         owner = node_id_of(command.key)
         slots, cluster = set(numbers_of(command.slots)), _cluster_of(observed, owner)
-        if slots & running:
+        if slots & observed.moves.slots:
             yield f"slots of {owner} are closed while they are moved"
         if not is_writer(observed, owner) or cluster is None:
             yield f"slots are closed on {owner}, which is no primary that serves"
@@ -153,18 +135,13 @@ def closes_only_what_rests(observed: Observed, plan: Plan) -> Iterator[str]:
 
 def claims_only_what_nobody_owns(group: Group, observed: Observed, plan: Plan) -> Iterator[str]:
     """Law 5: nothing is taken from who owns it, may own it unheard, or is about to."""
-    steps = list(steps_of(plan, ClaimSlots))
-    wanted = [
-        slot
-        for step in steps
-        if isinstance(step.command, ClaimSlots)
-        for slot in numbers_of(step.command.slots)
-    ]
+    claims = _orders(plan, ClaimSlots)
+    wanted = [slot for command in claims for slot in numbers_of(command.slots)]
     if len(wanted) > len(set(wanted)):
         yield "a slot is claimed for two"
-    if {slot for move in observed.moves.running for slot in numbers_of(move.slots)} & {*wanted}:
+    if observed.moves.slots & {*wanted}:
         yield "slots are claimed while they are moved"
-    for shard_id, members in members_of(group).items() if steps else ():
+    for shard_id, members in members_of(group).items() if claims else ():
         serving = [node_id for node_id in members if is_writer(observed, node_id)]
         if not serving and is_shard_asked_for(group, members[0]):
             yield f"slots are claimed while shard {shard_id} does not serve"
@@ -173,10 +150,9 @@ def claims_only_what_nobody_owns(group: Group, observed: Observed, plan: Plan) -
             if cluster is not None and {*numbers_of(cluster.own_slots)} & {*wanted}:
                 yield f"slots are claimed that {node_id} owns"
     places = {place.listens_at for place in _placed(group) if is_writer(observed, place.node_id)}
-    for step in steps:
-        assert isinstance(step.command, ClaimSlots)
-        place = next((p for p in _placed(group) if p.node_id == node_id_of(step.command.key)), None)
-        asked = {*step.command.others} | ({place.listens_at} if place else set())
+    for command in claims:
+        place = next((p for p in _placed(group) if p.node_id == node_id_of(command.key)), None)
+        asked = {*command.others} | ({place.listens_at} if place else set())
         if asked != places:
             yield "slots are claimed and not every primary is asked"
 
@@ -202,27 +178,24 @@ def empties_before_it_ends(group: Group, observed: Observed, plan: Plan) -> Iter
 
 def forgets_only_the_gone(group: Group, observed: Observed, plan: Plan) -> Iterator[str]:
     """Law 3: nobody is forgotten who may live or come back."""
-    for step in steps_of(plan, ForgetNodes):
-        command = step.command
-        assert isinstance(command, ForgetNodes)
+    for command in _orders(plan, ForgetNodes):
         for place in _placed(group):
             if place.engine_id not in command.engine_ids:
                 continue
             if is_asked_for(group, place.node_id):
-                yield f"{step.node_id} shall forget {place.node_id}, which is asked for"
+                yield f"{node_id_of(command.key)} shall forget {place.node_id}, which is asked for"
             if not has_surely_ended(observed.of(place.node_id)):
-                yield f"{step.node_id} shall forget {place.node_id}, which may live"
+                yield f"{node_id_of(command.key)} shall forget {place.node_id}, which may live"
 
 
 def releases_only_the_forgotten(group: Group, observed: Observed, plan: Plan) -> Iterator[str]:
     """Law 7: a name and an address are free when no living node waits for who had them."""
-    for step in steps_of(plan, ReleaseNodes):
-        assert isinstance(step.command, ReleaseNodes)
-        ids = _engine_ids(group, step.command.node_ids)
+    for command in _orders(plan, ReleaseNodes):
+        ids = _engine_ids(group, command.node_ids)
         for node_id in (place.node_id for place in _placed(group)):
             cluster = _cluster_of(observed, node_id)
             if cluster is not None and ids & cluster.known_ids:
-                yield f"{step.command.node_ids} are released while {node_id} knows of them"
+                yield f"{command.node_ids} are released while {node_id} knows of them"
 
 
 def says_no_more_than_is_so(group: Group, plan: Plan) -> Iterator[str]:
@@ -243,6 +216,22 @@ def says_no_more_than_is_so(group: Group, plan: Plan) -> Iterator[str]:
         yield "slots shall be spread so that some have no owner, or two"
     if not 0.0 <= resharding.progress_percent <= _ALL_PERCENT:
         yield f"{resharding.progress_percent} percent are done"
+
+
+def _leaving(group: Group) -> set[str]:
+    """Return the nodes of shards that shall go, or that nobody asks for any more."""
+    going = {shard.shard_id for shard in group.spec.shards if shard.is_leaving}
+    asked = {shard.shard_id for shard in group.spec.shards}
+    return {
+        node_id
+        for shard_id, members in members_of(group).items()
+        if shard_id in going or shard_id not in asked
+        for node_id in members
+    }
+
+
+def _orders(plan: Plan, kind: type[_Order]) -> list[_Order]:
+    return [step.command for step in plan.steps if isinstance(step.command, kind)]
 
 
 def _placed(group: Group) -> tuple[NodePlacement, ...]:

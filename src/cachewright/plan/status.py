@@ -105,9 +105,8 @@ def slots_problem(seen: Seen) -> str:
     staying = [view for view in seen.views if not is_gone(seen.group, view.shard)]
     if seen.owned is None or not all(view.phase is Phase.SERVING for view in staying):
         return ""
-    on_its_way = {s for move in seen.observed.moves.running for s in numbers_of(move.slots)}
     doubtful = {*numbers_of(seen.owned.unowned), *numbers_of(seen.owned.disputed)}
-    if not doubtful - on_its_way:
+    if not doubtful - seen.observed.moves.slots:
         return ""
     failure = seen.observed.moves.claim_failure if seen.owned.unowned else ""
     return failure or "not every slot is served by exactly one primary"

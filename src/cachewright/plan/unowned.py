@@ -33,8 +33,7 @@ def look(scene: Scene) -> Unowned:
         return Unowned(slots=before)
     if not scene.owned.unowned:
         return Unowned()
-    moving = {s for move in scene.observed.moves.running for s in numbers_of(move.slots)}
-    found = {*numbers_of(scene.owned.unowned)} - moving
+    found = {*numbers_of(scene.owned.unowned)} - scene.observed.moves.slots
     known = {*numbers_of(before)}
     return Unowned(
         slots=ranges_of(sorted(found | known)) if found else (),
