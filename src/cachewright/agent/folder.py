@@ -153,14 +153,15 @@ class NodeFolder:
     def remove(self) -> None:
         """Remove the folder and all in it, following no link; nothing happens if it is not there.
 
-        Renamed first: a removal that is cut short leaves no folder that looks like a node.
+        Renamed first: a removal that is cut short leaves no folder that looks like a node. What is
+        no folder is not ours.
         """
         leaving = self.path.with_name(f"{_REMOVING}{self.path.name}")
         if leaving.exists():
             shutil.rmtree(leaving)
         if self.path.is_symlink():
             self.path.unlink()
-        elif self.path.exists():
+        elif self.path.is_dir():
             self.path.replace(leaving)
             shutil.rmtree(leaving)
 

@@ -42,8 +42,8 @@ async def stop(node: Node, *, saves: bool, now: datetime.datetime) -> None:
 
 
 async def remove(node: Node) -> None:
-    """Remove the folder of a node whose process has ended for certain."""
-    if node.process is None:
+    """Remove the folder of a node whose process has ended for certain, and forget its failures."""
+    if node.process is None and node.folder.exists():
         await process.end_leftovers(node.folder.output)
     state = node.next_state(Event.REMOVE)
     failpoints.passing("agent.before_forget")

@@ -215,6 +215,7 @@ def _shard_status(group: GroupView, shard: ShardSpec) -> str:
     if group.status is None or not group.status.was_available:
         return GroupState.CREATING.value
     states = {group.node_state(node.node_id) for node in shard.nodes}
+    states = states - {NodeState.INCOMPATIBLE_NETWORK} or {NodeState.CREATING}
     if states in ({NodeState.AVAILABLE}, {NodeState.CREATING}):
         return states.pop().value
     return GroupState.MODIFYING.value

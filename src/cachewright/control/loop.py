@@ -30,7 +30,7 @@ from cachewright.model.settings import Limits
 from cachewright.model.status import GroupStatus
 from cachewright.plan.group import plan_group
 from cachewright.plan.plan import Plan
-from cachewright.plan.resharding import is_to_settle
+from cachewright.plan.shard import is_to_settle
 from cachewright.plan.shutdown import plan_stop
 from cachewright.store import records
 from cachewright.store.base import Conflict, StoreUnavailable

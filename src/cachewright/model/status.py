@@ -74,6 +74,11 @@ class NodeStatus:
     ends: tuple[datetime.datetime, ...] = ()
     #: How many of them came in a row soon after a start, the newest included.
     quick_ends: int = 0
+    #: Of one that could not be made since it was added: why, in one line; how many of its starts
+    #: failed in a row; and when that was seen.
+    failure: str = ""
+    failed_starts: int = 0
+    failed_at: datetime.datetime | None = None
     #: Its process lived when it was last seen.
     is_running: bool = False
     #: Settings that the engine is about to be told, with their values.
@@ -128,8 +133,15 @@ class Resharding:
     emptied: tuple[str, ...] = ()
     #: Slots that stay where they are, because of a key that is too large.
     stuck: SlotRanges = ()
+    #: Shards that were added for it and could not be made, each with the reason.
+    stillborn: tuple[tuple[str, str], ...] = ()
     #: Why it ended before everything was done; empty where it did not.
     failure: str = ""
+
+    @property
+    def stage(self) -> tuple[int, bool, bool, bool]:
+        """How far it has got; whoever compares two sees that there is something to do at once."""
+        return self.generation, bool(self.target), self.arrived_at is not None, self.is_over
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,6 +1,7 @@
 """What is there to tell of changes to a whole group: another node type, another engine, slots?
 
-Texts are ElastiCache's where it has one; for upgrades, and for slots that stay, it has none.
+And of nodes that do not come, or end again and again. Texts are ElastiCache's where it has one; for
+most of this it has none.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ from collections.abc import Iterator
 from cachewright.model.engines import api_version_of
 from cachewright.model.groups import Group
 from cachewright.model.slots import numbers_of
-from cachewright.model.status import GroupStatus, NodeStatus, Resharding
-from cachewright.plan import settings
+from cachewright.model.status import GroupStatus, NodeState, NodeStatus, Resharding
+from cachewright.plan import flapping, settings
 
 #: Of the slots of one shard that stay, how many are named.
 _NAMED_MAX = 10
@@ -71,6 +72,22 @@ def of_node(before: NodeStatus, now: NodeStatus, number: str) -> Iterator[str]:
     """Tell that a node serves with another version."""
     if before.is_upgrading and not now.is_upgrading and now.engine is not None:
         yield f"Cache node {number} upgraded to {now.engine.value} {now.engine_version}"
+
+
+def of_flapping(before: NodeStatus, now: NodeStatus, number: str) -> Iterator[str]:
+    """Tell that a node has begun to end soon after each start."""
+    if flapping.begins(before, now):
+        yield (
+            f"Cache node {number} has ended {now.quick_ends} times, each soon after its start: "
+            "it is started again after a growing delay"
+        )
+
+
+def of_newcomer(before: NodeStatus, now: NodeStatus) -> Iterator[str]:
+    """Tell why a node which was added could not be made, and what becomes of it."""
+    failed = NodeState.INCOMPATIBLE_NETWORK
+    if before.state is NodeState.CREATING and now.state is failed:
+        yield f"{now.failure}; it is tried again after a growing delay"
 
 
 def _upgrading(status: GroupStatus | None) -> list[NodeStatus]:

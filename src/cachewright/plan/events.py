@@ -21,7 +21,7 @@ from cachewright.model.status import (
     Role,
     SourceType,
 )
-from cachewright.plan import change_texts, flapping, settings
+from cachewright.plan import change_texts, newcomers, settings
 from cachewright.plan.shard import is_gone, shards_to_run
 
 #: ElastiCache's id of the only node in a cluster of one node.
@@ -206,11 +206,14 @@ def _node_texts(
         texts = [
             *_life_texts(before, node, number, observed),
             *change_texts.of_node(before, node, number),
-            *_flapping_text(before, node, number),
+            *change_texts.of_flapping(before, node, number),
             *_parameter_texts(before, node, number, is_scaling=is_scaling),
         ]
         for text in texts:
             yield SourceType.CACHE_CLUSTER, cluster_id, text
+        for why in change_texts.of_newcomer(before, node):
+            yield SourceType.CACHE_CLUSTER, cluster_id, f"Failed to create the cache cluster: {why}"
+            yield *_subject(group)[:1], group.spec.name, f"{cluster_id} could not be made: {why}"
 
 
 def _life_texts(
@@ -231,14 +234,6 @@ def _life_texts(
                 yield f"Cache node {number} restarted without its items: {reason}"
 
 
-def _flapping_text(before: NodeStatus, now: NodeStatus, number: str) -> Iterator[str]:
-    if flapping.begins(before, now):
-        yield (
-            f"Cache node {number} has ended {now.quick_ends} times, each soon after its start: "
-            "it is started again after a growing delay"
-        )
-
-
 def _joined_texts(
     group: Group, previous: GroupStatus | None, current: GroupStatus
 ) -> Iterator[_Text]:
@@ -247,7 +242,7 @@ def _joined_texts(
         return
     for node in current.nodes:
         before, asked = previous.of(node.node_id), group.spec.node(node.node_id)
-        is_new = before is None or before.state is NodeState.CREATING
+        is_new = before is None or before.state in newcomers.NEVER_THERE
         if not is_new or asked is None or node.state is not NodeState.AVAILABLE:
             continue
         if group.spec.kind is GroupKind.MEMCACHED:

@@ -29,6 +29,7 @@ from cachewright.plan import (
     events,
     flapping,
     joining,
+    newcomers,
     node_status,
     resharding,
     restarts,
@@ -155,7 +156,9 @@ def _look_again_s(
     holds: list[datetime.datetime] = []
     is_restless = bool(steps)
     for node in current.nodes:
-        until = None if node.is_running else flapping.held_back_until(node, now)
+        until = None
+        if not node.is_running:
+            until = flapping.held_back_until(node, now) or newcomers.held_back_until(node, now)
         if until is not None:
             holds.append(until)
         else:

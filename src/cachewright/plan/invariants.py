@@ -274,7 +274,7 @@ def removes_only_the_proven(group: Group, plan: Plan, observed: Observed) -> Ite
     """Laws 3, 5 and 7: folders go with proof and cause, records after everything else."""
     for step in steps_of(plan, RemoveNode):
         assert step.node_id is not None
-        if not isinstance(observed.of(step.node_id).process, Stopped):
+        if not isinstance(observed.of(step.node_id).process, Stopped | Absent):
             yield f"law 3: the folder of {step.node_id} is removed without proof"
         if group.spec.deletion is None and is_asked_for(group, step.node_id):
             yield f"law 5: {step.node_id} is removed although its group keeps it"

@@ -24,7 +24,7 @@ from cachewright.model.commands import (
     StopNode,
     node_key,
 )
-from cachewright.model.facts import Absent, Observed, Stopped
+from cachewright.model.facts import Absent, NodeFact, Observed, Stopped
 from cachewright.model.groups import Group, GroupPlacement
 from cachewright.plan import acquaintance
 from cachewright.plan.shard import (
@@ -70,7 +70,7 @@ def _end(
     key = node_key(group.spec.uid, node_id)
     fact = observed.of(node_id)
     if isinstance(fact.process, Absent):
-        return None
+        return forgetting(key, node_id, fact)
     if isinstance(fact.process, Stopped):
         return Step(command=RemoveNode(key=key), reason="its process has ended", node_id=node_id)
     own = (placement.of(node_id).address,)
@@ -81,6 +81,16 @@ def _end(
     if node_id not in {_next_to_end(group, view, observed) or node_id}:
         return None  # one node of a shard ends at a time
     return Step(command=StopNode(key=key), reason="it leaves the group", node_id=node_id)
+
+
+def forgetting(key: str, node_id: str, fact: NodeFact) -> Step | None:
+    """Return the step that lets a host forget a node that it could never start, if it knows it.
+
+    Its name may be given to another one, which must not inherit its failures.
+    """
+    if not fact.failed_starts:
+        return None
+    return Step(command=RemoveNode(key=key), reason="it was never started", node_id=node_id)
 
 
 def _next_to_end(group: Group, view: ShardView, observed: Observed) -> str | None:
@@ -185,6 +195,7 @@ def release(group: Group, placement: GroupPlacement, observed: Observed) -> tupl
         node_id
         for node_id in sorted(leaving_ids(group))
         if isinstance(observed.of(node_id).process, Absent)
+        and not observed.of(node_id).failed_starts
         and acquaintance.is_forgotten(group, placement, node_id, observed)
     )
     if not gone:

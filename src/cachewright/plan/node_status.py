@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from cachewright.model.facts import EngineFact, NodeFact, Observed, Running, Unknown
 from cachewright.model.groups import Group, GroupPlacement, RestartCause
 from cachewright.model.status import GroupStatus, NodeState, NodeStatus, Role
-from cachewright.plan import flapping, restarts, settings
+from cachewright.plan import flapping, newcomers, restarts, settings
 from cachewright.plan.ownership import Ownership
 from cachewright.plan.shard import Phase, ShardView, engine_of, is_down, leaving_ids
 
@@ -46,6 +46,8 @@ def node_status(seen: Seen, view: ShardView, node_id: str) -> NodeStatus:
     is_asked = _is_asked_to_end(seen, view, node_id)
     has_ended = flapping.has_ended_unasked(before, fact, is_asked=is_asked)
     status = flapping.remember(before, seen.now, status, has_ended=has_ended)
+    if seen.previous is not None and seen.previous.was_available:
+        status = newcomers.judged(before, seen.now, status, seen.observed)
     is_upgrading = _is_upgrading(seen, node_id, before, status.state)
     launched = fact.launched
     return dataclasses.replace(
@@ -219,7 +221,7 @@ def is_replaced(before: NodeStatus, view: ShardView) -> bool:
 
 
 def _waiting_state(before: NodeStatus | None) -> NodeState:
-    if before is None or before.state is NodeState.CREATING:
+    if before is None or before.state in newcomers.NEVER_THERE:
         return NodeState.CREATING
     return NodeState.MODIFYING
 

@@ -29,6 +29,7 @@ from cachewright.plan import (
     endpoints,
     flapping,
     joining,
+    newcomers,
     restarts,
     settings,
     suspicion,
@@ -258,7 +259,8 @@ def _start(world: World, view: ShardView, node_id: str, reason: str) -> Step | N
 
     While the build for that is on its way, a node that ran another version runs that once more.
     """
-    if flapping.held_back_until(world.status.of(node_id), world.now) is not None:
+    known = world.status.of(node_id)
+    if flapping.held_back_until(known, world.now) or newcomers.held_back_until(known, world.now):
         return None
     fact = world.observed.of(node_id)
     wanted = settings.for_start(world.asked, fact)

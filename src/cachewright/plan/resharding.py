@@ -17,11 +17,10 @@ from dataclasses import dataclass
 from cachewright.model.commands import MoveSlots, Step, WeighSlots, node_key
 from cachewright.model.engines import capabilities_of
 from cachewright.model.facts import SlotWeights
-from cachewright.model.groups import Group
 from cachewright.model.moves import BYTES_PER_MOVE, MOVES_PER_TAKER, STEP_BYTES_MAX, MoveMethod
 from cachewright.model.slots import merge, numbers_of, ranges_of
-from cachewright.model.status import GroupStatus, NodeState, Resharding, ShardSlots
-from cachewright.plan import mending, slots, spreading
+from cachewright.model.status import NodeState, Resharding, ShardSlots
+from cachewright.plan import mending, newcomers, slots, spreading
 from cachewright.plan.shard import reshards
 from cachewright.plan.slot_scene import Scene
 
@@ -51,23 +50,9 @@ class Outlook:
     reason: str = ""
 
 
-def is_unsettled(group: Group, status: GroupStatus | None) -> bool:
-    """Tell whether slots are still on their way, or the spec still says that shards leave."""
-    return reshards(group, status) or any(shard.is_leaving for shard in group.spec.shards)
-
-
-def is_to_settle(group: Group, status: GroupStatus) -> bool:
-    """Tell whether the spec still says that shards leave although their resharding is over."""
-    return is_unsettled(group, status) and not reshards(group, status)
-
-
 def has_advanced(before: Resharding | None, after: Resharding | None) -> bool:
     """Tell whether a resharding has come to its next stage: there is something to do at once."""
-    return after is not None and (before is None or _stage(before) != _stage(after))
-
-
-def _stage(state: Resharding) -> tuple[int, bool, bool, bool]:
-    return state.generation, bool(state.target), state.arrived_at is not None, state.is_over
+    return after is not None and (before is None or before.stage != after.stage)
 
 
 def look(scene: Scene) -> Outlook:
@@ -77,6 +62,9 @@ def look(scene: Scene) -> Outlook:
         return Outlook(resharding=last, steps=tuple(mending.closings(scene)))
     asked = scene.generation
     state = last if last and last.generation == asked else Resharding(generation=asked)
+    why = newcomers.stillborn(scene.group, scene.status, scene.owned)
+    if why and not state.target:
+        return _without(scene, state, why)
     waits = _waits(scene, state)
     if waits:
         # Weighing takes as long as a new node does, and changes nothing.
@@ -98,6 +86,15 @@ def _waits(scene: Scene, state: Resharding) -> str:
         if node.state is NodeState.CREATING:
             return f"adding {node.node_id}"
     return "" if scene.owned.is_agreed else "the primaries do not agree yet on who owns what"
+
+
+def _without(scene: Scene, state: Resharding, why: Mapping[str, str]) -> Outlook:
+    """Let shards be dropped that could not be made; where no other one came, that is the end."""
+    state = dataclasses.replace(state, stillborn=tuple(why.items()))
+    first = next(iter(why.values()))
+    if any(s.shard_id not in why for s in newcomers.without_slots(scene.group, scene.owned)):
+        return Outlook(resharding=state, reason=first)
+    return _over(scene, dataclasses.replace(state, failure=first))
 
 
 # The decision

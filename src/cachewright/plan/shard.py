@@ -105,6 +105,19 @@ def reshards(group: Group, status: GroupStatus | None) -> bool:
     return known is None or known.generation < wanted or not known.is_over
 
 
+def is_unsettled(group: Group, status: GroupStatus | None) -> bool:
+    """Tell whether slots are still on their way, or the spec still says that shards leave."""
+    return reshards(group, status) or any(shard.is_leaving for shard in group.spec.shards)
+
+
+def is_to_settle(group: Group, status: GroupStatus) -> bool:
+    """Tell whether shards are to be dropped that could not be made, or whose resharding is over."""
+    if is_unsettled(group, status) and not reshards(group, status):
+        return True
+    known = {shard_id for shard_id, _ in status.resharding.stillborn} if status.resharding else ()
+    return any(shard.shard_id in known for shard in group.spec.shards)
+
+
 def leaving_ids(group: Group) -> frozenset[str]:
     """Return the nodes that have a place and are no longer asked for."""
     if group.placement is None or group.spec.deletion is not None:
@@ -171,8 +184,8 @@ def choose_primary(
 
     Who has the snapshot of a graceful stop; else the last primary, if it has an append-only file;
     else another one that has such a file, of which there may be less; else the first that is not
-    held back. A file that an engine could not load again and again is left for another one, but
-    nobody starts empty while there is a file.
+    held back and can be started. A file that an engine could not load again and again is left for
+    another one, but nobody starts empty while there is a file.
     """
     saved = [node_id for node_id in node_ids if observed.of(node_id).has_saved_data]
     if saved:
@@ -187,7 +200,8 @@ def choose_primary(
     if kept:
         return min(kept, key=rank)
     ends_soon = [n for n in node_ids if previous and flapping.ends_soon(previous.of(n))]
-    return next((n for n in node_ids if n not in ends_soon), node_ids[0])
+    others = [n for n in node_ids if n not in ends_soon] or [node_ids[0]]
+    return min(others, key=lambda n: observed.of(n).failed_starts // _STARTS_OF_A_FILE)
 
 
 def _view_without_primary(

@@ -16,7 +16,7 @@ from cachewright.plan import (
     endpoints,
     flapping,
     joining,
-    resharding,
+    newcomers,
     restarts,
     settings,
     suspicion,
@@ -28,6 +28,7 @@ from cachewright.plan.shard import (
     engine_of,
     is_down,
     is_gone,
+    is_unsettled,
     joining_ids,
     leaving_ids,
 )
@@ -125,12 +126,12 @@ def group_status(seen: Seen) -> GroupStatus:
         problem = _replica_problem(seen, waiting[0])
     if problem and observed.obstacle:
         problem = observed.obstacle
-    newcomers = joining_ids(seen.group)
+    joining = joining_ids(seen.group)
     node_type = _node_type(seen, nodes)
-    change = change_of(nodes, newcomers)
+    change = change_of(nodes, joining)
     if node_type != seen.group.spec.node_type:
         change = change or change_texts.to_node_type(seen.group)
-    if not change and resharding.is_unsettled(seen.group, seen.previous):
+    if not change and is_unsettled(seen.group, seen.previous):
         change = RESHARDING
     if not problem and not (change and was_available):
         state = GroupState.AVAILABLE
@@ -139,8 +140,8 @@ def group_status(seen: Seen) -> GroupStatus:
     return GroupStatus(
         state=state,
         observed_generation=seen.group.spec.generation,
-        nodes=nodes + joining_statuses(newcomers),
-        reason=problem or change or (_replica_problem(seen, waiting[0]) if waiting else ""),
+        nodes=nodes + joining_statuses(joining),
+        reason=problem or change or _lack(seen, nodes, waiting),
         was_available=was_available or state is GroupState.AVAILABLE,
         changing_from=changing_from(seen.previous) if change and was_available else None,
         is_broken=is_broken(seen.previous, problem, change),
@@ -180,6 +181,14 @@ def changing_from(previous: GroupStatus | None) -> int | None:
     if previous is None:
         return None
     return len(previous.nodes) if previous.changing_from is None else previous.changing_from
+
+
+def _lack(seen: Seen, nodes: Sequence[NodeStatus], waiting: Sequence[NodeStatus]) -> str:
+    """Return what a group that serves lacks, empty when nothing."""
+    if waiting:
+        return _replica_problem(seen, waiting[0])
+    failed = (node for node in nodes if node.state is NodeState.INCOMPATIBLE_NETWORK)
+    return next((newcomers.reason_of(node) for node in failed), "")
 
 
 def joining_statuses(node_ids: Sequence[str]) -> tuple[NodeStatus, ...]:

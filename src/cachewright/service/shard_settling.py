@@ -1,6 +1,7 @@
 """What becomes of shards that were to go, once their slots have moved as far as they could?
 
-Those that are proven to hold nothing are dropped from the spec, the others stay. One transaction on
+Those that are proven to hold nothing are dropped from the spec, the others stay. Shards that were
+added and could not be made are dropped as well: whoever wants them asks again. One transaction on
 what was read: whoever comes second finds nothing to do. Who was last seen to own a slot is never
 dropped, whatever else is said. Names, places and tags of the nodes are freed by the loop when they
 are gone.
@@ -9,7 +10,7 @@ are gone.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from cachewright.model.groups import GroupSpec
 from cachewright.model.slots import covers_all
@@ -34,20 +35,21 @@ async def settle(service: Service, uid: str) -> bool:
             return Decision(uid=None, changes=changes, result=False)
         group, status, resharding = found
         before = group.spec
+        stillborn = _stillborn(before, status, resharding)
         dropped = _empty(before, status, resharding)
         after = dataclasses.replace(
             before,
             shards=tuple(
-                dataclasses.replace(shard, is_leaving=False)
+                dataclasses.replace(shard, is_leaving=shard.is_leaving and not resharding.is_over)
                 for shard in before.shards
-                if shard.shard_id not in dropped
+                if shard.shard_id not in dropped | stillborn.keys()
             ),
             generation=before.generation + 1,
         )
         changes.replace(SPEC + uid, after, group.spec_revision)
         # Who owns what was read there: it must still be so.
         changes.expect(STATUS + uid, group.status_revision)
-        for text in _texts(before, dropped, resharding):
+        for text in (*_texts(before, dropped, resharding), *_texts_of(before, stillborn)):
             events.about_group(service, changes, before.name, text)
         return Decision(uid=uid, changes=changes, result=True)
 
@@ -55,14 +57,15 @@ async def settle(service: Service, uid: str) -> bool:
 
 
 def _found(service: Service, uid: str) -> tuple[views.GroupView, GroupStatus, Resharding] | None:
-    """Return a group with shards to go whose resharding is over, and what is known of that."""
+    """Return a group with shards to go whose resharding is over, or with some that never came."""
     group = views.view(service.records, uid)
     if group is None or group.status is None or group.spec.deletion is not None:
         return None
     spec, resharding = group.spec, group.status.resharding
     if resharding is None or resharding.generation != spec.resharding_generation:
         return None
-    if not resharding.is_over or not any(shard.is_leaving for shard in spec.shards):
+    leaves = resharding.is_over and any(shard.is_leaving for shard in spec.shards)
+    if not leaves and not _stillborn(spec, group.status, resharding):
         return None
     return group, group.status, resharding
 
@@ -70,11 +73,20 @@ def _found(service: Service, uid: str) -> tuple[views.GroupView, GroupStatus, Re
 def _empty(spec: GroupSpec, status: GroupStatus, resharding: Resharding) -> frozenset[str]:
     """Return the shards to go that hold nothing; none where not every slot has an owner."""
     owned = {one.shard_id: one.slots for one in status.owned}
-    if not covers_all(part for slots in owned.values() for part in slots):
+    if not resharding.is_over or not covers_all(part for own in owned.values() for part in own):
         return frozenset()
     leaving = {shard.shard_id for shard in spec.shards if shard.is_leaving}
-    owners = {shard_id for shard_id, slots in owned.items() if slots}
-    return frozenset(leaving.intersection(resharding.emptied) - owners)
+    return frozenset(leaving.intersection(resharding.emptied) - _owners(status))
+
+
+def _stillborn(spec: GroupSpec, status: GroupStatus, resharding: Resharding) -> dict[str, str]:
+    """Return the shards that could not be made and are asked for still, and why."""
+    known = {shard.shard_id for shard in spec.shards} - _owners(status)
+    return {shard_id: why for shard_id, why in resharding.stillborn if shard_id in known}
+
+
+def _owners(status: GroupStatus) -> frozenset[str]:
+    return frozenset(one.shard_id for one in status.owned if one.slots)
 
 
 def _texts(spec: GroupSpec, dropped: Collection[str], resharding: Resharding) -> list[str]:
@@ -90,6 +102,14 @@ def _texts(spec: GroupSpec, dropped: Collection[str], resharding: Resharding) ->
         why = resharding.failure or "not all of their slots could be moved"
         texts.append(f"Keeping {_named(kept)} {of_group}: {why}")
     return texts
+
+
+def _texts_of(spec: GroupSpec, stillborn: Mapping[str, str]) -> list[str]:
+    """Return what there is to tell of the shards that could not be made."""
+    return [
+        f"Removing {_named([shard_id])} of replication group {spec.name} again: {why}"
+        for shard_id, why in stillborn.items()
+    ]
 
 
 def _named(shard_ids: Sequence[str]) -> str:
