@@ -137,6 +137,19 @@ def test_an_endpoint_comes_and_goes_without_touching_connections(lab: Lab) -> No
         engine.client(endpoint)
 
 
+def test_an_engine_that_listens_nowhere_is_still_its_administrators(lab: Lab) -> None:
+    engine = lab.started()
+    engine.admit()
+    client = engine.client()
+    engine.call(lambda admin: engine.adapter.bind(admin, ()))
+    assert engine.observe().bind == ()
+    with pytest.raises(ConnectionRefusedError):
+        engine.client()
+    assert client("PING") == b"PONG"
+    engine.call(lambda admin: engine.adapter.bind(admin, (engine.launch.address,)))
+    assert engine.client()("PING") == b"PONG"
+
+
 def test_binding_what_is_bound_does_not_reopen_the_listeners(lab: Lab) -> None:
     engine = lab.started()
     endpoint = free_address()

@@ -18,7 +18,7 @@ from cachewright.engines.home import ClientSeen
 from cachewright.engines.resp import AdminConnection
 from cachewright.engines.valkey import ValkeyAdapter
 from cachewright.engines.valkey_roles import ValkeyRoles
-from cachewright.model.commands import HandOver
+from cachewright.model.commands import HandOver, StopNode
 from tests.fault.agent_groups import (
     EPOCH,
     Group,
@@ -190,6 +190,30 @@ def test_a_hand_over_lets_clients_go_before_writes_wait(
             await work(agent)
 
     asyncio.run(hosted())
+
+
+def test_a_node_that_ends_answers_first_and_lets_nobody_new_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def work() -> None:
+        async with hosting(tmp_path) as agent:
+            launch = launch_of()
+            await start_serving(agent, launch)
+            client = Client(launch.address)
+            assert client.ask("INCR", "n") == 1
+
+            def ask() -> None:
+                with pytest.raises(ConnectionRefusedError):
+                    Client(launch.address)
+                client.send("INCR", "n")
+                client.send("INCR", "n")
+
+            _before(monkeypatch, "clients", ask)
+            await agent.execute(StopNode(key=launch.key, saves=False), epoch=EPOCH)
+            assert [client.receive() for _ in range(3)] == [2, 3, None]
+            client.close()
+
+    asyncio.run(work())
 
 
 def test_who_is_not_let_at_the_sockets_changes_roles_all_the_same(

@@ -1,7 +1,8 @@
 """How does a node end, with or without its data, so that the end is proven and nothing is lost?
 
 With its data: the engine is asked, and if it cannot save it stays alive; it is never killed.
-Without: it is asked, then killed. Nothing here returns before the kernel has proven the end.
+Without: its clients have the answers to what they asked, it is asked, then killed. Nothing here
+returns before the kernel has proven the end.
 """
 
 from __future__ import annotations
@@ -10,11 +11,11 @@ import asyncio
 import contextlib
 import datetime
 
-from cachewright.agent import keeping, process
+from cachewright.agent import draining, keeping, process
 from cachewright.agent.folder import Record
 from cachewright.agent.machine import Event
 from cachewright.agent.node import ANSWER_TIMEOUT_S, Node
-from cachewright.engines.adapter import EngineRefused, EngineUnreachable
+from cachewright.engines.adapter import Connection, EngineRefused, EngineUnreachable
 from cachewright.kit import failpoints
 from cachewright.model.commands import Part
 from cachewright.model.facts import Unknown
@@ -102,6 +103,15 @@ async def _end(node: Node, running: process.Process) -> None:
 async def _shut_down(node: Node, *, saves: bool, timeout_s: float) -> None:
     admin = await node.connect()
     try:
+        if not saves:
+            await _let_clients_go(node, admin)
         await node.adapter.shutdown(admin, saves=saves, timeout_s=timeout_s)
     finally:
         admin.close()
+
+
+async def _let_clients_go(node: Node, admin: Connection) -> None:
+    """Let nobody new in and answer who is there; if we die then, whoever looks next binds it."""
+    if node.adapter.roles is not None:
+        await node.adapter.bind(admin, ())
+        await draining.drain(node, admin)

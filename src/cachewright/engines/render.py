@@ -20,7 +20,7 @@ CONFIG_NAME = "engine.conf"
 USERS_NAME = "users.acl"
 NODES_NAME = "nodes.conf"
 LOG_NAME = "engine.log"
-#: Where a replica of a cluster listens for its administrator alone, in the folder of its node.
+#: Where an engine listens for its administrator alone, in the folder of its node.
 SOCKET_NAME = "admin.sock"
 SNAPSHOT_NAME = "dump.rdb"
 
@@ -56,6 +56,9 @@ _FIXED: tuple[_Row, ...] = (
     _Row("logfile", LOG_NAME),
     _Row("aclfile", USERS_NAME),
     _Row("tcp-backlog", str(_BACKLOG)),
+    # The way in that is left where no client shall be able to connect.
+    _Row("unixsocket", SOCKET_NAME),
+    _Row("unixsocketperm", "700"),
     # Who may connect is said by `bind` and the users; this would refuse other hosts on top.
     _Row("protected-mode", "no"),
     _Row("enable-protected-configs", "no"),
@@ -156,7 +159,7 @@ def _closed_port(port: int) -> dict[str, str]:
     nowhere else: those that read from replicas stay with an error, whatever it says.
     """
     announced = dict.fromkeys(("cluster-announce-port", "replica-announce-port"), f"{port:d}")
-    return {"port": "0", "unixsocket": SOCKET_NAME, "unixsocketperm": "700"} | announced
+    return {"port": "0"} | announced
 
 
 def _has_primary_spelling(launch: Launch) -> bool:
