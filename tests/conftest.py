@@ -7,6 +7,8 @@ share few cores.
 from __future__ import annotations
 
 import faulthandler
+import itertools
+from collections.abc import Iterator, Sequence
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -18,24 +20,53 @@ settings.register_profile(
 settings.load_profile("patient")
 
 
+#: Slow tests of one file go together, for they may share a service; and so many seconds at most.
+_BUNDLE_S = 120.0
+#: What `slow` says where it says nothing.
+_SLOW_S = 30.0
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Let each worker begin with its share of the slow tests, the most patient first.
+    """Let each worker begin with its share of the slow tests, the slowest first.
 
     pytest-xdist cuts all tests into one part for each worker; who has finished takes the end of
     somebody else's part (`--dist worksteal`).
     """
     workers = int(getattr(config, "workerinput", {}).get("workercount", 1))
-    slow = [item for item in items if item.get_closest_marker("slow")]
-    slow.sort(key=_timeout_s, reverse=True)
-    others = [item for item in items if not item.get_closest_marker("slow")]
+    shares: list[list[pytest.Item]] = [[] for _ in range(workers)]
+    for bundle in sorted(_bundles(items), key=_total_s, reverse=True):
+        min(shares, key=_total_s).extend(bundle)
+    others = [item for item in items if not _slow_s(item)]
     ordered: list[pytest.Item] = []
-    for worker in range(workers):
-        mine = slow[worker::workers]
+    for worker, mine in enumerate(shares):
         part = (len(items) - len(ordered)) // (workers - worker)
         count = max(0, part - len(mine))
         ordered += [*mine, *others[:count]]
         others = others[count:]
     items[:] = [*ordered, *others]
+
+
+def _bundles(items: Sequence[pytest.Item]) -> Iterator[list[pytest.Item]]:
+    slow = (item for item in items if _slow_s(item))
+    for _, of_file in itertools.groupby(slow, key=lambda item: item.path):
+        bundle: list[pytest.Item] = []
+        for item in of_file:
+            if bundle and _total_s([*bundle, item]) > _BUNDLE_S:
+                yield bundle
+                bundle = []
+            bundle.append(item)
+        yield bundle
+
+
+def _total_s(items: Sequence[pytest.Item]) -> float:
+    return sum(map(_slow_s, items))
+
+
+def _slow_s(item: pytest.Item) -> float:
+    marker = item.get_closest_marker("slow")
+    if marker is None:
+        return 0.0
+    return float(marker.args[0]) if marker.args else _SLOW_S
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -71,6 +71,7 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(giving, "_CLAIM_S", 4.0)
 
 
+@pytest.mark.slow(40)
 @pytest.mark.parametrize("build", BUILDS)
 def test_no_client_is_sent_after_a_key(
     tmp_path: Path, outcomes: list[GiveOutcome], build: tuple[EngineName, str]

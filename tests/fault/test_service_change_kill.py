@@ -240,8 +240,8 @@ def go_on(service: kit.Up, change: Change, name: str | None) -> bool:
     return True
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.slow(50)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("part", range(_PARTS))
 @pytest.mark.parametrize("name", WALKS)
 def test_a_death_at_every_failpoint_of_a_change(service: kit.Up, name: str, part: int) -> None:

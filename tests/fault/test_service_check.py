@@ -47,6 +47,7 @@ def checking(service: kit.Up, *options: str) -> Iterator[subprocess.Popen[str]]:
             program.kill()
 
 
+@pytest.mark.slow(20)
 def test_clients_of_a_service_that_dies_and_comes_back_notice_nothing(service: kit.Up) -> None:
     """At another address even: what is looked at is the group."""
     with checking(service) as program:

@@ -77,6 +77,7 @@ def writers(service: kit.Up, group: dict[str, Any]) -> list[str]:
     return found
 
 
+@pytest.mark.slow(20)
 def test_a_death_at_any_moment_of_a_handover_costs_no_write(service: kit.Up) -> None:
     group = kit.create_available(service.api, GROUP, replicas=1, AutomaticFailoverEnabled=False)
     before = kit.engines(service.state_dir)

@@ -217,6 +217,7 @@ def test_what_does_not_fit_into_those_that_stay_is_not_begun(
     kit.delete(api, "full")
 
 
+@pytest.mark.slow(25)
 def test_it_ends_with_what_was_reached_when_the_target_is_full_and_goes_on_when_asked_again(
     service: testing.Service, api: Any
 ) -> None:
@@ -248,7 +249,7 @@ def test_it_ends_with_what_was_reached_when_the_target_is_full_and_goes_on_when_
     kit.delete(api, "short")
 
 
-@pytest.mark.slow
+@pytest.mark.slow(50)
 def test_a_slot_that_neither_goes_on_nor_comes_back_is_told_and_mended_once_there_is_memory(
     service: testing.Service, api: Any
 ) -> None:

@@ -16,6 +16,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 from cachewright.store.base import Entry
 from cachewright.store.sqlite import SqliteStore
 
@@ -115,6 +117,7 @@ def check_round(before: Found, said: Said, after: Found) -> None:
             assert (int(entry.value), entry.mod_revision) == (number, numbers[number])
 
 
+@pytest.mark.slow(30)
 def test_acknowledged_writes_survive_kill(tmp_path: Path) -> None:
     path = tmp_path / "state" / "store.db"
     before = Found(revision=0, entries={})

@@ -14,7 +14,7 @@ from tests import service_kit
 from tests.iac import iac_kit
 
 #: Six waits of one or two looks, 15 s each, two at a time; and thirty starts of the CLI.
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow(65), pytest.mark.timeout(300)]
 
 EXAMPLES = iac_kit.EXAMPLES / "aws-cli"
 

@@ -15,7 +15,7 @@ pytestmark = [
     pytest.mark.skipif(
         terraform_kit.why_not() is not None, reason=terraform_kit.why_not() or "it can be used"
     ),
-    pytest.mark.slow,
+    pytest.mark.slow(180),
     # Three times the provider's own 30 s, and eight starts of a provider of 700 MB.
     pytest.mark.timeout(600),
 ]

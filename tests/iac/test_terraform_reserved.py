@@ -15,7 +15,7 @@ pytestmark = [
     pytest.mark.skipif(
         terraform_kit.why_not() is not None, reason=terraform_kit.why_not() or "it can be used"
     ),
-    pytest.mark.slow,
+    pytest.mark.slow(90),
     # The provider waits 30 s for a reservation, and starts five times.
     pytest.mark.timeout(300),
 ]

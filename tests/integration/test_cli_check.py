@@ -21,6 +21,7 @@ from cachewright.checker.clients import Kind
 from cachewright.cli import app, checking
 from tests import service_kit as kit
 
+pytestmark = pytest.mark.slow(15)
 FLEET, PAIR, SINGLE, CACHE = "fleet", "pair", "single", "cache"
 _PYTHON = sys.executable
 

@@ -21,6 +21,7 @@ import valkey
 
 from cachewright.testing import leftovers
 
+pytestmark = pytest.mark.slow(12)
 _DEADLINE_S = 100.0
 _ENGINE = "valkey-server"
 

@@ -154,6 +154,7 @@ def test_a_file_that_was_given_up_is_never_read_again(
     wait_count(endpoint, 0)
 
 
+@pytest.mark.slow(15)
 @pytest.mark.parametrize("ending", ["stop", "lose_power"])
 @pytest.mark.parametrize("shards", [0, 2])
 def test_a_service_that_comes_back_has_the_data_and_keeps_it(

@@ -11,6 +11,7 @@ import pytest
 
 from tests import service_kit as kit
 
+pytestmark = pytest.mark.slow(15)
 _GROUP = "scores"
 #: Spread over all slots: each is written again and again with a higher number.
 _KEYS = 1_000

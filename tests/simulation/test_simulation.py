@@ -21,7 +21,7 @@ _REGRESSION_HOURS = 150.0
 _BUDGET_S = 50.0
 
 
-@pytest.mark.slow
+@pytest.mark.slow(50)
 def test_no_law_is_broken_in_a_run_that_nobody_has_seen(capsys: pytest.CaptureFixture[str]) -> None:
     chosen = os.environ.get("CACHEWRIGHT_SIMULATION_SEED")
     first = int(chosen) if chosen else secrets.randbelow(1_000_000)

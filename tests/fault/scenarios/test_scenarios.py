@@ -15,6 +15,7 @@ from tests.fault.scenarios.operations import OPERATIONS
 from tests.fault.scenarios.shapes import SHAPES
 
 
+@pytest.mark.slow(10)
 @pytest.mark.parametrize("name", table.SUITE)
 def test_a_scenario(name: str) -> None:
     try:
