@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import types
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from cachewright.kit import shared_memory
 
 NAME = "items"
 MIB = 1 << 20
+GIB = 1 << 30
 
 
 @pytest.fixture
@@ -26,9 +28,20 @@ def nodes(tmp_path: Path) -> Iterator[Path]:
     shutil.rmtree(shared_memory.folder_of(folder), ignore_errors=True)
 
 
-def free_bytes() -> int:
-    facts = os.statvfs(shared_memory.ROOT)
-    return facts.f_bavail * facts.f_frsize
+@pytest.fixture
+def memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give a file system in memory with room for a GiB, which nobody else uses meanwhile.
+
+    A folder stands for it: nothing is written into its files.
+    """
+    root = tmp_path / "memory"
+    root.mkdir()
+    mounts = tmp_path / "mounts"
+    mounts.write_text(f"tmpfs {root.resolve()} tmpfs rw 0 0\n")
+    monkeypatch.setattr(items, "_MOUNTS", mounts)
+    facts = types.SimpleNamespace(f_bavail=GIB >> 12, f_frsize=1 << 12)
+    monkeypatch.setattr(os, "statvfs", lambda _: facts)
+    return root
 
 
 def test_a_claim_is_private_and_as_large_as_asked(nodes: Path) -> None:
@@ -56,10 +69,11 @@ def test_only_who_keeps_finds_what_was_there(nodes: Path) -> None:
     assert (folder.path / NAME).read_bytes()[:3] == b"\0\0\0"
 
 
-def test_room_that_was_promised_is_not_given_twice(nodes: Path) -> None:
-    """Nobody has taken any yet: what counts is what all may take."""
-    most = free_bytes() * 2 // 3
-    first, second = ItemsFolder(nodes / "g.0001"), ItemsFolder(nodes / "g.0002")
+def test_room_that_was_promised_is_not_given_twice(tmp_path: Path, memory: Path) -> None:
+    """Nobody has taken any yet: what counts is what all may take, of whatever service."""
+    most = GIB * 2 // 3
+    first = ItemsFolder(tmp_path / "one" / "g.0001", root=memory)
+    second = ItemsFolder(tmp_path / "two" / "g.0001", root=memory)
     assert first.claim(NAME, most, keeps=False) == ""
     refusal = second.claim(NAME, most, keeps=False)
     assert "MiB that nobody claims" in refusal
@@ -71,10 +85,11 @@ def test_room_that_was_promised_is_not_given_twice(nodes: Path) -> None:
     assert second.claim(NAME, most, keeps=False) == ""
 
 
-def test_others_are_left_some(nodes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = ItemsFolder(nodes / "g.0001")
-    monkeypatch.setattr(items, "FREE_BYTES_MIN", free_bytes())
-    assert "are wanted" in folder.claim(NAME, MIB, keeps=False)
+def test_others_are_left_some(tmp_path: Path, memory: Path) -> None:
+    folder = ItemsFolder(tmp_path / "nodes" / "g.0001", root=memory)
+    most = GIB - items.FREE_BYTES_MIN
+    assert "are wanted" in folder.claim(NAME, most + 1, keeps=False)
+    assert folder.claim(NAME, most, keeps=False) == ""
 
 
 def test_a_disk_is_no_memory(nodes: Path, tmp_path: Path) -> None:

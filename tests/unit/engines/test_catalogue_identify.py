@@ -110,8 +110,9 @@ def test_program_that_hangs_is_killed_with_its_children(tmp_path: Path) -> None:
     path = program(tmp_path / "hangs", f"sleep 60 >{fifo} & wait")
     reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
     try:
-        with pytest.raises(bounded.RanAway, match=r"not done after 0\.5 s"):
-            bounded.run([str(path)], timeout_s=0.5)
+        # Its child has opened the pipe by then, also on a busy machine.
+        with pytest.raises(bounded.RanAway, match="not done after 2 s"):
+            bounded.run([str(path)], timeout_s=2.0)
         with selectors.DefaultSelector() as selector:
             selector.register(reader, selectors.EVENT_READ)
             assert selector.select(5)

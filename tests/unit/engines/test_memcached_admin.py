@@ -91,11 +91,11 @@ def test_who_speaks_something_else_is_no_memcached(answer: bytes, words: str) ->
 
 def test_silence_ends_with_the_deadline_and_the_connection() -> None:
     async def conversation(admin: MemcachedConnection) -> None:
-        with pytest.raises(EngineUnreachable, match=r"no answer within 0\.05 s"):
+        with pytest.raises(EngineUnreachable, match=r"no answer within 0\.5 s"):
             await admin.stats()
         assert admin.is_closed
 
-    talk(conversation, b"STAT bytes", timeout_s=0.05)
+    talk(conversation, b"STAT bytes", timeout_s=0.5)
 
 
 def test_an_end_in_the_middle_is_seen() -> None:
