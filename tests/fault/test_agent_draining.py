@@ -18,7 +18,8 @@ from cachewright.engines.home import ClientSeen
 from cachewright.engines.resp import AdminConnection
 from cachewright.engines.valkey import ValkeyAdapter
 from cachewright.engines.valkey_roles import ValkeyRoles
-from cachewright.model.commands import HandOver, StopNode
+from cachewright.model.commands import BindNode, HandOver, StopNode
+from cachewright.model.facts import EngineFact
 from tests.fault.agent_groups import (
     EPOCH,
     Group,
@@ -34,6 +35,7 @@ from tests.fault.agent_world import (
     fact_of,
     hosting,
     launch_of,
+    pid_of,
     say,
     start_serving,
 )
@@ -212,6 +214,31 @@ def test_a_node_that_ends_answers_first_and_lets_nobody_new_in(
             await agent.execute(StopNode(key=launch.key, saves=False), epoch=EPOCH)
             assert [client.receive() for _ in range(3)] == [2, 3, None]
             client.close()
+
+    asyncio.run(work())
+
+
+def test_who_listens_nowhere_is_found_by_the_next_agent(tmp_path: Path) -> None:
+    """The agent died before the engine that it was about to end."""
+
+    async def work() -> None:
+        launch = launch_of()
+        async with hosting(tmp_path) as agent:
+            pid = await start_serving(agent, launch)
+            folder = tmp_path / "nodes" / launch.key
+            adapter = ValkeyAdapter()
+            admin = await adapter.connect("", PORT, PASSWORD, timeout_s=5, folder=folder)
+            await adapter.bind(admin, ())
+            admin.close()
+            agent.close()
+            async with hosting(tmp_path) as heir:
+                fact = await fact_of(heir)
+                assert pid_of(fact) == pid
+                assert isinstance(fact.engine, EngineFact)
+                assert fact.engine.bind == ()
+                bind = BindNode(key=launch.key, bind=(launch.address,))
+                await heir.execute(bind, epoch=EPOCH)
+                assert say(launch.address, "PING") == "PONG"
 
     asyncio.run(work())
 
