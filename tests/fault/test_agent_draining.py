@@ -101,10 +101,12 @@ def test_what_has_come_is_answered_before_the_end(tmp_path: Path) -> None:
                 os.kill(pid, signal.SIGCONT)
                 assert [client.receive() for _ in range(4)] == [1, 2, 3, None]
                 assert other.ask("GET", "n") == b"3"
-                # The descriptor is somebody else's by now, or nobody's.
+                # The descriptor is somebody else's by now.
                 late = Client(launch.address)
                 assert late.ask("PING") == b"PONG"
+                assert (await _seen(admin, late)).descriptor == seen.descriptor
                 draining.end_of(seen, running)
+                assert late.ask("PING") == b"PONG"
                 assert late.ask("PING") == b"PONG"
                 late.close()
             finally:
