@@ -3,12 +3,16 @@
 The first SIGINT, SIGTERM or SIGHUP becomes an `Interrupted` at whatever line runs, so that every
 `finally` of the command does its work; from then on, and while it tidies up by itself, further
 signals are only noted: tidying is bounded in time and must not be cut short.
+
+A line of a finalizer or of a weak reference's callback runs anywhere, and Python throws away what
+it raises: then it is raised again a little later.
 """
 
 from __future__ import annotations
 
 import contextlib
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from types import FrameType
@@ -18,6 +22,8 @@ T = TypeVar("T")
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 #: Shells report 128 + the number of the signal.
 _EXIT_CODE_BASE = 128
+#: The finalizer has ended by then.
+_AGAIN_S = 0.01
 
 
 class Interrupted(BaseException):
@@ -28,8 +34,10 @@ class Interrupts:
     """What to do about signals; made by `interruptible`."""
 
     def __init__(self) -> None:
+        #: Signals are only noted: it tidies up.
         self._is_held = False
         self._first: int | None = None
+        self._pass_on = sys.unraisablehook
 
     @property
     def exit_code(self) -> int | None:
@@ -46,11 +54,23 @@ class Interrupts:
 
     def on_signal(self, number: int, _frame: FrameType | None) -> None:
         """Raise `Interrupted` for the first signal, unless signals are only noted."""
-        is_first = self._first is None
-        if is_first:
+        if self._first is None:
             self._first = number
-        if is_first and not self._is_held:
-            self._is_held = True
+            self._interrupt()
+
+    def on_alarm(self, _number: int, _frame: FrameType | None) -> None:
+        """Raise `Interrupted` once more."""
+        self._interrupt()
+
+    def on_unraisable(self, thrown_away: sys.UnraisableHookArgs) -> None:
+        """Take what was raised where nobody can catch it."""
+        if thrown_away.exc_type is Interrupted:
+            signal.setitimer(signal.ITIMER_REAL, _AGAIN_S)
+        else:
+            self._pass_on(thrown_away)
+
+    def _interrupt(self) -> None:
+        if not self._is_held:
             raise Interrupted
 
     def _hold(self) -> None:
@@ -62,8 +82,12 @@ def interruptible() -> Iterator[Interrupts]:
     """Turn signals into `Interrupted` for the block, and restore the handlers after it."""
     interrupts = Interrupts()
     before = {number: signal.signal(number, interrupts.on_signal) for number in _SIGNALS}
+    before[signal.SIGALRM] = signal.signal(signal.SIGALRM, interrupts.on_alarm)
+    hook, sys.unraisablehook = sys.unraisablehook, interrupts.on_unraisable
     try:
         yield interrupts
     finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        sys.unraisablehook = hook
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -5,6 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
+import time
+import weakref
 from collections.abc import Iterator
 
 import pytest
@@ -22,6 +25,32 @@ def test_the_first_signal_raises_and_sets_the_exit_code(number: signal.Signals) 
         with pytest.raises(Interrupted):
             send(number)
         assert interrupts.exit_code == 128 + number
+
+
+class _Thing:
+    """Something that can be waited for the end of."""
+
+
+def test_an_interrupt_that_python_throws_away_comes_again() -> None:
+    with interruptible() as interrupts:
+        thing = _Thing()
+        reference = weakref.ref(thing, lambda _: send(signal.SIGTERM))
+        with pytest.raises(Interrupted):
+            del thing
+            time.sleep(10)
+        assert reference() is None
+        assert interrupts.exit_code == 128 + signal.SIGTERM
+
+
+def test_what_else_python_throws_away_is_told_as_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[type[BaseException]] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda thrown: told.append(thrown.exc_type))
+    thing = _Thing()
+    reference = weakref.ref(thing, lambda _: 1 // 0)
+    with interruptible():
+        del thing
+    assert reference() is None
+    assert told == [ZeroDivisionError]
 
 
 def test_further_signals_do_not_disturb_the_tidying() -> None:
