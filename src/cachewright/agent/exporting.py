@@ -90,6 +90,7 @@ class _Exporter:
     async def run(self) -> None:
         """Move what is left to be moved."""
         await self._finish_others()
+        await self.move.acquaint(self.giving, self.taking)
         left = await self.move.left(self.giving, self.taking)
         if not left:
             return

@@ -15,6 +15,8 @@ from typing import cast
 import hiredis
 
 _ADDRESS = "127.0.0.1"
+#: Where the value stands in what an engine sends: `RESTORE key ttl value`.
+_VALUE = 3
 _DONE = b"+OK\r\n"
 #: Nothing was done for the engine that waits; it can leave all as it is.
 _NOT_YET = b"-NOTYET nothing was done\r\n"
@@ -27,6 +29,8 @@ class Passage:
 
     def __init__(self, act: Callable[[Passage], Awaitable[None]]) -> None:
         self._act = act
+        #: What came with the key, as engines pack values (`DUMP`).
+        self.packed = b""
         #: Something was done, or may have been.
         self.has_begun = False
         #: What the act raised.
@@ -96,6 +100,7 @@ class Gate:
         if passage is None:
             line.answer(_STRANGE)
             return
+        passage.packed = command[_VALUE] if len(command) > _VALUE else b""
         task = asyncio.create_task(self._pass(line, passage))
         self._running.add(task)
         task.add_done_callback(self._running.discard)

@@ -27,6 +27,7 @@ from cachewright.agent.gate import Gate, Passage
 from cachewright.agent.move import Move
 from cachewright.agent.party import Parties, Party
 from cachewright.engines.adapter import EngineRefused, EngineUnreachable
+from cachewright.engines.slot_replies import epoch_of
 from cachewright.engines.slots import CopyWay, Given, GiveOutcome, GiveWay
 from cachewright.kit.failpoints import passing
 from cachewright.model.moves import STEP_BYTES_MAX, STEP_KEYS_MAX
@@ -55,6 +56,8 @@ _NEWS_S = 0.1
 #: them, and fail.
 _PAUSE_MS = 10
 _LOOK_EVERY_S = 0.005
+#: An engine sends at once what it has to say; one whose peer does not read is given up after 1 s.
+_BUSY_MAX = 200
 #: The engine that gives may have ended.
 _RESTORE_S = 1.0
 _FULL_COVERAGE = "cluster-require-full-coverage"
@@ -75,6 +78,10 @@ class Giver:
     opening: Parties = field(init=False)
     claiming: Parties = field(init=False)
     _gate: Gate = field(init=False, default_factory=Gate)
+    #: Of the one that gives, as far as the one that takes knows.
+    _epoch: int = field(init=False, default=-1)
+    #: How often is still waited for it to have sent something.
+    _patience: int = field(init=False, default=_BUSY_MAX)
 
     @contextlib.asynccontextmanager
     async def opened(self) -> AsyncIterator[None]:
@@ -83,8 +90,6 @@ class Giver:
         self.giving = self.move.giving()
         self.opening = Parties(self.move.taking, count)
         self.claiming = Parties(self.move.taking, count)
-        if self.awaits_replicas:
-            self.move.quicken()
         try:
             async with self._gate.opened(), self._gaps_allowed():
                 yield
@@ -186,11 +191,15 @@ class Giver:
                 if self.awaits_replicas:
                     await self._hear(slots)
                 passing("agent.after_give")
+            case GiveOutcome.BUSY if self._patience:
+                self._patience -= 1
+                await asyncio.sleep(_LOOK_EVERY_S)
+                return [slots]
             case GiveOutcome.LARGE if slots[1:]:
                 middle = len(slots) // 2
                 return [slots[:middle], slots[middle:]]
-            case GiveOutcome.LARGE | GiveOutcome.KEPT | GiveOutcome.FULL:
-                if given.outcome is not GiveOutcome.LARGE:
+            case GiveOutcome.BUSY | GiveOutcome.LARGE | GiveOutcome.KEPT | GiveOutcome.FULL:
+                if given.outcome in {GiveOutcome.KEPT, GiveOutcome.FULL}:
                     await self._clear(slots)
                 taking = self.claiming.first
                 await taking.call(lambda admin: taking.keeper.close_slots(admin, slots))
@@ -228,14 +237,22 @@ class Giver:
         """Let the other one own the slots; it has all keys, and the one that gives waits."""
         self.move.check()
         passing("agent.after_copy")
+        await self._require_known(epoch_of(passage.packed))
         passing("agent.after_empty")
+        await self.claiming.first.come_round()  # it has read what the one that gives said before
         passage.has_begun = True
         async with asyncio.timeout(_CLAIM_S):
             await self.claiming.assign(slots, self.move.command.to_engine_id)
-            # When it has answered twice more, it has told everybody.
-            for _ in range(2):
-                await self.claiming.first.call(self.claiming.first.keeper.ping)
+            await self.claiming.first.come_round()  # it has told everybody
         passing("agent.after_claim")
+
+    async def _require_known(self, epoch: int) -> None:
+        """Raise where the one that takes does not know this epoch of the other; see `acquaint`."""
+        if self._epoch < epoch:
+            taking, giver = self.claiming.first, self.giving.engine_id
+            self._epoch = await taking.call(lambda admin: taking.keeper.epoch(admin, giver))
+        if self._epoch < epoch:
+            raise CommandFailed(f"{taking.name} has not heard of {self.giving.name} yet")
 
     async def _clear(self, slots: Sequence[int]) -> None:
         """Drop the copies that the other one has: the keys never left."""

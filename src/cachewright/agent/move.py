@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from cachewright.agent import bus
@@ -17,7 +17,9 @@ from cachewright.rpc.agent import CommandFailed
 
 #: A slot that has just changed hands is known to both after gossip of that long, seconds.
 _NEWS_S = 1.0
-_LOOK_AGAIN_S = 0.02
+_LOOK_AGAIN_S = 0.005
+#: An engine calls every other one twice in each `cluster-node-timeout`, which is 15 s.
+_HEARD_S = 10.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,6 +51,49 @@ class Move:
         if taker is not None and taker.process is not None:
             # It may have been launched before the other one was there.
             bus.quicken(taker.process, taker.launch, (giver.address, giver.port))
+
+    async def acquaint(self, giving: Party, taking: Party) -> None:
+        """Wait until the one that takes has heard what the one that gives says of itself.
+
+        It owns what it takes in a newer epoch than all that it knows of. An epoch that it does not
+        know is with what is on its way from the other one, which would take the slots back from it:
+        then nobody owns them, and their keys are deleted. And what it believes to own, and the
+        other one owns since, it would claim along with them.
+
+        Raises:
+            CommandFailed: it does not hear of it.
+        """
+        loop = asyncio.get_running_loop()
+        deadline_s = loop.time() + _HEARD_S
+        while not await self._is_heard(giving, taking):
+            if loop.time() > deadline_s:
+                raise CommandFailed(f"{taking.name} does not hear of {giving.name}")
+            await asyncio.sleep(_LOOK_AGAIN_S)
+
+    async def _is_heard(self, giving: Party, taking: Party) -> bool:
+        giver = giving.engine_id
+        epoch = await giving.call(lambda admin: giving.keeper.epoch(admin, giver))
+        if await taking.call(lambda admin: taking.keeper.epoch(admin, giver)) < epoch:
+            return False
+        mine = await giving.call(giving.keeper.view)
+        theirs = await taking.call(taking.keeper.view)
+        return set(numbers_of(mine.own_slots)).isdisjoint(numbers_of(theirs.own_slots))
+
+    async def let_hear(self, giving: Party, slots: Collection[int]) -> None:
+        """Wait until the one that gives has heard that another one owns these slots, if it does.
+
+        Told by us before, Redis 7.0 would note of what is on its way from the new owner that it
+        does not claim them, and keep that note: when it owned them again, it would lose them to
+        whatever comes late (`owner_not_claiming_slot` of cluster.c; mended in 7.2).
+        """
+        wanted = set(slots)
+        loop = asyncio.get_running_loop()
+        deadline_s = loop.time() + _NEWS_S
+        while loop.time() < deadline_s:
+            mine = await giving.call(giving.keeper.view)
+            if wanted.isdisjoint(numbers_of(mine.own_slots)):
+                return
+            await asyncio.sleep(_LOOK_AGAIN_S)
 
     async def left(self, giving: Party, taking: Party) -> list[int]:
         """Return the slots that are still to be moved, ascending.

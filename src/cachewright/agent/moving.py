@@ -58,6 +58,8 @@ async def move_keys(move: Move) -> frozenset[int]:
         async with contextlib.AsyncExitStack() as stack:
             if move.taker is not None:
                 await stack.enter_async_context(while_alive(move.taker, "takes nothing"))
+            move.quicken()
+            await move.acquaint(giving, taking)
             await _claim_disowned(move, giving, taking)
             left = await move.left(giving, taking)
             await _close_claimed(move, giving, taking)
@@ -169,8 +171,10 @@ class _Lane:
             await take_back(self._move.node, giving, taking, sorted(late), self._move.check)
         gone = [slot for slot in slots if slot not in late]
         passing("agent.after_empty")
+        await self._move.acquaint(giving, taking)
         await self._theirs.assign(gone, taking.engine_id)
         passing("agent.after_claim")
+        await self._move.let_hear(giving, gone)
         await self._mine.assign(gone, taking.engine_id)
         passing("agent.after_give")
         return stuck | late
@@ -198,6 +202,7 @@ async def _close_claimed(move: Move, giving: Party, taking: Party) -> None:
     claimed = set(numbers_of(theirs.own_slots)) & set(numbers_of(move.command.slots))
     unaware = claimed & ({one.slot for one in mine.open_slots} | set(numbers_of(mine.own_slots)))
     if unaware:
+        await move.let_hear(giving, unaware)
         await giving.call(
             lambda admin: giving.keeper.assign(admin, sorted(unaware), taking.engine_id)
         )

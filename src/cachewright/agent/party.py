@@ -78,6 +78,14 @@ class Party:
                 raise CommandFailed(f"{self.name} has not answered for {SILENCE_S:g} s: {said}")
             await asyncio.sleep(_TRY_AGAIN_S)
 
+    async def come_round(self) -> None:
+        """Return when it has read what was there before, and sent what it had to say.
+
+        Whoever answers has begun with what was there; the second time it is through.
+        """
+        for _ in range(2):
+            await self.call(self.keeper.ping)
+
     def hang_up(self) -> None:
         """Close the connection; the next call makes another one."""
         if self._connection is not None:

@@ -63,7 +63,11 @@ def parse_followed_claim(cluster_nodes: bytes) -> Claim | None:
 
 
 def _claim(line: bytes) -> Claim:
-    return Claim(epoch=int(line.split(b" ")[_EPOCH_FIELD]), slots=parse_slots(line))
+    return Claim(epoch=_epoch_in(line), slots=parse_slots(line))
+
+
+def _epoch_in(line: bytes) -> int:
+    return int(line.split(b" ")[_EPOCH_FIELD])
 
 
 def parse_view(cluster_nodes: bytes) -> View:
@@ -105,6 +109,13 @@ def reopen(fresh: bytes, before: bytes) -> bytes:
         if one.peer_id in now.known_ids and one.is_import is (one.slot not in own)
     ]
     return fresh.replace(mine, b" ".join([mine, *words])) if words else fresh
+
+
+def parse_epoch(cluster_nodes: bytes, engine_id: str) -> int:
+    """Return the config epoch of a node, as far as the answering one knows; -1 if it does not."""
+    wanted = engine_id.encode("ascii")
+    lines = (line for line in cluster_nodes.splitlines() if line.startswith(wanted))
+    return next((_epoch_in(line) for line in lines), -1)
 
 
 def parse_bus_view(cluster_nodes: bytes) -> BusView:

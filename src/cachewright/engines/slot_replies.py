@@ -46,6 +46,20 @@ def parse_jobs(reply: resp.Reply) -> Iterator[Job]:
         )
 
 
+def epoch_of(packed: bytes) -> int:
+    """Return what an engine that gives sends to its gate: its config epoch.
+
+    A text so short is packed as its type, its length and itself; then come a version and a sum.
+
+    Raises:
+        EngineUnreachable: it is something else.
+    """
+    word, _, epoch = packed[2 : 2 + packed[1]].partition(b" ") if packed[1:] else (b"", b"", b"")
+    if word != b"epoch" or not epoch.isdigit():
+        raise resp.EngineUnreachable("what gives there is not such an engine")
+    return int(epoch)
+
+
 def _parse_slots(text: str) -> SlotRanges:
     bounds = (part.partition("-") for part in text.split())
     return tuple(SlotRange(int(first), int(last or first)) for first, _, last in bounds)

@@ -14,6 +14,9 @@ by then. Whoever is served before it has read that is told that nobody serves th
 (`CLUSTERDOWN`), which stock clients try again; nothing is written that would be thrown away when
 the news comes.
 
+With the key goes the script's own config epoch: the other engine must know it before it owns the
+slots. Else what was on its way from here when the script began would take them back from it.
+
 Source: cluster.c, script.c of Redis 7.0; cluster_legacy.c, blocked.c of Valkey 8.0.
 """
 
@@ -22,11 +25,12 @@ from __future__ import annotations
 #: Arguments: how, in one word list of which the password is the last word, then the slots. Logs of
 #: slow commands keep the first 128 bytes of an argument. Returns what has come of it, and why.
 GIVE = r"""
-local own, is_primary = {}, {}
+local own, is_primary, epoch = {}, {}, nil
 for line in string.gmatch(redis.call('CLUSTER', 'NODES'), '[^\n]+') do
     if string.find(line, 'master', 1, true) then is_primary[string.sub(line, 1, 40)] = true end
     if string.find(line, 'myself', 1, true) then
-        local slots = string.match(line, ('%S+ '):rep(7) .. '%S+(.*)') or ''
+        local slots
+        epoch, slots = string.match(line, ('%S+ '):rep(6) .. '(%S+) %S+(.*)')
         for first, last in string.gmatch(slots, ' (%d+)%-?(%d*)') do
             own[#own + 1] = {tonumber(first), tonumber(last) or tonumber(first)}
         end
@@ -43,6 +47,13 @@ local to_id, marker, user, address, port, gate_address, gate_port, patience_ms, 
 local waits = is_slow == '1'
 
 if not is_primary[to_id] then return {'strange', 'the one that takes is not known here'} end
+if not waits then
+    for _, link in ipairs(redis.call('CLUSTER', 'LINKS')) do
+        local of = {}
+        for field = 1, #link, 2 do of[link[field]] = link[field + 1] end
+        if of['node'] == to_id and of['send-buffer-used'] > 0 then return {'busy', ''} end
+    end
+end
 local batches = {}
 for number = 2, #ARGV do
     local slot = tonumber(ARGV[number])
@@ -70,7 +81,7 @@ for _, batch in ipairs(batches) do
     end
 end
 redis.call('UNLINK', marker) -- who has written may go on, whatever memory there is
-redis.call('SET', marker, '')
+redis.call('SET', marker, 'epoch ' .. epoch)
 local gate = redis.pcall(
     'MIGRATE', gate_address, gate_port, '', 0, patience_ms, 'COPY', 'KEYS', marker)
 local is_owner = not gate.err

@@ -82,6 +82,8 @@ class GiveOutcome(enum.Enum):
     KEPT = "kept"
     #: The same, because the other one has no memory for them.
     FULL = "full"
+    #: Something that it says of them is not sent yet; nothing has changed.
+    BUSY = "busy"
     #: They hold too much for it; nothing has changed.
     LARGE = "large"
     #: All keys are at the other one, and clients are sent on; it may own them or not yet.
@@ -107,6 +109,9 @@ class SlotKeeper(Protocol[Admin_contra]):
 
     async def view(self, admin: Admin_contra) -> View:
         """Return what the node says of its cluster."""
+
+    async def epoch(self, admin: Admin_contra, engine_id: str) -> int:
+        """Return the config epoch of a node, as far as this one knows; -1 if it does not."""
 
     async def unowned(self, admin: Admin_contra) -> frozenset[int]:
         """Return the slots that nobody owns, as far as the node knows."""

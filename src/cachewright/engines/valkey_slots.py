@@ -86,6 +86,12 @@ class ValkeySlots:
         """Return what the node says of its cluster."""
         return cluster_view.parse_view(bytes_of(await admin.command("CLUSTER", "NODES")))
 
+    async def epoch(self, admin: resp.AdminConnection, engine_id: str) -> int:
+        """Return the config epoch of a node, as far as this one knows; -1 if it does not."""
+        return cluster_view.parse_epoch(
+            bytes_of(await admin.command("CLUSTER", "NODES")), engine_id
+        )
+
     async def unowned(self, admin: resp.AdminConnection) -> frozenset[int]:
         """Return the slots that nobody owns, as far as the node knows."""
         if _ALL_ASSIGNED in bytes_of(await admin.command("CLUSTER", "INFO")):

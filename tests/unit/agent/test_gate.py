@@ -58,6 +58,7 @@ def test_the_answer_comes_when_the_act_is_done() -> None:
     assert answers == DONE + DONE
     assert done == [True]
     assert passage.failure is None
+    assert passage.packed == b"x"
 
 
 @pytest.mark.parametrize(("has_begun", "answer"), [(False, NOT_YET), (True, UNCERTAIN)])

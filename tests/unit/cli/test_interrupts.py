@@ -33,10 +33,10 @@ class _Thing:
 
 def test_an_interrupt_that_python_throws_away_comes_again() -> None:
     with interruptible() as interrupts:
-        thing = _Thing()
+        thing: _Thing | None = _Thing()
         reference = weakref.ref(thing, lambda _: send(signal.SIGTERM))
+        thing = None
         with pytest.raises(Interrupted):
-            del thing
             time.sleep(10)
         assert reference() is None
         assert interrupts.exit_code == 128 + signal.SIGTERM

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cachewright.engines.cluster_view import (
     parse_bus_view,
+    parse_epoch,
     parse_followed_claim,
     parse_own_claim,
     parse_unowned,
@@ -101,3 +102,8 @@ def test_slots_that_nobody_names_are_owned_by_nobody() -> None:
     assert len(unowned) == SLOT_COUNT - 201
     assert not unowned & {0, 99, 100, 199, 300}
     assert {200, 299, 301} <= unowned
+
+
+def test_an_epoch_is_as_the_answering_one_knows_it() -> None:
+    told = said(f"{A} 127.0.0.1:6379@16379 myself,master - 0 0 1 connected 0-99", *OTHERS)
+    assert [parse_epoch(told, engine_id) for engine_id in (A, B, D, E)] == [1, 2, 3, -1]
