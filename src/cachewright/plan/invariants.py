@@ -33,7 +33,7 @@ from cachewright.model.facts import (
     Stopped,
 )
 from cachewright.model.groups import Group, ShardSpec
-from cachewright.model.status import GroupState, Role
+from cachewright.model.status import GroupState, NodeState, Role
 from cachewright.plan.evidence import (
     answer_of,
     has_data_on_disk,
@@ -309,7 +309,7 @@ def stops_only_with_cause(group: Group, plan: Plan, observed: Observed) -> Itera
         if not _is_asked_to_end(group, observed, step.node_id):
             yield f"law 5: {step.node_id} is stopped although its group stays"
         if is_shard_asked_for(group, step.node_id):
-            yield from _loses_data(group, observed, step)
+            yield from _loses_data(group, plan, observed, step)
     for shard_id, members in members_of(group).items():
         if len(set(members) & set(ended)) > 1 and is_shard_asked_for(group, members[0]):
             yield f"law 5: several nodes of shard {shard_id} are stopped at once"
@@ -326,10 +326,11 @@ def _is_asked_to_end(group: Group, observed: Observed, node_id: str) -> bool:
     return launched.restarts < asked[node_id] or (launched.engine, launched.engine_version) != line
 
 
-def _loses_data(group: Group, observed: Observed, step: Step) -> Iterator[str]:
+def _loses_data(group: Group, plan: Plan, observed: Observed, step: Step) -> Iterator[str]:
     assert step.node_id is not None
     assert isinstance(step.command, StopNode)
-    siblings = siblings_of(group, step.node_id)
+    failed = {n.node_id for n in plan.status.nodes if n.state is NodeState.INCOMPATIBLE_NETWORK}
+    siblings = [other for other in siblings_of(group, step.node_id) if other not in failed]
     if any(is_writer(observed, other) for other in siblings):
         return
     if not is_writer(observed, step.node_id):

@@ -22,7 +22,7 @@ from cachewright.model.groups import Group, ShardSpec
 from cachewright.model.status import GroupStatus, NodeState, NodeStatus
 from cachewright.plan import flapping
 from cachewright.plan.ownership import Ownership
-from cachewright.plan.shard import engine_of
+from cachewright.plan.shard import ShardView, engine_of
 
 #: Starts that fail in a row: as many as give a create up (`Limits.failed_starts`). The last one is
 #: made without the values of the parameter group, see `settings`.
@@ -57,6 +57,17 @@ def judged(
         failed_starts=fact.failed_starts,
         failed_at=before.failed_at if is_as_before else now,
     )
+
+
+def without_failed(view: ShardView, status: GroupStatus) -> ShardView:
+    """Return a shard without the nodes that could not be made: nobody waits for them."""
+    known = ((node, status.of(node.node_id)) for node in view.shard.nodes)
+    there = tuple(
+        node
+        for node, seen in known
+        if seen is None or seen.state is not _FAILED or node.node_id == view.primary_id
+    )
+    return dataclasses.replace(view, shard=dataclasses.replace(view.shard, nodes=there))
 
 
 def held_back_until(node: NodeStatus | None, now: datetime.datetime) -> datetime.datetime | None:

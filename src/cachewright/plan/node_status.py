@@ -98,7 +98,7 @@ def _restarts(seen: Seen, node_id: str) -> int:
 
 def _is_upgrading(seen: Seen, node_id: str, before: NodeStatus | None, state: NodeState) -> bool:
     """Tell whether a node is to change its version, or has not served since it did."""
-    if node_id in leaving_ids(seen.group):
+    if node_id in leaving_ids(seen.group) or state is NodeState.INCOMPATIBLE_NETWORK:
         return False
     if restarts.is_outdated(seen.group, seen.observed.of(node_id)):
         return True
@@ -109,6 +109,8 @@ def _asked_state(seen: Seen, node_id: str, state: NodeState, *, is_upgrading: bo
     """Return the state of a node that leaves, is upgraded or is to restart, else `state`."""
     if node_id in leaving_ids(seen.group):
         return NodeState.DELETING
+    if state is NodeState.INCOMPATIBLE_NETWORK:
+        return state
     if is_upgrading:
         return NodeState.MODIFYING
     before = seen.previous.of(node_id) if seen.previous else None

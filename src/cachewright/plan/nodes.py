@@ -81,9 +81,10 @@ def steps_for_nodes(world: World) -> tuple[Step, ...]:
     group, placement, observed = world.group, world.placement, world.observed
     ending = joining.ending_views(group, placement, world.views, observed)
     views = [view for view in world.views if view not in ending]
+    there = [newcomers.without_failed(view, world.status) for view in views]
     changes = elections(group, views, observed, world.status)
     may_change = not changes and not reshards(group, world.status)
-    planned = handovers(group, placement, views, observed) if may_change else {}
+    planned = handovers(group, placement, there, observed) if may_change else {}
     introductions = acquaintance.introductions(group, placement, observed)
     common = _Round(
         wanted=endpoints.wanted_binds(
@@ -93,7 +94,7 @@ def steps_for_nodes(world: World) -> tuple[Step, ...]:
             leaving=leaving_ids(group) | restarts.due_ids(group, observed),
             was_available=world.status.was_available,
         ),
-        next_alone=restarts.next_alone(group, views, observed)
+        next_alone=restarts.next_alone(group, there, observed)
         if may_change and not planned
         else None,
     )
@@ -183,8 +184,9 @@ def _step_for_node(world: World, view: ShardView, node_id: str, common: _Round) 
         if view.phase is Phase.HELD:
             return None
         return _start(world, view, node_id, f"shard {view.shard.shard_id} lacks this replica")
-    if _may_restart(world, view, node_id, common):
-        restart = restarts.step_for(world.group, view, node_id, world.observed)
+    there = newcomers.without_failed(view, world.status)
+    if _may_restart(world, there, node_id, common):
+        restart = restarts.step_for(world.group, there, node_id, world.observed)
         if restart is not None:
             return restart
     engine = engine_of(fact)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import msgspec
+import pytest
 
 from cachewright.model.commands import ReleaseNodes, RemoveNode, StartNode
 from cachewright.model.groups import NodeSpec, ShardSpec
@@ -12,12 +13,13 @@ from cachewright.model.settings import Limits
 from cachewright.model.status import GroupState, NodeState, NodeStatus
 from cachewright.plan.events import of_change
 from cachewright.plan.group import plan_group
+from cachewright.plan.invariants import violations
 from cachewright.plan.newcomers import STARTS_MAX
 from cachewright.plan.plan import LOOK_AGAIN_REST_S
 from cachewright.plan.shard import is_to_settle
-from tests.property.plan.groups import make_group
+from tests.property.plan.groups import LINES, make_group
 from tests.property.plan.world import Life
-from tests.unit.plan.plan_story import Story, steps
+from tests.unit.plan.plan_story import Story, runs, steps
 
 NEW, FOR_EVER = "demo-003", 10_000
 FAILED = NodeState.INCOMPATIBLE_NETWORK
@@ -234,3 +236,39 @@ def test_another_node_begins_a_shard_whose_first_cannot_start() -> None:
     assert status_of(one, "demo-0002-001").state is FAILED
     assert status_of(one, "demo-0002-002").state is NodeState.AVAILABLE
     assert one.world.engines["demo-0002-002"].slots
+
+
+@pytest.mark.parametrize("replicas", [0, 1])
+def test_an_upgrade_waits_for_none_that_could_not_be_made(replicas: int) -> None:
+    """Without another replica the primary saves and comes back, as if it were alone."""
+    redis, valkey, _ = LINES
+    group = make_group(shards=1, replicas=replicas, cluster_enabled=False, line=redis)
+    one = Story(group, round_s=0.0)
+    one.settle()
+    one.world.write(1)
+    one.world.tick()
+    new = f"demo-00{replicas + 2}"
+    one.change(lambda nodes: (*nodes, NodeSpec(node_id=new, zone="us-east-1a")))
+    one.round()
+    one.world.engines[new].starts_to_fail = FOR_EVER
+    for _ in range(STARTS_MAX + 1):
+        one.round(may_fail=True)
+    assert status_of(one, new).state is FAILED
+    # It got so far that its host wrote down what it was to run.
+    one.world.engines[new].launched = one.world.engines["demo-001"].launched
+    one.edit(engine=valkey[0], engine_version=valkey[1])
+    for _ in range(20):
+        plan = one.look()
+        assert violations(one.world.group, one.world.observe(), plan) == ()
+        one.round(may_fail=True)
+        assert status_of(one, new).state is FAILED
+        one.wait(1.0)
+    assert one.status is not None
+    assert one.status.state is GroupState.AVAILABLE
+    assert {runs(one)[f"demo-00{number + 1}"] for number in range(replicas + 1)} == {valkey[1]}
+    assert all(engine.data == {1} for n, engine in one.world.engines.items() if n != new)
+    one.world.engines[new].starts_to_fail = 0
+    one.wait(300.0)
+    one.settle()
+    assert status_of(one, new).state is NodeState.AVAILABLE
+    assert runs(one)[new] == valkey[1]
