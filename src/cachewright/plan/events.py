@@ -171,9 +171,13 @@ def _created_texts(group: Group) -> Iterator[_Text]:
 def _obstacle_texts(
     group: Group, previous: GroupStatus | None, current: GroupStatus, observed: Observed
 ) -> Iterator[_Text]:
-    """Tell what keeps a group from serving, when nothing else tells it."""
+    """Tell what keeps a group from serving, when nothing else tells it.
+
+    What an engine said before it ended comes after the first line, and is another text each time.
+    """
     known = {observed.obstacle, observed.moves.claim_failure} - {""}
-    is_news = current.reason in known and current.reason != _reason(previous)
+    before, _, _ = _reason(previous).partition("\n")
+    is_news = current.reason in known and current.reason.partition("\n")[0] != before
     goes_on = previous is not None and current.state is previous.state
     if is_news and goes_on:
         source, subject = _subject(group)

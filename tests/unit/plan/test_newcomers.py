@@ -272,3 +272,23 @@ def test_an_upgrade_waits_for_none_that_could_not_be_made(replicas: int) -> None
     one.settle()
     assert status_of(one, new).state is NodeState.AVAILABLE
     assert runs(one)[new] == valkey[1]
+
+
+def test_what_an_engine_says_anew_each_time_is_no_news() -> None:
+    """A node that was there and does not start again is tried again every few seconds."""
+    one = Story(make_group(shards=1, replicas=1, cluster_enabled=False), round_s=0.0)
+    one.settle()
+    one.world.kill("demo-002")
+    one.world.engines["demo-002"].starts_to_fail = FOR_EVER
+    one.round(may_fail=True)
+    one.said.clear()
+    for number in range(5):
+        why = f"valkey ended with exit code 1 before it answered:\n{number} Oct: Out Of Memory"
+        observed = one.world.observe()
+        facts = {n: msgspec.structs.replace(f, failure=why) for n, f in observed.nodes.items()}
+        observed = msgspec.structs.replace(observed, nodes=facts, obstacle=why)
+        plan = plan_group(one.world.group, one.status, observed, now=one.now, limits=Limits())
+        one.status = plan.status
+        one.said += [event.message for event in plan.events]
+    assert len(one.said) == 1
+    assert "needs attention: valkey ended" in one.said[0]
