@@ -191,3 +191,45 @@ def test_of_two_shards_the_one_that_comes_gets_its_slots(service: kit.Up) -> Non
     assert all(owned(api, "odd").values())
     clear(obstacles)
     kit.delete(api, "odd")
+
+
+def test_a_cache_node_that_never_starts_is_told_once_and_comes_or_is_given_up(
+    service: kit.Up,
+) -> None:
+    api = service.api
+    cache_kit.create_available(api, "cache", nodes=1)
+    obstacles = obstruct(service, "0001", "0002")
+    api.modify_cache_cluster(CacheClusterId="cache", NumCacheNodes=2, ApplyImmediately=True)
+    failed = "Failed to modify number of nodes from 1 to 2 due to cache node 0002: "
+    kit.wait_until("it is told", lambda: told(api, "cache", failed))
+    cache_kit.wait_status(api, "cache", "available")
+    service.let_run(7)  # the first pause is over, and it was tried again
+    assert cache_kit.status(api, "cache") == "available"
+    assert len(told(api, "cache", failed)) == 1
+    assert told(api, "cache") == told(api, "cache", "Failed to create") == []
+    larger = "cache.t4g.small"  # nobody waits for that node
+    api.modify_cache_cluster(CacheClusterId="cache", CacheNodeType=larger, ApplyImmediately=True)
+    kit.wait_event(api, "cache", "Succeeded applying modification to cache node type")
+    cache_kit.wait_status(api, "cache", "available")
+    assert len(told(api, "cache", failed)) == 1
+    api.modify_cache_cluster(
+        CacheClusterId="cache",
+        NumCacheNodes=1,
+        CacheNodeIdsToRemove=["0002"],
+        ApplyImmediately=True,
+    )
+    kit.wait_event(api, "cache", "Removed cache nodes 0002")
+    cache_kit.wait_status(api, "cache", "available")
+    clear(obstacles)
+    obstacles = obstruct(service, "0001", "0002", "0003")
+    api.modify_cache_cluster(CacheClusterId="cache", NumCacheNodes=2, ApplyImmediately=True)
+    kit.wait_until(
+        "it is told again", lambda: told(api, "cache", "Failed"), is_it=lambda said: len(said) == 2
+    )
+    clear(obstacles)
+    kit.wait_event(api, "cache", "Added cache node")
+    cache_kit.wait_status(api, "cache", "available")
+    cluster = cache_kit.describe(api, "cache")
+    assert cluster is not None
+    assert len(cache_kit.nodes(cluster)) == 2
+    cache_kit.delete(api, "cache")

@@ -16,6 +16,7 @@ from cachewright.plan import flapping, settings
 
 #: Of the slots of one shard that stay, how many are named.
 _NAMED_MAX = 10
+_TRIED_AGAIN = "it is tried again after a growing delay"
 
 
 def of_stuck(resharding: Resharding) -> Iterator[str]:
@@ -83,11 +84,21 @@ def of_flapping(before: NodeStatus, now: NodeStatus, number: str) -> Iterator[st
         )
 
 
+def of_count(before: int, current: GroupStatus) -> str:
+    """Tell that a Memcached cluster has another number of nodes, or why it lacks some of them."""
+    change = f"modifying number of nodes from {before} to {len(current.nodes)}"
+    failed = [node for node in current.nodes if node.state is NodeState.INCOMPATIBLE_NETWORK]
+    if not failed:
+        return f"Finished {change}"
+    named = f"cache node {failed[0].node_id}: {failed[0].failure}"
+    return f"Failed to {change.replace('modifying', 'modify')} due to {named}; {_TRIED_AGAIN}"
+
+
 def of_newcomer(before: NodeStatus, now: NodeStatus) -> Iterator[str]:
     """Tell why a node which was added could not be made, and what becomes of it."""
     failed = NodeState.INCOMPATIBLE_NETWORK
     if before.state is NodeState.CREATING and now.state is failed:
-        yield f"{now.failure}; it is tried again after a growing delay"
+        yield f"{now.failure}; {_TRIED_AGAIN}"
 
 
 def _upgrading(status: GroupStatus | None) -> list[NodeStatus]:

@@ -215,7 +215,7 @@ def _node_texts(
         ]
         for text in texts:
             yield SourceType.CACHE_CLUSTER, cluster_id, text
-        for why in change_texts.of_newcomer(before, node):
+        for why in () if is_memcached else change_texts.of_newcomer(before, node):
             yield SourceType.CACHE_CLUSTER, cluster_id, f"Failed to create the cache cluster: {why}"
             yield *_subject(group)[:1], group.spec.name, f"{cluster_id} could not be made: {why}"
 
@@ -264,7 +264,7 @@ def _count_texts(
         return
     before, now = previous.changing_from, len(current.nodes)
     if before != now and current.state is GroupState.AVAILABLE:
-        text = f"Finished modifying number of nodes from {before} to {now}"
+        text = change_texts.of_count(before, current)
         yield SourceType.CACHE_CLUSTER, group.spec.name, text
 
 

@@ -9,6 +9,7 @@ lists. Nodes that are replaced as planned, for another version or type, go one b
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 from dataclasses import dataclass
 
@@ -25,10 +26,19 @@ from cachewright.model.commands import (
     TellMembers,
     node_key,
 )
-from cachewright.model.facts import NodeFact, Observed, Running, Stopped
+from cachewright.model.facts import Absent, NodeFact, Observed, Running, Stopped
 from cachewright.model.groups import DISCOVERY_ID, Group, GroupPlacement, NodeSpec
 from cachewright.model.status import GroupState, GroupStatus, NodeState, NodeStatus
-from cachewright.plan import change_texts, events, joining, resizing, restarts, settings, status
+from cachewright.plan import (
+    change_texts,
+    events,
+    joining,
+    newcomers,
+    resizing,
+    restarts,
+    settings,
+    status,
+)
 from cachewright.plan.node_status import SILENCE_GRACE_S
 from cachewright.plan.plan import LOOK_AGAIN_REST_S, Plan, busy_look_again_s
 from cachewright.plan.shard import engine_of, is_down, joining_ids, leaving_ids
@@ -80,10 +90,10 @@ def plan_memcached(
         observed=observed,
         asked=settings.ask(group, observed),
     )
-    current = _status(cluster, previous)
+    current = _status(cluster, previous, now)
     steps: tuple[Step, ...] = (
         *joining.place(group, placement),
-        *_node_steps(cluster),
+        *_node_steps(cluster, current, now),
         *_membership_steps(cluster),
         *_discovery_steps(cluster),
         *_leaving_steps(cluster),
@@ -108,15 +118,16 @@ def _needs_build(cluster: Cluster) -> bool:
     return any(is_down(fact) or restarts.is_outdated(cluster.group, fact) for fact in facts)
 
 
-def _node_steps(cluster: Cluster) -> tuple[Step, ...]:
+def _node_steps(cluster: Cluster, current: GroupStatus, now: datetime.datetime) -> tuple[Step, ...]:
     """Start what is down, end what is due for a restart, tell what can be told."""
     steps: list[Step] = []
-    replaced = _next_to_replace(cluster)
+    replaced = _next_to_replace(cluster, current)
     for node in cluster.nodes():
         fact = cluster.observed.of(node.node_id)
         step: Step | None = None
         if is_down(fact):
-            step = _start(cluster, node.node_id)
+            if newcomers.held_back_until(current.of(node.node_id), now) is None:
+                step = _start(cluster, node.node_id)
         elif restarts.is_asked(node, fact):
             step = _end_for_restart(cluster, fact, node.node_id, "a restart was asked for")
         elif node.node_id == replaced:
@@ -129,11 +140,16 @@ def _node_steps(cluster: Cluster) -> tuple[Step, ...]:
     return tuple(steps)
 
 
-def _next_to_replace(cluster: Cluster) -> str | None:
-    """Return the one node that may change its version or type now: while all serve."""
-    if not all(cluster.serves(node.node_id) for node in cluster.nodes()):
+def _next_to_replace(cluster: Cluster, current: GroupStatus) -> str | None:
+    """Return the one node that may change its version or type now: while all serve.
+
+    Nobody waits for one that could not be made.
+    """
+    failed = newcomers.failed_ids(current)
+    there = [node for node in cluster.nodes() if node.node_id not in failed]
+    if not all(cluster.serves(node.node_id) for node in there):
         return None
-    due = (node.node_id for node in cluster.nodes() if _is_replaced(cluster, node.node_id))
+    due = (node.node_id for node in there if _is_replaced(cluster, node.node_id))
     return next(due, None)
 
 
@@ -258,23 +274,28 @@ def _leaving_steps(cluster: Cluster) -> tuple[Step, ...]:
             case Stopped():
                 reason = "its process has ended"
                 steps.append(Step(command=RemoveNode(key=key), reason=reason, node_id=node_id))
+            case Absent():
+                forgetting = joining.forgetting(key, node_id, cluster.observed.of(node_id))
+                steps += [forgetting] if forgetting is not None else []
             case _:
                 pass
     return tuple(steps)
 
 
-def _status(cluster: Cluster, previous: GroupStatus | None) -> GroupStatus:
+def _status(cluster: Cluster, previous: GroupStatus | None, now: datetime.datetime) -> GroupStatus:
     was_available = previous is not None and previous.was_available
-    newcomers = joining_ids(cluster.group)
     nodes = (
-        *(_node_status(cluster, previous, node) for node in cluster.nodes()),
-        *status.joining_statuses(newcomers),
+        *(_node_status(cluster, previous, node, now) for node in cluster.nodes()),
+        *status.joining_statuses(joining_ids(cluster.group)),
         *(
             NodeStatus(node_id=node_id, state=NodeState.DELETING, role=None)
             for node_id in sorted(leaving_ids(cluster.group))
         ),
     )
-    node_type = resizing.type_of_all(cluster.group, cluster.nodes(), cluster.observed, previous)
+    failed = [node for node in nodes if node.state is NodeState.INCOMPATIBLE_NETWORK]
+    ids = {node.node_id for node in failed}
+    there = tuple(node for node in cluster.nodes() if node.node_id not in ids)
+    node_type = resizing.type_of_all(cluster.group, there, cluster.observed, previous)
     change = status.change_of(nodes, ())
     if node_type != cluster.group.spec.node_type:
         change = change_texts.to_node_type(cluster.group)
@@ -287,7 +308,7 @@ def _status(cluster: Cluster, previous: GroupStatus | None) -> GroupStatus:
         state=GroupState.AVAILABLE if is_available else state,
         observed_generation=cluster.group.spec.generation,
         nodes=nodes,
-        reason=problem or change,
+        reason=problem or change or next(map(newcomers.reason_of, failed), ""),
         was_available=was_available or is_available,
         changing_from=status.changing_from(previous) if change and was_available else None,
         is_broken=status.is_broken(previous, problem, change),
@@ -309,7 +330,9 @@ def _problem(cluster: Cluster, nodes: tuple[NodeStatus, ...], *, was_available: 
     return fact.failure or "the configuration endpoint does not answer yet"
 
 
-def _node_status(cluster: Cluster, previous: GroupStatus | None, node: NodeSpec) -> NodeStatus:
+def _node_status(
+    cluster: Cluster, previous: GroupStatus | None, node: NodeSpec, now: datetime.datetime
+) -> NodeStatus:
     before = previous.of(node.node_id) if previous else None
     fact = cluster.observed.of(node.node_id)
     engine, drift = engine_of(fact), resizing.drift(cluster.group, cluster.asked, fact)
@@ -320,13 +343,10 @@ def _node_status(cluster: Cluster, previous: GroupStatus | None, node: NodeSpec)
     else:
         is_told = node.node_id in cluster.listed() and (was_known or cluster.tells())
         is_known = engine is not None and is_told
-    state = NodeState.AVAILABLE if is_known else _waiting_state(before)
-    if restarts.is_asked(node, fact) or _is_replaced(cluster, node.node_id):
-        state = NodeState.REBOOTING
     version = engine.version if engine else (before.engine_version if before else None)
-    return NodeStatus(
+    found = NodeStatus(
         node_id=node.node_id,
-        state=state,
+        state=NodeState.AVAILABLE if is_known else _waiting_state(before),
         role=None,
         engine_version=version,
         has_saved_data=fact.has_saved_data,
@@ -334,13 +354,19 @@ def _node_status(cluster: Cluster, previous: GroupStatus | None, node: NodeSpec)
         awaiting_reboot=drift.awaiting_reboot,
         refused=tuple((r.name, r.value, r.reason) for r in drift.refused),
     )
+    if previous is not None and previous.was_available:
+        found = newcomers.judged(before, now, found, cluster.observed)
+    if found.state is NodeState.INCOMPATIBLE_NETWORK:
+        return found
+    if restarts.is_asked(node, fact) or _is_replaced(cluster, node.node_id):
+        return dataclasses.replace(found, state=NodeState.REBOOTING)
+    return found
 
 
 def _waiting_state(before: NodeStatus | None) -> NodeState:
-    if before is None:
+    if before is None or before.state in newcomers.NEVER_THERE:
         return NodeState.CREATING
-    is_kept = before.state in {NodeState.CREATING, NodeState.REBOOTING}
-    return before.state if is_kept else NodeState.MODIFYING
+    return before.state if before.state is NodeState.REBOOTING else NodeState.MODIFYING
 
 
 def _key(group: Group, node_id: str) -> str:

@@ -59,6 +59,11 @@ def judged(
     )
 
 
+def failed_ids(status: GroupStatus) -> frozenset[str]:
+    """Return the nodes that could not be made."""
+    return frozenset(node.node_id for node in status.nodes if node.state is _FAILED)
+
+
 def without_failed(view: ShardView, status: GroupStatus) -> ShardView:
     """Return a shard without the nodes that could not be made: nobody waits for them."""
     known = ((node, status.of(node.node_id)) for node in view.shard.nodes)
