@@ -126,12 +126,15 @@ def test_who_fails_in_a_move_takes_back_what_it_has_set(
         raise CommandFailed("somebody does not answer")
 
     async def work(pair: Pair) -> None:
+        await configure(pair.target, maxmemory=str(96 * MIB))  # by hand: no move does that
         with pytest.raises(CommandFailed, match="somebody does not answer"):
             await pair.move(slots_of((0, 800)), MoveMethod.COPY)
         assert len(await strangers_at(pair.target)) == 1
         await pair.agent.observe([pair.source.key, pair.target.key])
         assert await value_of(pair.source, COVERAGE) == "yes"
         assert await strangers_at(pair.target) == []
+        fact = launched(await fact_of(pair.agent, pair.target.key))
+        assert fact.maxmemory_bytes == pair.target.maxmemory_bytes
 
     monkeypatch.setattr(Giver, "give", give)
     run(tmp_path, work)
@@ -334,7 +337,7 @@ def test_settings_that_were_told_and_not_written_down_are_taken_back(
     """By the agent that lives on as well: the plan may be another one by then."""
     launch = dataclasses.replace(launch_of(), settings=SETTINGS)
     better = tuple((name, "5" if name == "timeout" else value) for name, value in SETTINGS)
-    apply = ApplySettings(key=launch.key, settings=better, maxmemory_bytes=launch.maxmemory_bytes)
+    apply = ApplySettings(key=launch.key, settings=better, maxmemory_bytes=96 * MIB)
 
     async def work() -> None:
         async with hosting(tmp_path) as agent:
@@ -348,5 +351,6 @@ def test_settings_that_were_told_and_not_written_down_are_taken_back(
             fact = launched(await fact_of(agent, launch.key))
             assert fact.settings == SETTINGS
             assert await value_of(launch, "timeout") == "0"
+            assert fact.maxmemory_bytes == 96 * MIB
 
     asyncio.run(work())

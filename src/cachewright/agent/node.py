@@ -77,8 +77,8 @@ class Node:
         self.weights: SlotWeights | None = None
         #: How long its process has not answered; written by its pulse.
         self.silence: Silence | None = None
-        #: Its engine may run with something that was set for a while; see `restoring`.
-        self.may_be_altered = False
+        #: Whether its engine may run with something else than its record says; see `restoring`.
+        self.may_be_altered = self.may_have_other_memory = False
         #: Commands of one node are carried out one after the other.
         self.commands = asyncio.Lock()
         self._on_exit = on_exit
@@ -291,7 +291,7 @@ class Node:
         self.process = found
         self._last_engine = _NOT_ASKED
         self._proof = self._last_slots = self.weights = None
-        self._is_invisible = self.may_be_altered = False
+        self._is_invisible = self.may_be_altered = self.may_have_other_memory = False
         self.log_tail = ()
         found.watch(self._take_end)
 
@@ -337,7 +337,7 @@ class Node:
         self.record = dataclasses.replace(self.record, state=state, identity=found.identity)
         self._visitors.adopt()
         self.attach(found)
-        self.may_be_altered = True
+        self.may_be_altered = self.may_have_other_memory = True
 
     def _take_end(self, proof: TerminationProof) -> None:
         self.process = self.silence = self.weights = None

@@ -3,7 +3,8 @@
 An agent that dies cannot take anything back. So whoever adopts an engine tells it once more, as
 soon as it answers, what its record says; and so does who did not come to the end of something. What
 cannot be told while it runs, and what it refused before, is left alone. Its memory is not told but
-learnt: it may have got more already, and would lose keys if that were taken back.
+learnt, where it may have changed: it may have got more already, and would lose keys if that were
+taken back.
 
 What its record says need not be what is wanted: that is for the plan. An engine that does not
 answer is asked at the next look, and nobody waits for it.
@@ -53,10 +54,13 @@ async def _restore(node: Node) -> None:
         settings=record.settings,
         maxclients=possible_clients(launch.maxclients, running.identity.pid),
     )
-    after = _after(record, await node.adapter.restore(await node.admin(), told))
+    restored = await node.adapter.restore(await node.admin(), told)
+    if not node.may_have_other_memory:
+        restored = dataclasses.replace(restored, maxmemory_bytes=None)
+    after = _after(record, restored)
     if after != record:
         node.write(after)
-    node.may_be_altered = False
+    node.may_be_altered = node.may_have_other_memory = False
 
 
 def _after(record: Record, restored: Restored) -> Record:

@@ -43,7 +43,7 @@ async def apply(node: Node, command: ApplySettings) -> None:
     if _CLIENTS in changes:
         clients = possible_clients(command.maxclients, node.process.identity.pid)
         told = changes | {_CLIENTS: str(clients)}
-    with altering(node):
+    with altering(node, with_memory=True):
         refused = await node.adapter.configure(await node.admin(), told)
         if append_only.is_given_up(changes, refused):
             await asyncio.to_thread(append_only.give_up, node.folder.path)
@@ -51,13 +51,14 @@ async def apply(node: Node, command: ApplySettings) -> None:
 
 
 @contextlib.contextmanager
-def altering(*nodes: Node) -> Iterator[None]:
+def altering(*nodes: Node, with_memory: bool = False) -> Iterator[None]:
     """Note that engines may run with what no record says if the block does not come to its end."""
     try:
         yield
     except BaseException:
         for node in nodes:
             node.may_be_altered = True
+            node.may_have_other_memory |= with_memory
         raise
 
 
