@@ -13,6 +13,7 @@ import datetime
 from cachewright.model.commands import (
     BindNode,
     ForgetGroup,
+    HandOver,
     InstallBuild,
     PlaceGroup,
     ReleaseGroup,
@@ -86,10 +87,13 @@ def _plan_nodes(
     world, current = _look(group, placement, previous, observed, now)
     if group.spec.deletion is None:
         of_slots, current = _slots_of(world, previous, current)
+        of_nodes = steps_for_nodes(world)
+        # Whoever changes its role has nothing else to do; slots wait for the next look.
+        changes_roles = any(isinstance(step.command, HandOver) for step in of_nodes)
         steps = (
             *joining.place(group, placement),
-            *steps_for_nodes(world),
-            *of_slots,
+            *of_nodes,
+            *(() if changes_roles else of_slots),
             *joining.release(group, placement, observed),
         )
     else:

@@ -83,7 +83,9 @@ def steps_for_nodes(world: World) -> tuple[Step, ...]:
     views = [view for view in world.views if view not in ending]
     there = [newcomers.without_failed(view, world.status) for view in views]
     changes = elections(group, views, observed, world.status)
-    may_change = not changes and not reshards(group, world.status)
+    # Slots without an owner are an outage: what is planned waits until somebody has claimed them.
+    has_gaps = world.owned is not None and bool(world.owned.unowned)
+    may_change = not (changes or has_gaps or reshards(group, world.status))
     planned = handovers(group, placement, there, observed) if may_change else {}
     introductions = acquaintance.introductions(group, placement, observed)
     common = _Round(

@@ -4,19 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 
-import msgspec
-import pytest
-
-from cachewright.model.commands import ClaimSlots, node_id_of
+from cachewright.model.commands import ClaimSlots, CloseSlots, HandOver, node_id_of
 from cachewright.model.engines import EngineName
-from cachewright.model.facts import Observed
-from cachewright.model.moves import Moves, Moving
-from cachewright.model.slots import SLOT_COUNT, SlotRange, numbers_of, ranges_of
-from cachewright.model.status import Resharding, ShardSlots
+from cachewright.model.slots import SLOT_COUNT, ranges_of
+from cachewright.plan.invariants import violations
 from cachewright.plan.plan import Plan
-from cachewright.plan.slot_laws import slot_violations
 from tests.property.plan.groups import make_group
-from tests.property.plan.slot_world import claim_unheard, lose_slots, set_of
+from tests.property.plan.slot_world import lose_slots, set_of
 from tests.unit.plan.plan_story import Story
 
 FIRST, SECOND, THIRD = (f"demo-000{number}-001" for number in (1, 2, 3))
@@ -97,123 +91,42 @@ def test_only_what_two_looks_have_found_is_claimed() -> None:
     assert claims(one.round()) == {FIRST: LOST}
 
 
-def test_nothing_is_claimed_while_a_primary_is_silent() -> None:
-    one = losing()
-    one.round()
-    one.world.engines[THIRD].is_silent = True
-    assert claims(one.round()) == {}
-    assert one.status is not None
-    assert set_of(one.status.unowned) == LOST  # nobody knows better
-    one.world.engines[THIRD].is_silent = False
-    assert claims(one.round()) == {THIRD: LOST}  # who was silent may have had them
-
-
-def test_slots_on_their_way_are_not_claimed() -> None:
-    one = losing()
-    move = Moving(from_id=FIRST, to_id=SECOND, slots=(SlotRange(100, 104),))
-    observe = one.world.observe
-
-    def observe_moving() -> Observed:
-        return msgspec.structs.replace(observe(), moves=Moves(running=(move,)))
-
-    one.world.observe = observe_moving  # type: ignore[method-assign]
-    one.round()
-    assert claims(one.look()) == {FIRST: frozenset(range(105, 110))}
-
-
-def test_a_resharding_that_goes_on_says_who_gets_what_nobody_holds() -> None:
-    one = losing()
-    one.round()
-    assert one.status is not None
-    spec = one.world.group.spec
-    first, second, third = ({*numbers_of(shard.slots)} for shard in spec.shards)
-    target = tuple(
-        ShardSlots(shard_id=shard.shard_id, slots=ranges_of(sorted(slots)))
-        for shard, slots in zip(spec.shards, (first - LOST, second, third | LOST), strict=True)
-    )
-    one.edit(resharding_generation=2)
-    resharding = Resharding(generation=2, target=target)
-    one.status = dataclasses.replace(one.status, resharding=resharding)
-    assert claims(one.look()) == {THIRD: LOST}
-    over = dataclasses.replace(resharding, is_over=True)
-    one.status = dataclasses.replace(one.status, resharding=over)
-    assert claims(one.look()) == {FIRST: LOST}
-
-
-def test_where_nothing_is_known_the_smallest_shard_that_stays_gets_them() -> None:
-    one = losing()
-    one.round()
-    assert one.status is not None
-    one.status = dataclasses.replace(one.status, owned=())
-    lose_slots(one.world.engines[SECOND], frozenset(range(6000, 9000)))
-    assert claims(one.look()) == {SECOND: LOST}
-    gone = ShardSlots(shard_id="0009", slots=ranges_of(sorted(LOST)))
-    one.status = dataclasses.replace(one.status, owned=(gone,))
-    assert claims(one.look()) == {SECOND: LOST}
-    first, second, third = one.world.group.spec.shards
-    one.edit(shards=(first, dataclasses.replace(second, is_leaving=True), third))
-    assert claims(one.look()) == {FIRST: LOST}
-
-
-def test_a_taker_that_dies_before_its_replica_knows_leaves_the_slot_to_that() -> None:
-    """The giver has given it up, the taker is gone, and the replica has the keys."""
+def about_to_hand_over() -> Story:
+    """Return a cluster whose first primary is to hand over, for it gets a newer version."""
     line = (EngineName.REDIS, "7.0")
-    one = Story(make_group(shards=2, replicas=1, cluster_enabled=True, line=line))
-    world = one.world
-    first, second = world.engines[FIRST], world.engines[SECOND]
-    lose_slots(second, frozenset(range(9000, SLOT_COUNT)))
-    first.slots = (*first.slots, SlotRange(9000, SLOT_COUNT - 1))
-    first.data |= {SLOT_COUNT + slot for slot in (0, 1, 9000, 9001)}
+    one = Story(make_group(shards=3, replicas=1, cluster_enabled=True, line=line))
     one.settle()
-    one.edit(resharding_generation=2)
-    while not world.observe().moves.running:
-        one.round()
-    (move,) = world.observe().moves.running
-    claim_unheard(world, move)
-    (slot,) = second.unheard
+    one.edit(engine=EngineName.VALKEY, engine_version="8.1")
     for _ in range(40):
-        one.round(may_fail=True)
-    assert slot in owned(one, "demo-0002-002")
-    assert not any("lost" in text for text in one.said)
-    said = f"Node group 0002 owns slots {slot}-{slot}, which no node had claimed"
-    assert said in one.said
-    assert world.lost == set()
-    primaries = [engine for engine in world.engines.values() if engine.serves_writes()]
-    assert sorted(s for e in primaries for s in set_of(e.slots)) == [*range(SLOT_COUNT)]
+        if kinds(one.look()) & {HandOver}:
+            return one
+        one.round()
+    raise AssertionError(one.status)
 
 
-def test_the_laws_know_a_claim_that_comes_too_early_or_twice() -> None:
-    one = losing()
-    one.round()
+def kinds(plan: Plan) -> set[type]:
+    return {type(step.command) for step in plan.steps}
+
+
+def test_nobody_hands_over_before_all_slots_have_an_owner() -> None:
+    one = about_to_hand_over()
+    lose_slots(one.world.engines[FIRST], LOST)
+    assert one.status is not None
+    one.status = dataclasses.replace(one.status, unowned=ranges_of(sorted(LOST)))
     plan = one.look()
-    (step,) = plan.steps
-    assert isinstance(step.command, ClaimSlots)
-    group, observed = one.world.group, one.world.observe()
-    move = Moving(from_id=FIRST, to_id=SECOND, slots=(SlotRange(100, 100),))
-    moving = msgspec.structs.replace(observed, moves=Moves(running=(move,)))
-    assert [*slot_violations(group, moving, plan)] == ["slots are claimed while they are moved"]
-    twice = dataclasses.replace(plan, steps=(step, step))
-    assert [*slot_violations(group, observed, twice)] == ["a slot is claimed for two"]
-    deaf = msgspec.structs.replace(step.command, others=step.command.others[:1])
-    blind = dataclasses.replace(plan, steps=(msgspec.structs.replace(step, command=deaf),))
-    said = ["slots are claimed and not every primary is asked"]
-    assert [*slot_violations(group, observed, blind)] == said
+    assert kinds(plan) & {ClaimSlots, HandOver} == {ClaimSlots}
+    assert violations(one.world.group, one.world.observe(), plan) == ()
+    one.settle()
+    assert one.status.unowned == ()
 
 
-@pytest.mark.parametrize("node_id", [FIRST, SECOND])
-def test_the_laws_know_a_wrong_claim(node_id: str) -> None:
-    one = losing()
-    one.round()
+def test_no_cut_move_is_ended_while_a_primary_hands_over() -> None:
+    one = about_to_hand_over()
+    first, second = (one.world.engines[node_id] for node_id in (FIRST, SECOND))
+    first.opened[0] = (second.place.engine_id, False)
+    second.opened[0] = (first.place.engine_id, True)
     plan = one.look()
-    (step,) = plan.steps
-    assert isinstance(step.command, ClaimSlots)
-    group = one.world.group
-    assert [*slot_violations(group, one.world.observe(), plan)] == []
-    lose_slots(one.world.engines[FIRST], frozenset(range(200)))
-    one.world.engines[node_id].slots = (SlotRange(105, 105), *one.world.engines[node_id].slots)
-    (broken,) = slot_violations(group, one.world.observe(), plan)
-    assert broken == f"slots are claimed that {node_id} owns"
-    one.world.kill(SECOND)
-    assert "slots are claimed while shard 0002 does not serve" in [
-        *slot_violations(group, one.world.observe(), plan)
-    ]
+    assert kinds(plan) & {CloseSlots, HandOver} == {HandOver}
+    assert violations(one.world.group, one.world.observe(), plan) == ()
+    one.settle()
+    assert not any(engine.opened for engine in one.world.engines.values())
