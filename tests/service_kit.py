@@ -269,6 +269,13 @@ class Up:
             engine.kill()
         wait_until("no engine", lambda: engines(self.state_dir), is_it=lambda left: not left)
 
+    @contextlib.contextmanager
+    def standing_still(self) -> Iterator[None]:
+        """Wait until a failpoint has stopped the server, and let it go on after the block."""
+        wait_until("it stands still", lambda: _stat(self.process.pid)[0] == b"T")
+        yield
+        self.process.send_signal(signal.SIGCONT)
+
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Ask it to stop and return its exit code."""
         self.process.send_signal(number)

@@ -1,8 +1,8 @@
 """Where may a test make this process die? Named points that cost a dictionary look-up when idle.
 
 `CACHEWRIGHT_FAILPOINTS="name=kill,other=raise:3"` arms them: `kill` is SIGKILL of this process,
-`raise` an `Injected` error; `:N` means on the N-th pass only (default: the first). Every name is
-in `NAMES`, so that a test can walk through all of them.
+`stop` SIGSTOP, `raise` an `Injected` error; `:N` means on the N-th pass only (default: the first).
+Every name is in `NAMES`, so that a test can walk through all of them.
 """
 
 from __future__ import annotations
@@ -53,6 +53,9 @@ NAMES: dict[str, str] = {
 }
 
 
+_SIGNALS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}
+
+
 class Injected(Exception):
     """The error that an armed failpoint raises."""
 
@@ -62,7 +65,7 @@ def _parse(text: str) -> dict[str, tuple[str, int]]:
     for part in filter(None, text.split(",")):
         name, _, action = part.partition("=")
         kind, _, count = action.partition(":")
-        if name not in NAMES or kind not in {"kill", "raise"}:
+        if name not in NAMES or kind not in {"raise", *_SIGNALS}:
             raise ValueError(f"CACHEWRIGHT_FAILPOINTS: {part!r} is no failpoint and action")
         armed[name] = (kind, int(count or 1))
     return armed
@@ -80,9 +83,9 @@ def passing(name: str) -> None:
         _armed[name] = (kind, remaining - 1)
         return
     del _armed[name]
-    if kind == "kill":
-        os.kill(os.getpid(), signal.SIGKILL)
-    raise Injected(name)
+    if kind == "raise":
+        raise Injected(name)
+    os.kill(os.getpid(), _SIGNALS[kind])
 
 
 def arm(name: str, kind: str = "raise", count: int = 1) -> None:
