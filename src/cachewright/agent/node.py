@@ -337,7 +337,7 @@ class Node:
         self.record = dataclasses.replace(self.record, state=state, identity=found.identity)
         self._visitors.adopt()
         self.attach(found)
-        self.may_be_altered = self.may_have_other_memory = True
+        self.may_be_altered = True
 
     def _take_end(self, proof: TerminationProof) -> None:
         self.process = self.silence = self.weights = None

@@ -2,9 +2,9 @@
 
 An agent that dies cannot take anything back. So whoever adopts an engine tells it once more, as
 soon as it answers, what its record says; and so does who did not come to the end of something. What
-cannot be told while it runs, and what it refused before, is left alone. Its memory is not told but
-learnt, where it may have changed: it may have got more already, and would lose keys if that were
-taken back.
+cannot be told while it runs, and what it refused before, is left alone. So is its memory: it may
+have got more already, and would lose keys if that were taken back. An order to change it that came
+to no end is given again; who lives on learns how much it has.
 
 What its record says need not be what is wanted: that is for the plan. An engine that does not
 answer is asked at the next look, and nobody waits for it.
