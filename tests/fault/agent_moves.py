@@ -221,6 +221,17 @@ async def fill(source: Launch, count: int, size: int = 100, prefix: str = "k") -
         admin.close()
 
 
+async def spread(source: Launch, count: int) -> None:
+    """Write keys of many slots that a primary of the first half owns."""
+    admin = await admin_of(source)
+    written = number = 0
+    while written < count:
+        (reply,) = await admin.pipeline([("SET", f"s{number}", "v")])
+        written += reply == b"OK"
+        number += 1
+    admin.close()
+
+
 async def ask(launch: Launch, *questions: Sequence[Argument]) -> list[object]:
     """Ask an engine as its administrator; a refusal is an answer."""
     admin = await admin_of(launch)

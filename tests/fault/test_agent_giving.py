@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import itertools
+import os
 import re
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -34,6 +36,7 @@ from tests.fault.agent_moves import (
     fill,
     run_with_newcomer,
     slots_of,
+    spread,
     writing,
 )
 from tests.fault.agent_world import PATIENCE_S
@@ -118,6 +121,83 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> list[Reply]:
 
     monkeypatch.setattr(AdminConnection, "pipeline", pipeline)
     return seen
+
+
+@pytest.mark.parametrize("build", BUILDS)
+def test_replicas_have_all_keys_before_they_are_dropped_where_they_were(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, build: tuple[EngineName, str]
+) -> None:
+    """Redis says so by itself but once a second."""
+    original, lags = Giver._claim, list[int]()
+    monkeypatch.setattr(giving, "_REPLICATE_S", 1.0)
+
+    async def work(pair: Pair) -> None:
+        pair = dataclasses.replace(pair, target=pair.group.shards[1][0])
+
+        async def offsets() -> tuple[int, int]:
+            """Return what the one that takes has, and what its replica has said that it has."""
+            (said,) = await ask(pair.target, ("INFO", "replication"))
+            found = re.findall(r"slave0:[^\\]*,offset=(\d+)|master_repl_offset:(\d+)", str(said))
+            (replica, _), (_, primary) = found
+            return int(primary), int(replica)
+
+        async def claim(self: Giver, slots: list[int], passage: Passage) -> None:
+            there, _ = await offsets()
+            await original(self, slots, passage)
+            _, has = await offsets()
+            lags.append(there - has)
+
+        monkeypatch.setattr(Giver, "_claim", claim)
+        await spread(pair.source, 1000)
+        await pair.move(slots_of((0, 1000)), COPY)
+        assert await pair.owned() == 8192 + 1001
+        assert len(lags) > 5
+        assert max(lags) <= 0
+
+    run_with_newcomer(tmp_path, build, work, nodes=2, shards=2)
+
+
+@pytest.mark.parametrize("build", BUILDS[:2])
+def test_keys_stay_where_they_are_while_who_takes_hangs_and_owns_nothing_yet(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    outcomes: list[GiveOutcome],
+    build: tuple[EngineName, str],
+) -> None:
+    """Its replica may not have them, and may have to take over."""
+    original, pids = Giver._replicate, list[int]()
+
+    async def work(pair: Pair) -> None:
+        async def hang(self: Giver) -> None:
+            if pids:
+                pid = pids.pop()
+                os.kill(pid, signal.SIGSTOP)
+                # Later than the one that gives waits for it.
+                asyncio.get_running_loop().call_later(6.0, os.kill, pid, signal.SIGCONT)
+                await self.claiming.first.call(self.claiming.first.keeper.ping)
+            await original(self)
+
+        monkeypatch.setattr(Giver, "_replicate", hang)
+        pids.append(await pair.pid(pair.target))
+        await pair.move(slots_of((0, 1000)), COPY)
+        await check_whole(pair.group, 2000)
+        assert GiveOutcome.KEPT in outcomes
+        assert GiveOutcome.CUT not in outcomes
+
+    run_with_newcomer(tmp_path, build, work, keys=2000)
+
+
+def test_a_replica_that_hangs_holds_no_move_up(tmp_path: Path) -> None:
+    async def work(pair: Pair) -> None:
+        target, replica = pair.group.shards[1]
+        pair = dataclasses.replace(pair, target=target)
+        await spread(pair.source, 1000)
+        os.kill(await pair.pid(replica), signal.SIGSTOP)
+        await pair.move(slots_of((0, 8191)), COPY)
+        os.kill(await pair.pid(replica), signal.SIGCONT)
+        await check_whole(pair.group, 1000)
+
+    run_with_newcomer(tmp_path, (EngineName.REDIS, "7.0"), work, nodes=2, shards=2)
 
 
 @pytest.mark.parametrize("build", BUILDS)

@@ -12,7 +12,7 @@ import pytest
 from cachewright.engines.slots import ExportState
 from cachewright.engines.valkey_slots import ValkeySlots
 from cachewright.kit import failpoints
-from cachewright.model.commands import Launch, PromoteNode, Promotion
+from cachewright.model.commands import PromoteNode, Promotion
 from cachewright.model.engines import EngineName
 from cachewright.model.moves import MoveMethod
 from cachewright.model.slots import SlotRanges
@@ -26,6 +26,7 @@ from tests.fault.agent_moves import (
     fill,
     run_with_newcomer,
     slots_of,
+    spread,
     writing,
 )
 from tests.fault.agent_world import until
@@ -167,17 +168,6 @@ def test_a_primary_that_dies_is_succeeded_and_the_move_goes_on(
             await check_whole(pair.group, 2 * keys + 300)
 
     run_with_newcomer(tmp_path, way[0], work, nodes=2, shards=2)
-
-
-async def spread(source: Launch, count: int) -> None:
-    """Write keys of many slots that a primary of the first half owns."""
-    admin = await admin_of(source)
-    written = number = 0
-    while written < count:
-        (reply,) = await admin.pipeline([("SET", f"s{number}", "v")])
-        written += reply == b"OK"
-        number += 1
-    admin.close()
 
 
 async def succeed(pair: Pair, shard: int) -> None:

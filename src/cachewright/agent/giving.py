@@ -46,6 +46,9 @@ _KEYS_PER_SLOT = 20
 #: For the one that takes, and for us: in each of both waits.
 _PATIENCE_S = 0.5
 _CLAIM_S = 0.4
+#: For replicas of the one that takes, before: within the patience for the gate. They need as long
+#: for the keys as it did, which is some milliseconds.
+_REPLICATE_S = 0.2
 #: Connections for what an engine waits for its replicas with, so that it waits at once.
 _CONNECTIONS = 16
 #: Valkey hears of the new owner by gossip: at once, or when a kernel has put an acknowledgement
@@ -73,6 +76,8 @@ class Giver:
     #: Whether the engines wait for replicas, and for how many the one that takes does.
     awaits_replicas: bool
     awaited: int
+    #: How many replicas the one that takes has that it does not wait for by itself.
+    online: int
     giving: Party = field(init=False)
     #: The one that takes, for what is done to slots: one for the next group, one for this.
     opening: Parties = field(init=False)
@@ -237,11 +242,12 @@ class Giver:
         """Let the other one own the slots; it has all keys, and the one that gives waits."""
         self.move.check()
         passing("agent.after_copy")
-        await self._require_known(epoch_of(passage.packed))
-        passing("agent.after_empty")
-        await self.claiming.first.come_round()  # it has read what the one that gives said before
-        passage.has_begun = True
-        async with asyncio.timeout(_CLAIM_S):
+        async with asyncio.timeout(_CLAIM_S):  # what has not begun by then leaves the keys there
+            await self._replicate()
+            await self._require_known(epoch_of(passage.packed))
+            passing("agent.after_empty")
+            await self.claiming.first.come_round()  # it has read what the giver said before
+            passage.has_begun = True
             await self.claiming.assign(slots, self.move.command.to_engine_id)
             await self.claiming.first.come_round()  # it has told everybody
         passing("agent.after_claim")
@@ -253,6 +259,21 @@ class Giver:
             self._epoch = await taking.call(lambda admin: taking.keeper.epoch(admin, giver))
         if self._epoch < epoch:
             raise CommandFailed(f"{taking.name} has not heard of {self.giving.name} yet")
+
+    async def _replicate(self) -> None:
+        """Let replicas of the one that takes have what is about to be dropped here.
+
+        Else its death would cost not what clients wrote last, but what they wrote long ago. Once
+        that takes too long, only what they do themselves counts: clients are waiting.
+        """
+        if self.online:
+            taking, patience_ms = self.claiming.first, int(_REPLICATE_S * 1000)
+            act = functools.partial(
+                taking.keeper.replicate, replicas=self.online, patience_ms=patience_ms
+            )
+            if not await taking.call(act):
+                _log.warning("event=moved_before_replicated node=%s", taking.name)
+                self.online = 0
 
     async def _clear(self, slots: Sequence[int]) -> None:
         """Drop the copies that the other one has: the keys never left."""

@@ -96,6 +96,7 @@ async def _give_small(
         entry=entry,
         awaits_replicas=awaited is not None,
         awaited=awaited or 0,
+        online=await taking.call(taking.keeper.replicas_online) if awaited is None else 0,
     )
     async with giver.opened():
         left = await giver.give(

@@ -219,6 +219,12 @@ class SlotKeeper(Protocol[Admin_contra]):
         `None`: it is an engine that never does.
         """
 
+    async def replicas_online(self, admin: Admin_contra) -> int:
+        """Return how many replicas follow the node and have had their first copy."""
+
+    async def replicate(self, admin: Admin_contra, replicas: int, patience_ms: int) -> bool:
+        """Wait until so many replicas have all that is here now; false if that takes too long."""
+
     async def give(self, admin: Admin_contra, ways: Sequence[GiveWay]) -> list[Given]:
         """Let small slots get another owner, with all their keys, while no client is served.
 

@@ -42,6 +42,7 @@ _EXPORTS_KEPT = 50
 _KEYSPACE = re.compile(rb"^db([0-9]+):keys=([0-9]+)", re.MULTILINE)
 _DATASET = re.compile(rb"^used_memory_dataset:([0-9]+)", re.MULTILINE)
 _REPLICAS = re.compile(rb"^connected_slaves:([0-9]+)", re.MULTILINE)
+_ONLINE = re.compile(rb"^slave[0-9]+:.*\bstate=online\b", re.MULTILINE)
 #: In one step, for in between two the other engine may be granted the slots.
 _CANCEL_UNLESS_GRANTED = """#!lua flags=no-writes
 for _, job in ipairs(server.call('CLUSTER', 'GETSLOTMIGRATIONS')) do
@@ -295,6 +296,19 @@ class ValkeySlots:
         info = bytes_of(await admin.command("INFO", "server", "replication"))
         found = _REPLICAS.search(info)
         return int(found[1]) if found and b"valkey_version:" in info else None
+
+    async def replicas_online(self, admin: resp.AdminConnection) -> int:
+        """Return how many replicas follow the node and have had their first copy."""
+        return len(_ONLINE.findall(bytes_of(await admin.command("INFO", "replication"))))
+
+    async def replicate(self, admin: resp.AdminConnection, replicas: int, patience_ms: int) -> bool:
+        """Wait until so many replicas have all that is here now; false if that takes too long.
+
+        `WAIT` is about what was there at the end of the command before it on this connection.
+        """
+        words: list[tuple[resp.Argument, ...]] = [("PING",), ("WAIT", replicas, patience_ms)]
+        _, reached = await admin.pipeline(words)
+        return int_of(resp.reply_or_raise(reached)) >= replicas
 
     async def give(self, admin: resp.AdminConnection, ways: Sequence[GiveWay]) -> list[Given]:
         """Let small slots get another owner, with all their keys, while no client is served.
