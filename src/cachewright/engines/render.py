@@ -58,7 +58,7 @@ _FIXED: tuple[_Row, ...] = (
     _Row("tcp-backlog", str(_BACKLOG)),
     # The way in that is left where no client shall be able to connect.
     _Row("unixsocket", SOCKET_NAME),
-    _Row("unixsocketperm", "700"),
+    _Row("unixsocketperm", "600"),
     # Who may connect is said by `bind` and the users; this would refuse other hosts on top.
     _Row("protected-mode", "no"),
     _Row("enable-protected-configs", "no"),
