@@ -40,6 +40,12 @@ def _valkey_py(host: str, port: int) -> Any:
     return kind(host=host, port=port, socket_timeout=_TIMEOUT_S, read_from_replicas=True)
 
 
+#: Not all that they raise is an error of theirs by its class.
+_REFUSALS = (
+    *(redis.RedisError, redis.exceptions.RedisClusterException),
+    *(valkey.ValkeyError, valkey.exceptions.ValkeyClusterException),
+    OSError,
+)
 _CLIENTS = {"redis-py": _redis_py, "valkey-py": _valkey_py}
 
 
@@ -61,7 +67,7 @@ def _reading(kind: str, host: str, port: int) -> Iterator[_Traffic]:
                     seen.reads += 1
                     try:
                         found = client.get(key)
-                    except (redis.RedisError, valkey.ValkeyError, OSError) as error:
+                    except _REFUSALS as error:
                         seen.failures.append(f"{type(error).__name__}: {error}")
                     else:
                         if found != b"v":

@@ -112,6 +112,8 @@ def steps_for_nodes(world: World) -> tuple[Step, ...]:
         *(restarts.stranded_ids(group, view, observed) for view in views)
     )
     steps = syncs.one_by_one(placement, views, observed, steps, exempt=exempt)
+    if is_cluster:
+        steps = restarts.in_few_shards(group, views, observed, steps)
     for view in ending:
         steps.extend(joining.gone_shard_steps(group, placement, view, observed))
     if not changes:

@@ -13,6 +13,10 @@ all it has in a full sync. So replicas change their version first. Where an olde
 newer primary all the same, since that had applied more when both lost theirs, it ends before
 everybody else. One that has just handed over may follow its newer successor for a second, and up to
 half a minute while clients still come, as long as that goes on where it was: they are told of it.
+
+Who reads from replicas is told nothing: a primary that has handed over serves such a client on. It
+may know former primaries alone, for the replicas were away when it asked last, and redis-py gives
+up when it finds nobody whom it knows. So these are away in at most half of the shards at a time.
 """
 
 from __future__ import annotations
@@ -147,6 +151,38 @@ def is_turn(group: Group, view: ShardView, node_id: str, observed: Observed) -> 
     if not is_due(group, node_id, observed) or not isinstance(fact.process, Running):
         return False
     return view.phase is Phase.SERVING and _is_its_turn(group, view, node_id, observed)
+
+
+def in_few_shards(
+    group: Group, views: Sequence[ShardView], observed: Observed, steps: Sequence[Step]
+) -> list[Step]:
+    """Return `steps` without restarts of former primaries in more than half of the shards at once.
+
+    Who leaves ends for good, and who serves nobody at once; who fails to start is not waited for.
+    """
+    changed = {
+        node.node_id: view
+        for view in views
+        if view.primary_id is not None and not is_due(group, view.primary_id, observed)
+        for node in view.shard.nodes
+        if node.node_id != view.primary_id
+    }
+    away = {
+        view.shard.shard_id
+        for node_id, view in changed.items()
+        if not _serves(node_id, observed) and not observed.of(node_id).failed_starts
+    }
+    shards_max = max(1, len(views) // 2)
+    kept: list[Step] = []
+    for step in steps:
+        node_id = step.node_id or ""
+        view = None if node_id in leaving_ids(group) else changed.get(node_id)
+        if isinstance(step.command, StopNode) and view is not None and _serves(node_id, observed):
+            if len(away | {view.shard.shard_id}) > shards_max:
+                continue
+            away.add(view.shard.shard_id)
+        kept.append(step)
+    return kept
 
 
 def stranded_ids(group: Group, view: ShardView, observed: Observed) -> tuple[str, ...]:

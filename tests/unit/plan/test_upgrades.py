@@ -69,6 +69,21 @@ def test_shards_change_side_by_side_but_their_primaries_one_after_the_other() ->
     assert set(runs(one).values()) == {"8.1"}
 
 
+def test_former_primaries_are_away_in_half_of_the_shards_at_most() -> None:
+    one = story(shards=4, replicas=1, cluster_enabled=True)
+    upgrade(one)
+    handed_over = 0
+    while handed_over < 4:
+        handed_over += len(steps(checked_round(one), HandOver))
+    one.wait(CLIENTS_LEARN_MAX.total_seconds())
+    first = ended(checked_round(one))
+    assert first == ["demo-0001-001", "demo-0002-001"]
+    assert ended(one.look()) == []
+    for _ in range(40):
+        checked_round(one)
+    assert set(runs(one).values()) == {"8.1"}
+
+
 def test_who_comes_back_has_heard_of_the_claims_of_those_who_live() -> None:
     """Valkey 8.0 believes it what it says of its successor's epoch; see `launch`."""
     one = story(shards=3, replicas=1, cluster_enabled=True)
