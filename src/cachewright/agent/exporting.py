@@ -251,7 +251,7 @@ async def _jobs(giving: Party, slots: Sequence[int]) -> list[_Job]:
     """Cut slots into jobs of bounded size; a slot alone may be larger."""
     counts = await giving.call(lambda admin: giving.keeper.counts(admin, slots))
     memory = await giving.call(giving.keeper.memory)
-    key_bytes = memory.dataset_bytes // max(1, memory.keys)
+    key_bytes = memory.key_bytes(counts)
     keys_max = min(KEYS_PER_EXPORT, max(1, BYTES_PER_EXPORT // max(1, key_bytes)))
     parts: list[list[int]] = []
     keys = 0

@@ -99,9 +99,7 @@ async def _give_small(
         online=await taking.call(taking.keeper.replicas_online) if awaited is None else 0,
     )
     async with giver.opened():
-        left = await giver.give(
-            dict(zip(fresh, counts, strict=True)), memory.dataset_bytes // max(1, memory.keys)
-        )
+        left = await giver.give(dict(zip(fresh, counts, strict=True)), memory.key_bytes(counts))
     await _close_claimed(move, giving, taking)
     theirs = await taking.call(taking.keeper.view)
     return sorted({*slots}.difference(fresh).union(left) - {*numbers_of(theirs.own_slots)})
@@ -216,7 +214,7 @@ async def _groups(giving: Party, slots: Sequence[int], known: int) -> list[_Grou
     """
     counts = await giving.call(lambda admin: giving.keeper.counts(admin, slots))
     memory = await giving.call(giving.keeper.memory)
-    key_bytes = memory.dataset_bytes // max(1, memory.keys)
+    key_bytes = memory.key_bytes(counts)
     groups: list[_Group] = []
     held, group, most = 0, list[int](), 0
     for slot, count in zip(slots, counts, strict=True):

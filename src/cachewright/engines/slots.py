@@ -59,6 +59,14 @@ class MemoryUse:
     #: Numbers of the databases that hold keys.
     databases: tuple[int, ...]
 
+    def key_bytes(self, counts: Sequence[int]) -> int:
+        """Return what a key takes with its value, on average, at most.
+
+        `counts`: how many keys some slots held a moment ago. Somebody may have deleted them since,
+        and what is left then would seem to take all that there is.
+        """
+        return self.dataset_bytes // max(1, self.keys, sum(counts))
+
 
 class CopyOutcome(enum.Enum):
     """What became of keys that were to be copied."""
