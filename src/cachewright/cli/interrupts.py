@@ -79,7 +79,11 @@ class Interrupts:
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[Interrupts]:
-    """Turn signals into `Interrupted` for the block, and restore the handlers after it."""
+    """Turn signals into `Interrupted` for the block, and restore the handlers after it.
+
+    Not after an interrupt: the program is about to end with the code that says so, and a second
+    Ctrl-C would give it another one.
+    """
     interrupts = Interrupts()
     before = {number: signal.signal(number, interrupts.on_signal) for number in _SIGNALS}
     before[signal.SIGALRM] = signal.signal(signal.SIGALRM, interrupts.on_alarm)
@@ -89,5 +93,6 @@ def interruptible() -> Iterator[Interrupts]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         sys.unraisablehook = hook
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        if interrupts.exit_code is None:
+            for number, handler in before.items():
+                signal.signal(number, handler)

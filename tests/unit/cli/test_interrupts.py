@@ -15,6 +15,16 @@ import pytest
 from cachewright.cli.interrupts import Interrupted, interruptible
 
 
+@pytest.fixture(autouse=True)
+def restored() -> Iterator[None]:
+    """Let what a test leaves as it ends be no part of the next."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM)
+    before = {number: signal.getsignal(number) for number in numbers}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 def send(number: signal.Signals) -> None:
     os.kill(os.getpid(), number)
 
@@ -60,6 +70,13 @@ def test_further_signals_do_not_disturb_the_tidying() -> None:
         send(signal.SIGTERM)
         send(signal.SIGINT)
         assert interrupts.exit_code == 128 + signal.SIGINT
+
+
+def test_a_signal_after_an_interrupt_changes_nothing_any_more() -> None:
+    with interruptible() as interrupts, pytest.raises(Interrupted):
+        send(signal.SIGTERM)
+    send(signal.SIGINT)
+    assert interrupts.exit_code == 128 + signal.SIGTERM
 
 
 def test_a_signal_while_a_manager_closes_is_only_noted() -> None:
