@@ -37,7 +37,8 @@ class Interrupts:
         #: Signals are only noted: it tidies up.
         self._is_held = False
         self._first: int | None = None
-        self._pass_on = sys.unraisablehook
+        #: Who was told before what Python throws away.
+        self.pass_on = sys.unraisablehook
 
     @property
     def exit_code(self) -> int | None:
@@ -67,7 +68,7 @@ class Interrupts:
         if thrown_away.exc_type is Interrupted:
             signal.setitimer(signal.ITIMER_REAL, _AGAIN_S)
         else:
-            self._pass_on(thrown_away)
+            self.pass_on(thrown_away)
 
     def _interrupt(self) -> None:
         if not self._is_held:
@@ -87,12 +88,12 @@ def interruptible() -> Iterator[Interrupts]:
     interrupts = Interrupts()
     before = {number: signal.signal(number, interrupts.on_signal) for number in _SIGNALS}
     before[signal.SIGALRM] = signal.signal(signal.SIGALRM, interrupts.on_alarm)
-    hook, sys.unraisablehook = sys.unraisablehook, interrupts.on_unraisable
+    sys.unraisablehook = interrupts.on_unraisable
     try:
         yield interrupts
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
-        sys.unraisablehook = hook
+        sys.unraisablehook = interrupts.pass_on
         if interrupts.exit_code is None:
             for number, handler in before.items():
                 signal.signal(number, handler)

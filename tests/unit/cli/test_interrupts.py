@@ -14,6 +14,9 @@ import pytest
 
 from cachewright.cli.interrupts import Interrupted, interruptible
 
+#: It comes within a fraction of this; nobody waits so long unless it never comes.
+_LONG_AFTER_S = 10
+
 
 @pytest.fixture(autouse=True)
 def restored() -> Iterator[None]:
@@ -47,7 +50,7 @@ def test_an_interrupt_that_python_throws_away_comes_again() -> None:
         reference = weakref.ref(thing, lambda _: send(signal.SIGTERM))
         thing = None
         with pytest.raises(Interrupted):
-            time.sleep(10)
+            time.sleep(_LONG_AFTER_S)
         assert reference() is None
         assert interrupts.exit_code == 128 + signal.SIGTERM
 
