@@ -181,7 +181,11 @@ async def succeed(pair: Pair, shard: int) -> None:
     await until(have_same_offset, "all is replicated")
     os.kill(await pair.pid(victim), signal.SIGKILL)
     over = (victim.address, victim.port)
-    await pair.execute(PromoteNode(key=successor.key, how=Promotion.TAKEOVER, over=over))
+    # It may not have heard yet of what has moved; who has it by now is asked.
+    others = tuple((s[0].address, s[0].port) for s in pair.group.shards if s[0] is not victim)
+    await pair.execute(
+        PromoteNode(key=successor.key, how=Promotion.TAKEOVER, over=over, others=others)
+    )
     pair.group.shards[shard] = [successor]
 
 
