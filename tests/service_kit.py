@@ -33,6 +33,7 @@ from valkey.retry import Retry
 
 from cachewright.kit import shared_memory
 from cachewright.testing import leftovers
+from tests import patience
 
 T = TypeVar("T")
 
@@ -41,10 +42,8 @@ PORT = 6379
 PATIENCE_S = 30.0
 #: For tests that want to see a first moment.
 LOOK_SOON_S = 0.02
-#: A look costs both sides 3 to 5 ms, and six workers look at the same time: who has waited for long
-#: looks seldom, and no later than by this part of what it has waited for.
+#: A look costs both sides 3 to 5 ms.
 LOOK_SELDOM_S = 0.2
-LATE_BY = 1 / 12
 #: Node groups of tests are as small as node types go.
 NODE_TYPE = "cache.t4g.micro"
 _READY = b"ready: "
@@ -76,8 +75,8 @@ def wait_until(
     while not is_it(seen := look()):
         waited_s = time.monotonic() - began_s
         assert waited_s < timeout_s, f"not within {timeout_s:g} s: {what}; seen: {seen!r}"
-        pause_s = min(LOOK_SOON_S + LATE_BY * waited_s, LOOK_SELDOM_S)
-        time.sleep(pause_s if every_s is None else every_s)
+        seldom_s = LOOK_SELDOM_S if every_s is None else every_s
+        time.sleep(patience.pause_s(waited_s, soon_s=every_s or LOOK_SOON_S, seldom_s=seldom_s))
     return seen
 
 

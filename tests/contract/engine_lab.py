@@ -35,6 +35,7 @@ from cachewright.model.engines import EngineName
 from cachewright.model.facts import EngineFact
 from cachewright.model.slots import split_evenly
 from cachewright.model.status import Role
+from tests import patience
 
 PORT = 6379
 #: An engine starts in 20 ms; six workers on two cores and a cold disk stretch that.
@@ -42,8 +43,6 @@ START_TIMEOUT_S = 15.0
 #: For what an engine does by itself: a reconnect takes it 1 s, a fresh cluster 2 s.
 SETTLE_TIMEOUT_S = 20.0
 CALL_TIMEOUT_S = 5.0
-#: Leaves the processor to the engines between two questions.
-LOOK_AGAIN_S = 0.01
 ADMIN_PASSWORD = secrets.token_hex(32)
 REPLICATION_PASSWORD = secrets.token_hex(32)
 EMBEDDED = "embedded"
@@ -86,7 +85,7 @@ def wait_until(question: Callable[[], T], is_answer: Callable[[T], bool]) -> T:
         waited_s = time.monotonic() - began
         if waited_s > SETTLE_TIMEOUT_S:
             pytest.fail(f"still {answer!r} after {SETTLE_TIMEOUT_S} s")
-        time.sleep(min(LOOK_AGAIN_S + waited_s / 20, 0.1))  # who waits for long looks seldom
+        time.sleep(patience.pause_s(waited_s))
     return answer
 
 

@@ -24,6 +24,7 @@ _libc.ptrace.restype = ctypes.c_long
 
 #: A thread gives itself its name, after the engine serves already.
 _NAMED_WITHIN_S = 10.0
+_LOOK_AGAIN_S = 0.01
 
 
 def _called(pid: int, names: Collection[str]) -> list[int]:
@@ -37,7 +38,7 @@ def frozen(pid: int, names: Collection[str]) -> Iterator[None]:
     deadline_s = time.monotonic() + _NAMED_WITHIN_S
     while not (threads := _called(pid, names)):
         assert time.monotonic() < deadline_s, f"no thread of {pid} is called {names}"
-        time.sleep(0.01)
+        time.sleep(_LOOK_AGAIN_S)
     for thread in threads:
         if _trace(_SEIZE, thread) != 0:
             miss(f"cannot trace a thread here: {os.strerror(ctypes.get_errno())}")

@@ -26,6 +26,7 @@ from cachewright.kit.clock import SystemClock
 from cachewright.model.commands import AdmitNode, Launch, StartNode
 from cachewright.model.engines import EngineName
 from cachewright.model.facts import NodeFact, Running
+from tests import patience
 
 PORT = 6379
 KEY = "abcd1234.store-001"
@@ -123,8 +124,7 @@ async def until(look: Callable[[], Awaitable[object]], what: str) -> None:
     while not await look():
         waited_s = time.monotonic() - began_s
         assert waited_s < PATIENCE_S, f"not within {PATIENCE_S} s: {what}"
-        # A look at a group costs milliseconds of all its engines: who waits for long looks seldom.
-        await asyncio.sleep(min(0.01 + waited_s / 20, 0.1))
+        await asyncio.sleep(patience.pause_s(waited_s))
 
 
 async def slow_down_saving(address: str) -> AdminConnection:

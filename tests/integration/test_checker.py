@@ -27,6 +27,8 @@ from tests import service_kit as kit
 _PACE_S = 0.004
 #: For tests that share two cores: a failover takes a hundredth of it.
 _SERVED_WITHIN_S = 20.0
+#: Longer than any request takes that nothing holds up, and shorter than a client waits for one.
+_FROZEN_S = 0.3
 
 
 class Engine:
@@ -234,7 +236,7 @@ def test_a_frozen_engine_is_slow_and_loses_nothing(engine: Engine, lane: Lane) -
     with watched(engine, lane) as running:
         struck_s = time.monotonic()
         engine.signal(signal.SIGSTOP)
-        time.sleep(0.3)
+        time.sleep(_FROZEN_S)
         engine.signal(signal.SIGCONT)
         assert running.wait_until_served(_SERVED_WITHIN_S)
         history = running.finish()
@@ -309,7 +311,7 @@ def test_clients_of_a_cluster_see_a_primary_die_in_its_shard_only(
         heir.kill(signal.SIGSTOP)  # so that somebody asks while nobody is there
         struck_s = time.monotonic()
         struck = kill_primary(service, group, 1)
-        time.sleep(0.3)
+        time.sleep(_FROZEN_S)
         heir.kill(signal.SIGCONT)
         assert running.wait_until_served(_SERVED_WITHIN_S, since_s=time.monotonic())
         found = judge.judge(running.finish(), struck_s)
@@ -336,7 +338,7 @@ def test_clients_of_a_primary_endpoint_see_it_die_and_come_back(
         heir.kill(signal.SIGSTOP)  # so that somebody asks while nobody is there
         struck_s = time.monotonic()
         kill_primary(service, group, 0)
-        time.sleep(0.3)
+        time.sleep(_FROZEN_S)
         heir.kill(signal.SIGCONT)
         assert running.wait_until_served(_SERVED_WITHIN_S, since_s=struck_s)
         found = judge.judge(running.finish(), struck_s)
