@@ -19,10 +19,11 @@ from cachewright.model.status import (
     NodeState,
     NodeStatus,
     Role,
+    ShardSlots,
     SourceType,
 )
 from cachewright.plan import change_texts, newcomers, settings
-from cachewright.plan.shard import is_gone, shards_to_run
+from cachewright.plan.shard import engine_of, is_gone, shards_to_run
 
 #: ElastiCache's id of the only node in a cluster of one node.
 _NODE = "0001"
@@ -49,7 +50,7 @@ def of_change(
         texts += _change_texts(group, previous, current)
         texts += _failover_texts(group, previous, current)
         texts += _node_texts(group, previous, current, observed)
-        texts += _fate_texts(group, previous, current)
+        texts += _fate_texts(group, previous, current, observed)
         texts += _resharding_texts(group, previous, current)
         texts += _owner_texts(group, previous, current)
     return tuple(
@@ -290,7 +291,7 @@ def _parameter_texts(
 
 
 def _fate_texts(
-    group: Group, previous: GroupStatus | None, current: GroupStatus
+    group: Group, previous: GroupStatus | None, current: GroupStatus, observed: Observed
 ) -> Iterator[_Text]:
     """Say what becomes of the data of shards whose last living copy is gone."""
     if previous is None or not previous.was_available or current.state is GroupState.DELETING:
@@ -309,11 +310,34 @@ def _fate_texts(
         elif any(node.has_append_only_file for node in now):
             fates[_KEPT] += [shard.shard_id] if had_copy else []
         elif had_copy or any(n.has_saved_data or n.has_append_only_file for n in before):
-            fates[_LOST].append(shard.shard_id)
+            owned = (*previous.owned, *current.owned)
+            if _may_have_held_data(group, shard.shard_id, owned, observed):
+                fates[_LOST].append(shard.shard_id)
     for fate, shard_ids in fates.items():
         if shard_ids:
             source, _ = _subject(group)
             yield source, group.spec.name, f"{_named(shard_ids, len(shards))} {fate}"
+
+
+def _may_have_held_data(
+    group: Group, shard_id: str, owned: Sequence[ShardSlots], observed: Observed
+) -> bool:
+    """Tell whether a shard had slots, or keys of a slot that is open towards it.
+
+    One that was added a moment ago has none of both, and no data to lose.
+    """
+    if not owned or group.placement is None:  # no cluster mode, or nobody has looked yet
+        return True
+    if any(o.shard_id == shard_id and o.slots for o in owned):
+        return True
+    own = {place.engine_id for place in group.placement.nodes if place.shard_id == shard_id}
+    engines = (engine_of(observed.of(place.node_id)) for place in group.placement.nodes)
+    clusters = (e.cluster for e in engines if e is not None and e.cluster is not None)
+    return any(
+        opened.peer_id in own and not opened.is_import
+        for cluster in clusters
+        for opened in cluster.open_slots
+    )
 
 
 _RESTORED = "back from the snapshot of the last graceful stop"

@@ -361,6 +361,42 @@ def test_a_shard_that_is_added_is_planned_once_its_nodes_have_places() -> None:
     assert not any(is_gone(one.world.group, s) for s in shards_to_run(one.world.group))
 
 
+def with_a_new_shard() -> Story:
+    """Return a cluster whose last shard serves and owns nothing yet."""
+    one = story(shards=2, replicas=0)
+    node = NodeSpec(node_id="demo-0003-001", zone="us-east-1a")
+    added = ShardSpec(shard_id="0003", slots=(), nodes=(node,))
+    one.edit(shards=(*one.world.group.spec.shards, added))
+    one.settle()
+    assert one.world.engines["demo-0003-001"].serves_writes()
+    return one
+
+
+def losses_after_death_of_new_shard(one: Story) -> list[str]:
+    one.world.kill("demo-0003-001")
+    one.settle()
+    assert one.world.engines["demo-0003-001"].serves_writes()
+    return [text for text in one.said if "the data is lost" in text]
+
+
+def test_a_new_shard_that_had_nothing_loses_nothing() -> None:
+    assert losses_after_death_of_new_shard(with_a_new_shard()) == []
+
+
+def test_a_new_shard_loses_what_it_owned() -> None:
+    one = with_a_new_shard()
+    giver, taker = one.world.engines["demo-0002-001"], one.world.engines["demo-0003-001"]
+    giver.slots, taker.slots = (), giver.slots
+    assert len(losses_after_death_of_new_shard(one)) == 1
+
+
+def test_a_new_shard_may_lose_keys_of_a_slot_that_is_open() -> None:
+    one = with_a_new_shard()
+    giver, taker = one.world.engines["demo-0002-001"], one.world.engines["demo-0003-001"]
+    giver.opened[giver.slots[0].first] = (taker.place.engine_id, False)
+    assert len(losses_after_death_of_new_shard(one)) == 1
+
+
 # Reshardings
 
 
