@@ -413,6 +413,14 @@ def create_available(api: Any, group_id: str, **shape: Any) -> dict[str, Any]:
     return group
 
 
+def roles(api: Any, group_id: str) -> dict[str, str]:
+    """Return the role of every member as the API says it; of groups without cluster mode."""
+    group = describe(api, group_id)
+    assert group is not None
+    (shard,) = group["NodeGroups"]
+    return {m["CacheClusterId"]: m.get("CurrentRole", "") for m in shard["NodeGroupMembers"]}
+
+
 def delete(api: Any, group_id: str) -> None:
     """Delete a group and wait until it is not found any more."""
     api.delete_replication_group(ReplicationGroupId=group_id)

@@ -101,14 +101,6 @@ def at_primary(group: dict[str, Any]) -> Callable[[], Any]:
     return lambda: kit.connect(endpoint, socket_timeout=1.0)
 
 
-def roles(api: Any, group_id: str) -> dict[str, str]:
-    """Return the role of every member as the API says it; of groups without cluster mode."""
-    group = kit.describe(api, group_id)
-    assert group is not None
-    (shard,) = group["NodeGroups"]
-    return {m["CacheClusterId"]: m.get("CurrentRole", "") for m in shard["NodeGroupMembers"]}
-
-
 def engine_roles(service: testing.Service, group_id: str) -> dict[str, str]:
     """Return the role of every member as its engine says it."""
     found: dict[str, str] = {}
@@ -141,7 +133,7 @@ def test_a_failover_is_tested_without_a_loss_and_told_in_five_events(
 ) -> None:
     group = kit.create_available(api, group_id, replicas=1)
     old, new = group["MemberClusters"]
-    assert roles(api, group_id) == {old: "primary", new: "replica"}
+    assert kit.roles(api, group_id) == {old: "primary", new: "replica"}
     before = kit.engines(service.state_dir)
     statuses: set[str] = set()
     with Numbers(at_primary(group)) as numbers:
@@ -166,7 +158,7 @@ def test_a_failover_is_tested_without_a_loss_and_told_in_five_events(
     assert statuses == {"available"}
     numbers.assert_nothing_lost()
     assert numbers.longest_pause_s < PAUSE_MAX_S
-    assert roles(api, group_id) == {old: "replica", new: "primary"}
+    assert kit.roles(api, group_id) == {old: "replica", new: "primary"}
     assert engine_roles(service, group_id) == {old: "slave", new: "master"}
     # The old primary was replaced, the new one never ended.
     now = kit.engines(service.state_dir)
@@ -212,7 +204,7 @@ def test_a_replica_is_made_the_primary_and_back_without_a_loss_or_a_restart(
             )
             assert answer["ReplicationGroup"]["Status"] == "modifying"
             kit.wait_status(api, group_id, "available")
-            assert roles(api, group_id)[wanted] == "primary"
+            assert kit.roles(api, group_id)[wanted] == "primary"
             numbers.wait_for_more()
     numbers.assert_nothing_lost()
     assert numbers.longest_pause_s < PAUSE_MAX_S
@@ -277,7 +269,7 @@ def test_a_reboot_of_a_primary_hands_over_without_a_loss(
         numbers.wait_for_more()
     numbers.assert_nothing_lost()
     assert numbers.longest_pause_s < PAUSE_MAX_S
-    assert roles(api, group_id) == {old: "replica", new: "primary"}
+    assert kit.roles(api, group_id) == {old: "replica", new: "primary"}
     told = kit.messages(api, old)
     assert "Recovering cache nodes 0001" not in told
     assert f"Failover from primary node {old} to replica node {new} completed" in told
@@ -315,7 +307,7 @@ def test_a_drill_ends_the_primary_and_a_replica_takes_over(
     assert not process.is_alive()
     kit.wait_until(
         "roles have changed",
-        lambda: roles(api, group_id),
+        lambda: kit.roles(api, group_id),
         is_it=lambda seen: seen == {old: "replica", new: "primary"},
     )
     kit.wait_status(api, group_id, "available")
@@ -357,7 +349,7 @@ def test_the_limit_of_a_day_outlives_groups_and_the_service(frugal: kit.Up) -> N
             with pytest.raises(botocore.exceptions.ClientError) as caught:
                 api.test_failover(ReplicationGroupId=name, NodeGroupId="0001")
             assert caught.value.response["Error"]["Code"] == "APICallRateForCustomerExceeded"
-            assert set(roles(api, name).values()) == {"primary", "replica"}
+            assert set(kit.roles(api, name).values()) == {"primary", "replica"}
         else:
             api.test_failover(ReplicationGroupId=name, NodeGroupId="0001")
             wait_finished(api, group["MemberClusters"][0])

@@ -29,7 +29,7 @@ from cachewright.model.groups import Group
 from cachewright.model.settings import Limits
 from cachewright.model.status import GroupStatus
 from cachewright.plan.group import plan_group
-from cachewright.plan.plan import Plan
+from cachewright.plan.plan import Plan, busy_look_again_s
 from cachewright.plan.shard import is_to_settle
 from cachewright.plan.shutdown import plan_stop
 from cachewright.store import records
@@ -51,6 +51,9 @@ _TRIES_UNTIL_TOLD = 4
 _TRIES_UNTIL_HOPELESS = 8
 #: The same for what stands before every start: a build, an address.
 _TRIES_BEFORE_START = 3
+#: While the steps of a round last, its group is looked at so often, seconds; a large one as seldom
+#: as between rounds.
+_TELL_EVERY_S = 1.0
 #: A rescue takes milliseconds and asks for a round itself; if it hangs, one begins all the same.
 _ROUND_AFTER_RESCUE_S = 1.0
 #: A look that straddles a rescue is followed by another one after this time, seconds.
@@ -160,7 +163,7 @@ class Controller:
         passing("control.after_record")
         if is_to_settle(group, plan.status):
             await self._settle(uid)
-        failures = await self._execute(group, plan.steps, known_at_s)
+        failures = await self._execute(group, plan, known_at_s)
         return self._look_again_s(uid, plan, failures)
 
     async def stop_engines(self, progress: Callable[[str], None]) -> tuple[Failure, ...]:
@@ -258,17 +261,36 @@ class Controller:
         if named:
             self._rescue.call(group.spec.uid, named)
 
-    async def _execute(
-        self, group: Group, steps: tuple[Step, ...], known_at_s: float
-    ) -> tuple[Failure, ...]:
-        """Carry out the steps of a round but what is left to the rescue."""
-        planned = tuple(s for s in steps if isinstance(s.command, HandOver))
-        others = tuple(s for s in steps if not isinstance(s.command, HandOver | rescue.URGENT))
-        outcomes = await asyncio.gather(
-            self._executor.execute(group, others, known_at_s=known_at_s),
-            self._rescue.hand_over(group, planned, known_at_s=known_at_s),
+    async def _execute(self, group: Group, plan: Plan, known_at_s: float) -> tuple[Failure, ...]:
+        """Carry out the steps of a round but what is left to the rescue.
+
+        A start may last for minutes: what happens beside it is told meanwhile.
+        """
+        planned = tuple(s for s in plan.steps if isinstance(s.command, HandOver))
+        others = tuple(s for s in plan.steps if not isinstance(s.command, HandOver | rescue.URGENT))
+        handing = asyncio.ensure_future(
+            self._rescue.hand_over(group, planned, known_at_s=known_at_s)
         )
-        return tuple(failure for failures in outcomes for failure in failures)
+        work = asyncio.gather(self._executor.execute(group, others, known_at_s=known_at_s), handing)
+        pause_s = max(_TELL_EVERY_S, busy_look_again_s(len(plan.status.nodes)))
+        try:
+            while not (await asyncio.wait({work}, timeout=pause_s))[0]:
+                if handing.done():  # else there may seem to be no primary
+                    await self._tell(group.spec.uid)
+        finally:
+            work.cancel()
+            await asyncio.wait({work})
+        return tuple(failure for failures in work.result() for failure in failures)
+
+    async def _tell(self, uid: str) -> None:
+        """Bring the status up to what is true now; the round that goes on does what follows."""
+        planned = await self._plan(uid)
+        if planned is None:
+            return
+        try:
+            await self._record(*planned)
+        except (Conflict, StoreUnavailable) as error:
+            _log.warning("event=status_not_told uid=%s reason=%r", uid, str(error))
 
     def _look_again_s(self, uid: str, plan: Plan, failures: tuple[Failure, ...]) -> float:
         if any(failure.is_stale for failure in failures):
