@@ -22,6 +22,8 @@ Make = Callable[..., str]
 
 
 def make_parameters(api: Any, **values: str) -> str:
+    """Make a group of which what is acknowledged is in the file: `everysec` may hold some back."""
+    values |= {"appendonly": "yes", "appendfsync": "no"}
     name = f"p-{secrets.token_hex(4)}"
     api.create_cache_parameter_group(
         CacheParameterGroupName=name, CacheParameterGroupFamily="valkey9", Description="of a test"
@@ -42,7 +44,7 @@ def change(api: Any, name: str, **values: str) -> None:
 @pytest.fixture
 def kept(api: Any) -> Iterator[str]:
     """Give a parameter group with an append-only file; it goes after the groups that use it."""
-    name = make_parameters(api, appendonly="yes", appendfsync="no")  # everysec may hold some back
+    name = make_parameters(api)
     yield name
     api.delete_cache_parameter_group(CacheParameterGroupName=name)
 
@@ -162,8 +164,8 @@ def test_a_service_that_comes_back_has_the_data_and_keeps_it(
 ) -> None:
     folder = tmp_path_factory.mktemp("kept")
     with kit.up(folder, "--address-pool", kit.free_pool()) as service:
-        values = {"appendonly": "yes", "cluster-enabled": "yes" if shards else "no"}
-        name = make_parameters(service.api, **values)
+        cluster_enabled = "yes" if shards else "no"
+        name = make_parameters(service.api, **{"cluster-enabled": cluster_enabled})
         group = kit.create_available(
             service.api, "kept", shards=shards, replicas=0 if shards else 1,
             CacheParameterGroupName=name,

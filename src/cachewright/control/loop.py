@@ -266,8 +266,9 @@ class Controller:
 
         A start may last for minutes: what happens beside it is told meanwhile.
         """
-        planned = tuple(s for s in plan.steps if isinstance(s.command, HandOver))
-        others = tuple(s for s in plan.steps if not isinstance(s.command, HandOver | rescue.URGENT))
+        steps = plan.steps
+        planned = tuple(s for s in steps if isinstance(s.command, HandOver))
+        others = tuple(s for s in steps if not isinstance(s.command, HandOver | rescue.URGENT))
         handing = asyncio.ensure_future(
             self._rescue.hand_over(group, planned, known_at_s=known_at_s)
         )

@@ -193,7 +193,9 @@ def _check_parameter(scene: Scene) -> None:
 
 
 def _make_append_only(scene: Scene) -> None:
-    scene.create(CacheParameterGroupName=_parameter_group(scene, appendonly="yes"))
+    # What is acknowledged is in the file then: `everysec` may hold some back for 2 s.
+    name = _parameter_group(scene, appendonly="yes", appendfsync="no")
+    scene.create(CacheParameterGroupName=name)
 
 
 def _delete(scene: Scene) -> None:
