@@ -258,7 +258,7 @@ class Up:
         self.wait_end()
 
     def lose_power(self) -> None:
-        """End the server and every engine at nearly the same time, with SIGKILL."""
+        """End the server and every engine at nearly the same time, and what was in memory."""
         # The server first: until its end it may start engines that nobody has counted.
         self.process.kill()
         for engine in engines(self.state_dir).values():
@@ -267,6 +267,7 @@ class Up:
         for engine in engines(self.state_dir).values():
             engine.kill()
         wait_until("no engine", lambda: engines(self.state_dir), is_it=lambda left: not left)
+        shared_memory.remove(self.state_dir / "nodes")
 
     @contextlib.contextmanager
     def standing_still(self) -> Iterator[None]:

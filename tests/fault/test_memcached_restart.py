@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from cachewright.agent import items
+from cachewright.agent import memory
 from cachewright.agent.supervisor import LocalAgent
 from cachewright.engines.catalogue import Catalogue
 from cachewright.kit import failpoints, shared_memory
@@ -160,7 +160,7 @@ def test_more_memory_keeps_the_items(tmp_path: Path) -> None:
     run(tmp_path, work)
 
 
-@pytest.mark.parametrize("place", ["cachewright.agent.items.ItemsFolder.claim", "items.meta"])
+@pytest.mark.parametrize("place", ["cachewright.agent.memory.MemoryFolder.claim", "items.meta"])
 def test_what_cannot_grow_starts_empty_and_says_why(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
@@ -173,7 +173,7 @@ def test_what_cannot_grow_starts_empty_and_says_why(
             (memory_of(tmp_path) / KEY / "items.meta.new").mkdir()
             words = "could not be made to fit"
         else:
-            monkeypatch.setattr(items, "FREE_BYTES_MIN", 1 << 60)
+            monkeypatch.setattr(memory, "FREE_BYTES_MIN", 1 << 60)
             words = "128 MiB are wanted"
         fact = await start(agent, loading(launch, maxmemory_bytes=128 * MIB))
         assert words in fact.cold_start_reason
@@ -202,7 +202,7 @@ def test_a_death_after_items_were_made_to_fit_loses_none(tmp_path: Path) -> None
 def test_a_node_without_a_file_takes_more_memory_while_it_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(items, "FREE_BYTES_MIN", 1 << 60)
+    monkeypatch.setattr(memory, "FREE_BYTES_MIN", 1 << 60)
 
     async def work(agent: LocalAgent) -> None:
         launch = small(node_type="small")
@@ -306,10 +306,10 @@ def test_without_room_in_memory_it_runs_and_a_restart_says_why_it_is_empty(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_small: bool
 ) -> None:
     if is_small:
-        monkeypatch.setattr(items, "FREE_BYTES_MIN", 1 << 60)
+        monkeypatch.setattr(memory, "FREE_BYTES_MIN", 1 << 60)
         words = "64 MiB are wanted"
     else:
-        monkeypatch.setattr(items, "_IN_MEMORY", frozenset())
+        monkeypatch.setattr(memory, "_IN_MEMORY", frozenset())
         words = "is no file system in memory"
 
     async def work(agent: LocalAgent) -> None:

@@ -11,8 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from cachewright.kit import shared_memory
 from tests import service_kit as kit
 from tests.fault import service_filled as filled
+
+_MAP = "nodes.conf"
 
 
 @pytest.fixture
@@ -42,6 +45,39 @@ def test_a_killed_server_leaves_engines_serving_and_the_next_adopts_them(service
     assert service.engines() == before
     filled.check(service, shown)
     assert not [text for text in kit.messages(service.api) if "Recover" in text]
+
+
+def test_no_engine_without_a_file_on_disk_waits_for_the_disk_with_its_map(
+    service: kit.Up,
+) -> None:
+    kit.create_available(service.api, "mapped", shards=2, replicas=1)
+    memory = shared_memory.folder_of(service.state_dir / "nodes")
+
+    def where() -> tuple[list[str], list[str]]:
+        folders = kit.node_folders(service.state_dir).items()
+        at_home = [node_id for node_id, folder in folders if (folder / _MAP).exists()]
+        in_memory = [n for n, folder in folders if (memory / folder.name / _MAP).exists()]
+        return sorted(in_memory), sorted(at_home)
+
+    everybody = sorted(service.engines())
+    assert len(everybody) == 4
+    assert where() == (everybody, [])
+    service.kill()
+    service.start()
+    assert where() == (everybody, [])
+    service.stop()
+    assert where() == ([], everybody)
+    assert not memory.exists()
+    service.start()
+    kit.wait_status(service.api, "mapped", "available")
+    assert where() == (everybody, [])
+    service.kill()
+    for engine in service.engines().values():
+        engine.kill()
+    service.start()
+    kit.wait_event(service.api, "mapped", "fully again")
+    kit.delete(service.api, "mapped")
+    kit.assert_nothing_left(service.state_dir)
 
 
 def test_after_a_loss_of_power_groups_come_back_empty_and_whole_and_say_so(

@@ -5,6 +5,7 @@
     engine.log           the engine's own log; engine.previous.log is the one of the run before
     saved.json           belongs to `saved`
     appendonlydir        belongs to `append_only` and the engine
+    nodes.conf           belongs to `maps` and the engine; in memory while that runs
     anything else        belongs to the engine and is thrown away before every start
 
 The folder has mode 0700. Its records need to survive our own death, not a power loss: no process

@@ -12,6 +12,7 @@ import contextlib
 import dataclasses
 import datetime
 import time
+from pathlib import Path
 from typing import Any
 
 from cachewright.agent import disk, process
@@ -57,7 +58,7 @@ async def prepare(
         reason = await asyncio.to_thread(_fit, node, record, keeper, layout)
         loads = not reason
     obstacle = await asyncio.to_thread(
-        node.items.claim, keeper.items_name, keeper.size_bytes(launch), keeps=loads
+        node.memory.claim, keeper.items_name, keeper.size_bytes(launch), keeps=loads
     )
     if loads and obstacle:
         loads, reason = False, obstacle
@@ -68,11 +69,15 @@ async def prepare(
     )
 
 
-def home_of(node: Node) -> Home:
+def home_of(node: Node, map_file: Path | None) -> Home:
     """Return the places of the process of a node, as its record has them."""
     items = node.record.items
     has_items = items is not None and not items.obstacle
-    return Home(folder=node.folder.path, items=node.items.path if has_items else None)
+    return Home(
+        folder=node.folder.path,
+        items=node.memory.path if has_items else None,
+        map_file=map_file,
+    )
 
 
 def extra_time_s(node: Node) -> float:
@@ -105,7 +110,7 @@ async def keep_and_end(
     else:
         reason = await _keep_and_end(node, running, keeper, now)
     if reason:
-        await asyncio.to_thread(node.items.remove)
+        await asyncio.to_thread(node.memory.remove)
     node.record = dataclasses.replace(node.record, cold_start_reason=reason)
     with contextlib.suppress(OSError):  # the disk may be full; then only we know it
         node.folder.write(node.record)
@@ -114,7 +119,7 @@ async def keep_and_end(
 async def drop(node: Node) -> None:
     """Free the memory of items that nobody will use; their process has ended."""
     if node.record.items is not None:
-        await asyncio.to_thread(node.items.remove)
+        await asyncio.to_thread(node.memory.remove)
 
 
 async def _keep_and_end(
@@ -159,7 +164,7 @@ async def _knock(node: Node) -> None:
 
 async def _wait_until_ready(node: Node, keeper: ItemKeeper[Any]) -> None:
     """Wait, a second at most, until the items can be taken."""
-    changed_s = (node.items.path / keeper.state_name).stat().st_mtime
+    changed_s = (node.memory.path / keeper.state_name).stat().st_mtime
     wait_s = keeper.ready_at_s(changed_s) - time.time()
     await asyncio.sleep(min(1.0, max(0.0, wait_s)))
 
@@ -170,7 +175,7 @@ def _fit(node: Node, record: Record, keeper: ItemKeeper[Any], layout: dict[str, 
     if record.items is None or not keeper.grows(record.items.layout, layout):
         return ""
     try:
-        state = (node.items.path / keeper.state_name).read_bytes()
+        state = (node.memory.path / keeper.state_name).read_bytes()
         content = keeper.grown(state, record.launch)
         if content is None:
             return f"{record.launch.engine.value} did not say for how much memory they were kept"

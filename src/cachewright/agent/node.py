@@ -16,10 +16,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from cachewright.agent import append_only, diagnosis, disk, machine, process
+from cachewright.agent import append_only, diagnosis, disk, machine, maps, process
 from cachewright.agent.folder import NodeFolder, Record
-from cachewright.agent.items import ItemsFolder
 from cachewright.agent.machine import Event, State
+from cachewright.agent.memory import MemoryFolder
 from cachewright.agent.saved import SavedData
 from cachewright.agent.visitors import Visitors
 from cachewright.engines.adapter import (
@@ -68,7 +68,7 @@ class Node:
     def __init__(self, nodes: Path, key: str, on_exit: Callable[[str], None]) -> None:
         self.key = key
         self.folder = NodeFolder(nodes, key)
-        self.items = ItemsFolder(self.folder.path)
+        self.memory = MemoryFolder(self.folder.path)
         self.record = Record(state=State.ABSENT)
         self.process: process.Process | None = None
         #: Last lines of the log of a process that has ended.
@@ -143,7 +143,7 @@ class Node:
     def saved_by(self, adapter: EngineAdapter[Any]) -> SavedData:
         """Return the data that a stop of such an engine leaves, wherever it leaves it."""
         keeper = adapter.items
-        snapshot = adapter.snapshot_name if keeper is None else self.items.path / keeper.state_name
+        snapshot = adapter.snapshot_name if keeper is None else self.memory.path / keeper.state_name
         return SavedData(self.folder.path, snapshot)
 
     @property
@@ -330,6 +330,8 @@ class Node:
         self._forget_plan()
         self.record = dataclasses.replace(self.record, state=State.STOPPED)
         self.log_tail = self._read_log()
+        if not self._is_invisible:
+            self._bring_map_home()
         self._last_slots = self._read_last_slots()
 
     def _attach_found(self, found: process.Process) -> None:
@@ -347,6 +349,7 @@ class Node:
         self._forget_plan()
         self.advance(Event.EXITED)
         self.log_tail = self._read_log()
+        self._bring_map_home()
         self._last_slots = self._read_last_slots()
         _log.info("event=engine_ended key=%s exit_code=%s", self.key, proof.exit_code)
         self._on_exit(self.key)
@@ -364,10 +367,22 @@ class Node:
         return self.folder.log_tail(self.adapter.log_name, secrets)
 
     def _read_last_slots(self) -> SlotRanges | None:
+        content = self.map_content()
+        return self.cluster.own_slots(content) if content is not None else None
+
+    def map_content(self) -> bytes | None:
+        """Return what its last process knew of the cluster; `None` where it left nothing."""
+        if not self._has_map():
+            return None
+        return maps.content(self.folder, self.memory, self.cluster.map_name)
+
+    def _bring_map_home(self) -> None:
+        if self._has_map():
+            maps.bring_home(self.folder, self.memory, self.cluster.map_name)
+
+    def _has_map(self) -> bool:
         launch = self.record.launch
-        cluster = self.adapter.cluster if launch is not None and launch.peers else None
-        content = self.folder.content(cluster.map_name) if cluster is not None else None
-        return cluster.own_slots(content) if cluster is not None and content is not None else None
+        return launch is not None and bool(launch.peers) and self.adapter.cluster is not None
 
     def _launched(self) -> LaunchFact | None:
         launch, items = self.record.launch, self.record.items

@@ -14,7 +14,7 @@ import os
 import socket
 from pathlib import Path
 
-from cachewright.agent import append_only, disk, keeping, process
+from cachewright.agent import append_only, disk, keeping, maps, process
 from cachewright.agent.machine import Event, State
 from cachewright.agent.node import Node
 from cachewright.engines.adapter import EngineRefused, EngineUnreachable, adapter_of
@@ -99,10 +99,16 @@ async def _spawn(node: Node, launch: Launch, catalogue: Catalogue, authority: Pa
     node.advance(Event.START)
     await process.end_leftovers(node.folder.output)
     has_copy = launch.loads_saved_data or launch.loads_append_only_file
-    if has_copy and adapter.cluster is not None and launch.peers:
+    map_file = None
+    if adapter.cluster is not None and launch.peers:
         map_name = adapter.cluster.map_name
-        before = node.folder.content(map_name)
-        content[map_name] = adapter.cluster.reopened(content[map_name], before)
+        if has_copy:
+            content[map_name] = adapter.cluster.reopened(content[map_name], node.map_content())
+        map_file = await asyncio.to_thread(
+            maps.place, node.memory, map_name, content[map_name], launch
+        )
+        if map_file is not None:
+            del content[map_name]
     record = dataclasses.replace(node.record, launch=launch, had_copy=has_copy)
     loads = launch.loads_saved_data
     if adapter.items is not None:
@@ -112,7 +118,7 @@ async def _spawn(node: Node, launch: Launch, catalogue: Catalogue, authority: Pa
     _renew_folder(node, launch, content, saved.names if loads else ())
     failpoints.passing("agent.before_spawn")
     started = process.spawn(
-        adapter.argv(build, launch, keeping.home_of(node)),
+        adapter.argv(build, launch, keeping.home_of(node, map_file)),
         folder=node.folder.path,
         environment=_environment(),
         output=node.folder.output,

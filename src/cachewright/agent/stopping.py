@@ -49,7 +49,7 @@ async def remove(node: Node) -> None:
     state = node.next_state(Event.REMOVE)
     failpoints.passing("agent.before_forget")
     # Before the folder: whoever goes on after us finds them by it.
-    await asyncio.to_thread(node.items.remove)
+    await asyncio.to_thread(node.memory.remove)
     await asyncio.to_thread(node.folder.remove)
     node.record = Record(state=state)
 

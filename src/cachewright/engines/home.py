@@ -36,6 +36,8 @@ class Home:
     folder: Path
     #: A folder in memory for the items of an engine that can keep them; `None` for none.
     items: Path | None = None
+    #: The file with the map of the cluster (`ClusterMember.map_name`); `None`: in the folder.
+    map_file: Path | None = None
 
 
 #: A connection of the engine's own kind.
@@ -161,7 +163,7 @@ class BusView:
 class ClusterMember(Protocol[Admin_contra]):
     """How a member of a cluster comes to know others, and who owns what; and forgets them."""
 
-    #: The file in the node's folder in which the engine keeps what it knows of the cluster.
+    #: The file in which the engine keeps what it knows of the cluster.
     map_name: str
 
     def own_slots(self, content: bytes) -> SlotRanges | None:

@@ -32,6 +32,7 @@ _MOVER_PREFIX = acl.MOVER_PREFIX.encode()
 _LOADING = "LOADING"
 #: What it says to whatever comes while a script or a function runs.
 _BUSY = "BUSY"
+_MAP_OPTION = "--cluster-config-file"
 _MEMORY = "maxmemory"
 _CLIENTS = "maxclients"
 #: One line a database that holds keys.
@@ -56,7 +57,8 @@ class ValkeyAdapter:
 
     def argv(self, build: Build, launch: Launch, home: Home) -> tuple[str, ...]:
         """Return the command line; the configuration's full path shows people whose node it is."""
-        return (build.server, str(home.folder / render.CONFIG_NAME))
+        elsewhere = () if home.map_file is None else (_MAP_OPTION, str(home.map_file))
+        return (build.server, str(home.folder / render.CONFIG_NAME), *elsewhere)
 
     def unusable(self, launch: Launch) -> tuple[RefusedSetting, ...]:
         """Return nothing: the rows of its settings say which versions have them."""

@@ -1,4 +1,4 @@
-"""Is memory for items given only where there is room for all of them, and only to their owner?"""
+"""Is shared memory given only where there is room for all that was promised, and to its owner?"""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from cachewright.agent import items
-from cachewright.agent.items import ItemsFolder
+from cachewright.agent import memory as tested
+from cachewright.agent.memory import MemoryFolder
 from cachewright.kit import shared_memory
 
 NAME = "items"
@@ -38,14 +38,14 @@ def memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     root.mkdir()
     mounts = tmp_path / "mounts"
     mounts.write_text(f"tmpfs {root.resolve()} tmpfs rw 0 0\n")
-    monkeypatch.setattr(items, "_MOUNTS", mounts)
+    monkeypatch.setattr(tested, "_MOUNTS", mounts)
     facts = types.SimpleNamespace(f_bavail=GIB >> 12, f_frsize=1 << 12)
     monkeypatch.setattr(os, "statvfs", lambda _: facts)
     return root
 
 
 def test_a_claim_is_private_and_as_large_as_asked(nodes: Path) -> None:
-    folder = ItemsFolder(nodes / "g.0001")
+    folder = MemoryFolder(nodes / "g.0001")
     assert folder.claim(NAME, 8 * MIB, keeps=False) == ""
     file = folder.path / NAME
     assert file.stat().st_size == 8 * MIB
@@ -58,7 +58,7 @@ def test_a_claim_is_private_and_as_large_as_asked(nodes: Path) -> None:
 
 
 def test_only_who_keeps_finds_what_was_there(nodes: Path) -> None:
-    folder = ItemsFolder(nodes / "g.0001")
+    folder = MemoryFolder(nodes / "g.0001")
     folder.claim(NAME, MIB, keeps=False)
     (folder.path / NAME).write_bytes(b"x" * MIB)
     (folder.path / "more").touch()
@@ -72,8 +72,8 @@ def test_only_who_keeps_finds_what_was_there(nodes: Path) -> None:
 def test_room_that_was_promised_is_not_given_twice(tmp_path: Path, memory: Path) -> None:
     """Nobody has taken any yet: what counts is what all may take, of whatever service."""
     most = GIB * 2 // 3
-    first = ItemsFolder(tmp_path / "one" / "g.0001", root=memory)
-    second = ItemsFolder(tmp_path / "two" / "g.0001", root=memory)
+    first = MemoryFolder(tmp_path / "one" / "g.0001", root=memory)
+    second = MemoryFolder(tmp_path / "two" / "g.0001", root=memory)
     assert first.claim(NAME, most, keeps=False) == ""
     refusal = second.claim(NAME, most, keeps=False)
     assert "MiB that nobody claims" in refusal
@@ -86,17 +86,17 @@ def test_room_that_was_promised_is_not_given_twice(tmp_path: Path, memory: Path)
 
 
 def test_others_are_left_some(tmp_path: Path, memory: Path) -> None:
-    folder = ItemsFolder(tmp_path / "nodes" / "g.0001", root=memory)
-    most = GIB - items.FREE_BYTES_MIN
+    folder = MemoryFolder(tmp_path / "nodes" / "g.0001", root=memory)
+    most = GIB - tested.FREE_BYTES_MIN
     assert "are wanted" in folder.claim(NAME, most + 1, keeps=False)
     assert folder.claim(NAME, most, keeps=False) == ""
 
 
 def test_a_disk_is_no_memory(nodes: Path, tmp_path: Path) -> None:
-    folder = ItemsFolder(nodes / "g.0001", root=tmp_path)
+    folder = MemoryFolder(nodes / "g.0001", root=tmp_path)
     assert folder.claim(NAME, MIB, keeps=False) == f"{tmp_path} is no file system in memory"
     assert not folder.path.exists()
-    nowhere = ItemsFolder(nodes / "g.0001", root=tmp_path / "nowhere")
+    nowhere = MemoryFolder(nodes / "g.0001", root=tmp_path / "nowhere")
     assert "is no file system in memory" in nowhere.claim(NAME, MIB, keeps=False)
 
 
@@ -106,25 +106,25 @@ def test_a_folder_that_others_may_enter_is_not_used(nodes: Path, mode: int) -> N
     common.mkdir()
     (common / "bait").touch()
     common.chmod(mode)
-    folder = ItemsFolder(nodes / "g.0001")
+    folder = MemoryFolder(nodes / "g.0001")
     assert "something else is in its place" in folder.claim(NAME, MIB, keeps=False)
     assert [path.name for path in common.iterdir()] == ["bait"]
 
 
 def test_a_link_in_the_place_of_the_file_is_not_followed(nodes: Path, tmp_path: Path) -> None:
-    folder = ItemsFolder(nodes / "g.0001")
+    folder = MemoryFolder(nodes / "g.0001")
     folder.claim(NAME, MIB, keeps=False)
     victim = tmp_path / "victim"
     victim.write_bytes(b"precious")
     (folder.path / NAME).unlink()
     (folder.path / NAME).symlink_to(victim)
-    assert folder.claim(NAME, MIB, keeps=True).startswith("no items can be kept in memory")
+    assert folder.claim(NAME, MIB, keeps=True).startswith("nothing can be kept in memory")
     assert victim.read_bytes() == b"precious"
 
 
 def test_two_nodes_come_and_go_at_once(nodes: Path) -> None:
     """The one that goes removes the common folder, the one that comes needs it."""
-    first, second = ItemsFolder(nodes / "g.0001"), ItemsFolder(nodes / "g.0002")
+    first, second = MemoryFolder(nodes / "g.0001"), MemoryFolder(nodes / "g.0002")
     for _ in range(50):
         assert first.claim(NAME, MIB, keeps=False) == ""
         first.remove()

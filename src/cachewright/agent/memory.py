@@ -1,11 +1,11 @@
-"""Where do the items of a node stay while its process is replaced, and is there room for them?
+"""Where in shared memory may a node keep files, and is there room for them?
 
-In a private folder in shared memory, for engines that map a file there. It belongs to the node as
-its folder on disk does: it is named after that, and goes with it. May not say when items are kept
-or used; `starting` and `stopping` do that.
+In a private folder, for items that outlive a process (`keeping`) and for what an engine would wait
+for the disk with (`maps`). It belongs to the node as its folder on disk does: it is named after
+that, and goes with it. May not say when files are kept or used; those two do that.
 
-The engine takes the room page by page as it fills. If others took it meanwhile it would die of it,
-so what all such files may still take is counted before another one is made.
+An engine takes the room for items page by page as it fills. If others took it meanwhile it would
+die of it, so what all such files may still take is counted before another one is made.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _LEVELS = 3
 _MOUNTS = Path("/proc/self/mounts")
 
 
-class ItemsFolder:
+class MemoryFolder:
     """The folder in memory of one node; it may not exist."""
 
     def __init__(self, node_folder: Path, *, root: Path = shared_memory.ROOT) -> None:
@@ -52,7 +52,7 @@ class ItemsFolder:
                 self.remove()
             return self._claim(name, size_bytes)
         except OSError as error:
-            return f"no items can be kept in memory: {disk.explain(error)}"
+            return f"nothing can be kept in memory: {disk.explain(error)}"
 
     def remove(self) -> None:
         """Remove the folder and all in it; nothing happens if it is not there, or not ours."""
