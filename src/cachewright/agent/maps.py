@@ -26,7 +26,8 @@ def place(memory: MemoryFolder, name: str, content: bytes, launch: Launch) -> Pa
 
     `None`: it is to be kept in the node's folder.
     """
-    memory.remove()
+    if memory.path.exists():  # a disk that was full has kept it from coming home
+        memory.remove()
     if append_only.keeps(launch) or memory.claim(name, len(content), keeps=True):
         return None
     path = memory.path / name
