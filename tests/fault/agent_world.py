@@ -22,6 +22,7 @@ from cachewright.agent.supervisor import LocalAgent
 from cachewright.engines.catalogue import Catalogue
 from cachewright.engines.resp import AdminConnection
 from cachewright.engines.valkey import ValkeyAdapter
+from cachewright.kit import shared_memory
 from cachewright.kit.clock import SystemClock
 from cachewright.model.commands import AdmitNode, Launch, StartNode
 from cachewright.model.engines import EngineName
@@ -93,11 +94,12 @@ async def hosting(
 
 
 def end_engines(folder: Path) -> None:
-    """End every process whose standard output is in a node's folder."""
+    """End every process whose standard output is in a node's folder, and free its memory."""
     for output in (folder / "nodes").glob("*/start.log"):
         for identity in process.find_by_output(output):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(identity.pid, signal.SIGKILL)
+    shared_memory.remove(folder / "nodes")
 
 
 async def start_serving(agent: LocalAgent, launch: Launch) -> int:
