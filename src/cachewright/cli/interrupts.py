@@ -83,7 +83,8 @@ def interruptible() -> Iterator[Interrupts]:
     """Turn signals into `Interrupted` for the block, and restore the handlers after it.
 
     Not after an interrupt: the program is about to end with the code that says so, and a second
-    Ctrl-C would give it another one.
+    Ctrl-C would give it another one. Signals are ignored then; handlers would not do, for Python
+    takes them away as it ends.
     """
     interrupts = Interrupts()
     before = {number: signal.signal(number, interrupts.on_signal) for number in _SIGNALS}
@@ -94,6 +95,6 @@ def interruptible() -> Iterator[Interrupts]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         sys.unraisablehook = interrupts.pass_on
-        if interrupts.exit_code is None:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+        for number, handler in before.items():
+            is_over = interrupts.exit_code is not None and number in _SIGNALS
+            signal.signal(number, signal.SIG_IGN if is_over else handler)

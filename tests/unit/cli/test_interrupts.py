@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import subprocess
 import sys
 import time
 import weakref
@@ -80,6 +81,27 @@ def test_a_signal_after_an_interrupt_changes_nothing_any_more() -> None:
         send(signal.SIGTERM)
     send(signal.SIGINT)
     assert interrupts.exit_code == 128 + signal.SIGTERM
+
+
+def test_a_signal_while_python_ends_changes_nothing_either() -> None:
+    program = """
+import os, signal, sys
+from cachewright.cli.interrupts import Interrupted, interruptible
+
+class Late:
+    def __del__(self, kill=os.kill, pid=os.getpid(), number=signal.SIGINT):
+        kill(pid, number)
+
+late = Late()
+with interruptible() as interrupts:
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+    except Interrupted:
+        pass
+sys.exit(interrupts.exit_code)
+"""
+    ended = subprocess.run([sys.executable, "-c", program], timeout=_LONG_AFTER_S, check=False)
+    assert ended.returncode == 128 + signal.SIGTERM
 
 
 def test_a_signal_while_a_manager_closes_is_only_noted() -> None:
