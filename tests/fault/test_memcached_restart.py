@@ -50,7 +50,6 @@ async def hosting(folder: Path) -> AsyncIterator[LocalAgent]:
     finally:
         agent.close()
         end_engines(folder)
-        shutil.rmtree(memory_of(folder), ignore_errors=True)
 
 
 def run(folder: Path, work: Callable[[LocalAgent], Awaitable[None]]) -> None:

@@ -12,7 +12,6 @@ import contextlib
 import dataclasses
 import datetime
 import time
-from pathlib import Path
 from typing import Any
 
 from cachewright.agent import disk, process
@@ -69,15 +68,11 @@ async def prepare(
     )
 
 
-def home_of(node: Node, map_file: Path | None) -> Home:
+def home_of(node: Node) -> Home:
     """Return the places of the process of a node, as its record has them."""
     items = node.record.items
     has_items = items is not None and not items.obstacle
-    return Home(
-        folder=node.folder.path,
-        items=node.memory.path if has_items else None,
-        map_file=map_file,
-    )
+    return Home(folder=node.folder.path, items=node.memory.path if has_items else None)
 
 
 def extra_time_s(node: Node) -> float:

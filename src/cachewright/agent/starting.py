@@ -117,8 +117,9 @@ async def _spawn(node: Node, launch: Launch, catalogue: Catalogue, authority: Pa
     node.write(record)
     _renew_folder(node, launch, content, saved.names if loads else ())
     failpoints.passing("agent.before_spawn")
+    home = dataclasses.replace(keeping.home_of(node), map_file=map_file)
     started = process.spawn(
-        adapter.argv(build, launch, keeping.home_of(node, map_file)),
+        adapter.argv(build, launch, home),
         folder=node.folder.path,
         environment=_environment(),
         output=node.folder.output,
