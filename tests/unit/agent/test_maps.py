@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import fcntl
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,11 +11,15 @@ from pathlib import Path
 import pytest
 
 from cachewright.agent import maps, memory
-from cachewright.agent.folder import NodeFolder
+from cachewright.agent.folder import NodeFolder, Record
+from cachewright.agent.machine import State
 from cachewright.agent.memory import MemoryFolder
+from cachewright.agent.node import Node
 from cachewright.kit import shared_memory
-from cachewright.model.commands import Launch
+from cachewright.model.commands import Launch, Peer
 from cachewright.model.engines import EngineName
+from cachewright.model.facts import Unknown
+from cachewright.model.status import Role
 
 NAME = "nodes.conf"
 LAUNCH = Launch(
@@ -76,6 +81,27 @@ def test_without_room_in_memory_it_is_on_the_disk_and_nowhere_else(
     monkeypatch.setattr(memory, "FREE_BYTES_MIN", 1 << 60)
     assert places.place(b"new") is None
     assert places.content() is None
+
+
+def test_it_stays_with_a_process_that_cannot_be_seen(places: Places) -> None:
+    """Such an engine, which runs in another container for instance, ends without its map."""
+    own = Peer(
+        engine_id="a" * 40, address=LAUNCH.address, port=LAUNCH.port, role=Role.PRIMARY,
+        primary_engine_id=None, slots=(), epoch=1,
+    )  # fmt: skip
+    launch = dataclasses.replace(LAUNCH, engine_id=own.engine_id, peers=(own,))
+    places.folder.write(Record(state=State.STOPPED, launch=launch))
+    file = places.place(b"seeded", launch)
+    assert file is not None
+    node = Node(places.folder.path.parent, LAUNCH.key, lambda _: None)
+    with places.folder.output.open("ab") as output:
+        fcntl.flock(output, fcntl.LOCK_EX)
+        node.find_process()
+        assert isinstance(node.process_fact(), Unknown)
+        assert file.exists()
+    node.find_process()
+    assert not file.exists()
+    assert places.content() == b"seeded"
 
 
 def test_where_the_disk_takes_nothing_it_stays_in_memory(places: Places) -> None:
