@@ -184,6 +184,7 @@ def _start_sentinel(
         folder=folder,
         output=folder / "log",
         death_signal=signal.SIGKILL,
+        is_preferred=True,
     )
 
 

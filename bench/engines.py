@@ -88,6 +88,7 @@ def start_engine(
         folder=folder,
         output=folder / "log",
         death_signal=signal.SIGKILL,
+        is_preferred=True,
     )
 
 

@@ -181,7 +181,11 @@ def _by_hand(within: World, server: Server) -> Iterator[str]:
         del argv[keeps : keeps + 2]
     folder = within.fresh_folder()
     process = processes.spawn(
-        argv, folder=folder, output=folder / "output", death_signal=signal.SIGKILL
+        argv,
+        folder=folder,
+        output=folder / "output",
+        death_signal=signal.SIGKILL,
+        is_preferred=True,
     )
     try:
         processes.wait_until(lambda: _serves(address), address, GROUP_TIMEOUT_S)
@@ -213,6 +217,7 @@ def _start_by_hand(within: World, server_path: str, nodes: int) -> float:
                     folder=folder,
                     output=folder / "output",
                     death_signal=signal.SIGKILL,
+                    is_preferred=True,
                 )
             )
         for address in addresses:

@@ -17,6 +17,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from cachewright.agent.process import prefer_session
+
 #: Between two looks at a condition, everywhere in the benchmark: ours and baselines alike.
 POLL_S = 0.01
 #: A stop that takes longer is ended by SIGKILL.
@@ -42,13 +44,15 @@ def spawn(
     environment: Mapping[str, str] | None = None,
     has_pipe: bool = False,
     death_signal: signal.Signals = signal.SIGTERM,
+    is_preferred: bool = False,
 ) -> subprocess.Popen[bytes]:
     """Start a process that gets `death_signal` when the benchmark ends.
 
     Its output goes to `output`; with `has_pipe` its standard output is to be read by the caller.
+    With `is_preferred` it gets a processor as readily as what Cachewright runs does.
     """
     with output.open("ab") as sink:
-        return subprocess.Popen(
+        started = subprocess.Popen(
             [str(word) for word in argv],
             cwd=folder,
             env=None if environment is None else dict(environment),
@@ -58,6 +62,9 @@ def spawn(
             start_new_session=True,
             preexec_fn=lambda: _LIBC.prctl(_PR_SET_PDEATHSIG, death_signal),  # noqa: PLW1509 one thread
         )
+    if is_preferred:
+        prefer_session(started.pid)
+    return started
 
 
 def stop(process: subprocess.Popen[bytes], *, number: signal.Signals = signal.SIGTERM) -> None:

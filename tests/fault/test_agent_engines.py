@@ -429,6 +429,23 @@ assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] > 64
     subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=True)
 
 
+def test_an_agent_that_leads_its_session_has_it_preferred(tmp_path: Path) -> None:
+    if not Path("/proc/self/autogroup").exists():
+        pytest.skip("this kernel does not share processors out among sessions")
+    script = """
+import asyncio, os, sys
+from pathlib import Path
+from cachewright.agent import process
+from tests.fault.agent_world import new_agent
+asyncio.run(new_agent(Path(sys.argv[1])).open())
+found = Path("/proc/self/autogroup").read_text()
+process.prefer_session(os.getpid())
+assert Path("/proc/self/autogroup").read_text() == found
+"""
+    command = [sys.executable, "-c", script, str(tmp_path)]
+    subprocess.run(command, check=True, start_new_session=True)
+
+
 @pytest.mark.parametrize("name", ["node", "file"])
 def test_something_in_the_way_of_the_folder_is_named(tmp_path: Path, name: str) -> None:
     async def work(agent: LocalAgent) -> None:

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import functools
 import logging
+import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -115,6 +116,7 @@ class LocalAgent:
             Terminal: the folder cannot be used.
         """
         process.raise_open_files_limit()
+        process.prefer_session(os.getpid())
         try:
             files.make_private_folder(self._folder)
             self._epoch = self._read_epoch()

@@ -61,6 +61,10 @@ def links_of(pid: int) -> list[str]:
     return found
 
 
+def nice_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/autogroup").read_text().split()[-1]
+
+
 def run(work: Callable[[], Awaitable[None]]) -> None:
     async def limited() -> None:
         async with asyncio.timeout(3 * PATIENCE_S):
@@ -326,6 +330,34 @@ def test_the_limit_of_open_files_is_raised_and_never_lowered() -> None:
         "assert first[0] == min(first[1], 262144) or first[1] == r.RLIM_INFINITY, first"
     )
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_a_session_is_preferred_where_that_is_allowed_and_only_by_who_leads_it(
+    tmp_path: Path,
+) -> None:
+    if not Path("/proc/self/autogroup").exists():
+        pytest.skip("this kernel does not share processors out among sessions")
+    allowed = subprocess.run(
+        [sys.executable, "-c", "import os; os.nice(-10)"], check=False, stderr=subprocess.DEVNULL
+    )
+    preferred = "-10" if allowed.returncode == 0 else "0"
+    script = (
+        "import os, subprocess as s; from cachewright.agent import process as p;"
+        "look = lambda: open('/proc/self/autogroup').read().split()[-1];"
+        "child = s.Popen(['sleep', '1000']); p.prefer_session(child.pid); child.kill();"
+        "print(look()); p.prefer_session(os.getpid()); print(look())"
+    )
+    leader = subprocess.run(
+        [sys.executable, "-c", script], check=True, capture_output=True, start_new_session=True
+    )
+    assert leader.stdout.decode().split() == ["0", preferred]
+
+    async def work() -> None:
+        child = spawn(tmp_path, "sleep", "1000")
+        assert nice_of(child.identity.pid) == preferred
+        await child.kill()
+
+    run(work)
 
 
 def until(look: Callable[[], bool], what: str) -> None:
