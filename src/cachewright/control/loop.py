@@ -205,12 +205,14 @@ class Controller:
     async def _plan(
         self, uid: str
     ) -> tuple[Group, records.Versioned[GroupStatus] | None, Plan] | None:
-        """Observe and plan; `None` when there is no such group any more."""
-        group = self._records.group(uid)
+        """Observe and plan; `None` when there is no such group any more.
+
+        What is asked for and what was said of it are of one moment, however long the look takes.
+        """
+        group, written = self._records.group(uid), self._records.status(uid)
         if group is None:
             return None
         observed = await self._look(group)
-        written = self._records.status(uid)
         plan = plan_group(
             group,
             written.value if written else None,
