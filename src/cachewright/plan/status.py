@@ -59,21 +59,25 @@ def shard_problem(view: ShardView, nodes: Sequence[NodeStatus], seen: Seen) -> s
 def endpoint_problem(seen: Seen) -> str:
     """Return which endpoint nobody listens on, empty when all are listened on or none can say.
 
+    Who is silent may listen on any, but for that of a primary that answers.
+
     An endpoint that is on its way from one living node to another is no problem of a group that
     serves, as long as nothing stands in its way. The primary endpoint moves with the role in one
     command: if nobody listens on it, that was cut, and nobody can write.
     """
-    placement, observed = seen.placement, seen.observed
+    there, observed = seen.placement.endpoints, seen.observed
+    needed = there.addresses()
     if any(engine_of(fact) is None and not is_down(fact) for fact in observed.nodes.values()):
-        return ""
+        is_serving = seen.views[0].phase is Phase.SERVING
+        needed = (there.primary,) if there.primary and is_serving else ()
     listened = {
         address
         for fact in observed.nodes.values()
         if (engine := engine_of(fact)) is not None and not engine.is_held
         for address in engine.bind
     }
-    moving = _moving(seen) - {placement.endpoints.primary}
-    missing = [a for a in placement.endpoints.addresses() if a not in listened | moving]
+    moving = _moving(seen) - {there.primary}
+    missing = [address for address in needed if address not in listened | moving]
     return f"endpoint {missing[0]} is not listened on yet" if missing else ""
 
 

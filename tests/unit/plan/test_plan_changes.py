@@ -701,16 +701,23 @@ def test_an_endpoint_that_the_living_take_is_no_news(replicas: int, victim: int)
     assert not [text for text in one.said if "endpoint" in text]
 
 
-def test_a_group_whose_primary_nobody_can_reach_is_not_called_available() -> None:
-    """Its promotion was cut after the role and before the address."""
+@pytest.mark.parametrize("is_alone", [False, True])
+def test_a_group_whose_primary_nobody_can_reach_is_not_called_available(is_alone: bool) -> None:
+    """Its promotion was cut after the role and before the address.
+
+    A replica that is just starting, and does not answer yet, does not have that address.
+    """
     one = story(replicas=1)
-    primary = one.world.engines["demo-001"]
+    primary, replica = one.world.engines["demo-001"], one.world.engines["demo-002"]
     primary.bind = (primary.place.address,)
+    replica.is_silent = is_alone
     plan = one.look()
     assert (plan.status.state, plan.status.reason) == (
         GroupState.MODIFYING,
         "endpoint 127.64.1.1 is not listened on yet",
     )
+    one.round(may_fail=True)  # it cannot have the address of the silent one as well
+    replica.answers()
     one.settle()
     assert told_of_service(one) == [BEGINNING, END]
 
