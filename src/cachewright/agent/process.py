@@ -40,7 +40,7 @@ _OPEN_FILES_WANTED = 262_144
 KILL_TIMEOUT_S = 10.0
 _LOOK_AGAIN_S = 0.02
 #: Like nice(1) for all processes of a session. With 0 engines waited up to 2 s for a processor
-#: while a hundred threads of clients were busy, with -5 up to 1.7 s, with this 0.6 s.
+#: while a hundred threads of clients were busy, with -5 up to 1.7 s, with this 0.8 s.
 _SESSION_NICE = "-10"
 #: A process that is just ending has no files to be found by, and gives up its lock a little later.
 _UNSEEN_S = 0.5
