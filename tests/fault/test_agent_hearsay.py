@@ -17,10 +17,12 @@ from cachewright.agent.party import Party
 from cachewright.engines import slot_scripts
 from cachewright.engines.resp import AdminConnection, Argument, Reply
 from cachewright.engines.slots import GiveOutcome
+from cachewright.engines.valkey_slots import ValkeySlots
 from cachewright.model.commands import Launch
 from cachewright.model.engines import EngineName
 from cachewright.model.moves import MoveMethod
 from cachewright.model.slots import SLOT_COUNT
+from cachewright.rpc.agent import CommandFailed
 from tests.fault.agent_moves import (
     Pair,
     ask,
@@ -76,6 +78,37 @@ def test_who_takes_owns_in_a_newer_epoch_than_who_gives(
         await check_whole(pair.group, 2000)
 
     run_with_newcomer(tmp_path, build, work, keys=2000)
+
+
+@pytest.mark.parametrize(("build", "method"), WAYS)
+def test_nothing_moves_before_who_takes_has_heard_the_epoch_of_who_gives(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    build: tuple[EngineName, str],
+    method: MoveMethod,
+) -> None:
+    """How late the news of an epoch is, is the test's: they take less than the time to ask."""
+    original = ValkeySlots.epoch
+
+    async def not_heard_yet(keeper: ValkeySlots, admin: AdminConnection, engine_id: str) -> int:
+        epoch = await original(keeper, admin, engine_id)
+        is_own = await admin.command("CLUSTER", "MYID") == engine_id.encode()
+        return epoch if is_own else epoch - 1
+
+    async def work(pair: Pair) -> None:
+        slots = slots_of((0, 10))
+        with monkeypatch.context() as patched:
+            patched.setattr("cachewright.agent.move._HEARD_S", 0.1)
+            patched.setattr(ValkeySlots, "epoch", not_heard_yet)
+            with pytest.raises(CommandFailed, match="does not hear of"):
+                await pair.move(slots, method)
+        assert await pair.owned() == 0
+        assert await ask(pair.target, ("DBSIZE",)) == [0]
+        await pair.move(slots, method)
+        assert await pair.owned() == 11
+        await check_whole(pair.group, 500)
+
+    run_with_newcomer(tmp_path, build, work, keys=500)
 
 
 @pytest.mark.parametrize("build", BUILDS)

@@ -329,36 +329,3 @@ def test_nothing_is_cancelled_once_the_other_one_may_own_it(
         admin.close()
 
     run_with_newcomer(tmp_path, VALKEY, work, keys=5000)
-
-
-@pytest.mark.parametrize(("build", "method"), WAYS)
-def test_nothing_moves_before_who_takes_has_heard_the_epoch_of_who_gives(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    build: tuple[EngineName, str],
-    method: MoveMethod,
-) -> None:
-    """How late the news of an epoch is, is the test's: they take less than the time to ask."""
-    original = ValkeySlots.epoch
-
-    async def not_heard_yet(keeper: ValkeySlots, admin: AdminConnection, engine_id: str) -> int:
-        epoch = await original(keeper, admin, engine_id)
-        is_own = await admin.command("CLUSTER", "MYID") == engine_id.encode()
-        return epoch if is_own else epoch - 1
-
-    async def work(pair: Pair) -> None:
-        slots = slots_of((0, 10))
-        with monkeypatch.context() as patched:
-            patched.setattr("cachewright.agent.move._HEARD_S", 0.1)
-            patched.setattr(ValkeySlots, "epoch", not_heard_yet)
-            with pytest.raises(CommandFailed, match="does not hear of"):
-                await pair.move(slots, method)
-        assert await pair.owned() == 0
-        admin = await admin_of(pair.target)
-        assert await admin.command("DBSIZE") == 0
-        admin.close()
-        await pair.move(slots, method)
-        assert await pair.owned() == 11
-        await check_whole(pair.group, 500)
-
-    run_with_newcomer(tmp_path, build, work, keys=500)

@@ -61,6 +61,13 @@ def links_of(pid: int) -> list[str]:
     return found
 
 
+def _is_administrator() -> bool:
+    """Tell whether we have CAP_SYS_ADMIN."""
+    status = Path("/proc/self/status").read_text().splitlines()
+    (held,) = (line.split()[1] for line in status if line.startswith("CapEff:"))
+    return bool(int(held, 16) >> 21 & 1)
+
+
 def nice_of(pid: int) -> str:
     return Path(f"/proc/{pid}/autogroup").read_text().split()[-1]
 
@@ -341,6 +348,8 @@ def test_a_session_is_preferred_where_that_is_allowed_and_only_by_who_leads_it(
         [sys.executable, "-c", "import os; os.nice(-10)"], check=False, stderr=subprocess.DEVNULL
     )
     preferred = "-10" if allowed.returncode == 0 else "0"
+    if allowed.returncode == 0 and not _is_administrator():
+        pytest.skip("the kernel takes one such change in 100 ms from who is no administrator")
     script = (
         "import os, subprocess as s; from cachewright.agent import process as p;"
         "look = lambda: open('/proc/self/autogroup').read().split()[-1];"

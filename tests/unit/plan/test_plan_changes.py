@@ -701,8 +701,8 @@ def test_an_endpoint_that_the_living_take_is_no_news(replicas: int, victim: int)
     assert not [text for text in one.said if "endpoint" in text]
 
 
-@pytest.mark.parametrize("is_alone", [False, True])
-def test_a_group_whose_primary_nobody_can_reach_is_not_called_available(is_alone: bool) -> None:
+@pytest.mark.parametrize("is_silent", [False, True])
+def test_a_group_whose_primary_nobody_can_reach_is_not_called_available(is_silent: bool) -> None:
     """Its promotion was cut after the role and before the address.
 
     A replica that is just starting, and does not answer yet, does not have that address.
@@ -710,7 +710,7 @@ def test_a_group_whose_primary_nobody_can_reach_is_not_called_available(is_alone
     one = story(replicas=1)
     primary, replica = one.world.engines["demo-001"], one.world.engines["demo-002"]
     primary.bind = (primary.place.address,)
-    replica.is_silent = is_alone
+    replica.is_silent = is_silent
     plan = one.look()
     assert (plan.status.state, plan.status.reason) == (
         GroupState.MODIFYING,
