@@ -10,6 +10,10 @@ An engine that keeps such a file loads nothing else, and starts empty where ther
 snapshot that is to be loaded becomes the first part of a new file (tried with Redis 7.0 and Valkey
 8.0, 8.1 and 9.1: the first part of a rewritten file has the same format).
 
+A replica that has copied everything keeps the file from before until a new one is written, which
+another process of the engine does; what comes meanwhile goes to a part that no manifest names yet
+(`openNewIncrAofForAppend` of aof.c: all builds). Such a file has less than its engine had.
+
 What was acknowledged may be missing in the file of a killed process: with `appendfsync everysec`
 the engines write nothing to it while a flush runs in the background, for two seconds at most.
 """
@@ -46,6 +50,20 @@ def lies_in(folder: Path, record: Record) -> bool:
     if launch is None or not keeps(launch) or not record.had_copy:
         return False
     return (folder / FOLDER_NAME / _MANIFEST_NAME).is_file()
+
+
+def is_behind(folder: Path) -> bool:
+    """Tell whether the engine was about to begin the file anew: what would be loaded is older."""
+    place = folder / FOLDER_NAME
+    parts = {part.name for part in place.glob("*.incr*")}
+    if not parts:
+        return False
+    try:
+        lines = (place / _MANIFEST_NAME).read_text(encoding="ascii").splitlines()
+    except OSError:
+        return True  # nobody shall count on it
+    named = {line.split()[1] for line in lines if line.startswith("file ")}
+    return not parts <= named
 
 
 def loading(launch: Launch) -> Launch:

@@ -208,6 +208,8 @@ class NodeFact(msgspec.Struct, frozen=True, kw_only=True):
     has_saved_data: bool = False
     #: An append-only file that its last run kept, as primary or replica, lies in the folder.
     has_append_only_file: bool = False
+    #: Of a process that has ended: it was about to write that file anew, and had more than it has.
+    is_file_behind: bool = False
     #: While the process lives and `engine` is `Unknown`.
     silence: Silence | None = None
     #: Starts that failed in a row, counted by the host; a node that answered resets it.

@@ -183,19 +183,20 @@ def choose_primary(
     """Choose who starts as primary of a shard without a living node.
 
     Who has the snapshot of a graceful stop; else the last primary, if it has an append-only file;
-    else another one that has such a file, of which there may be less; else the first that is not
-    held back and can be started. A file that an engine could not load again and again is left for
-    another one, but nobody starts empty while there is a file.
+    else another one that has such a file, of which there may be less. A file that is behind comes
+    last: who took over a moment after it had copied everything may have next to nothing in it.
+    Without a file the first that is not held back and can be started. A file that an engine could
+    not load again and again is left for another one, but nobody starts empty while there is a file.
     """
     saved = [node_id for node_id in node_ids if observed.of(node_id).has_saved_data]
     if saved:
         return saved[0]
     kept = [node_id for node_id in node_ids if observed.of(node_id).has_append_only_file]
 
-    def rank(node_id: str) -> tuple[int, bool]:
-        before = previous.of(node_id) if previous else None
+    def rank(node_id: str) -> tuple[int, bool, bool]:
+        before, fact = previous.of(node_id) if previous else None, observed.of(node_id)
         was_primary = before is not None and before.role is Role.PRIMARY
-        return observed.of(node_id).failed_starts // _STARTS_OF_A_FILE, not was_primary
+        return fact.failed_starts // _STARTS_OF_A_FILE, fact.is_file_behind, not was_primary
 
     if kept:
         return min(kept, key=rank)

@@ -134,6 +134,8 @@ class Engine:
     saved: frozenset[int] | None = None
     #: What is in its append-only file.
     file: frozenset[int] | None = None
+    #: It was about to begin that file anew.
+    is_file_behind: bool = False
     bind: tuple[str, ...] = ()
     slots: SlotRanges = ()
     epoch: int = 0
@@ -383,6 +385,7 @@ class World:
             has_append_only_file=_keeps_file(engine)
             if engine.life is Life.RUNNING
             else engine.file is not None,
+            is_file_behind=engine.is_file_behind,
             failed_starts=engine.failed_starts,
             failure="the engine ended at once" if engine.failed_starts else "",
             launched=engine.launched,

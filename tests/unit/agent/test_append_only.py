@@ -35,6 +35,32 @@ def test_a_file_counts_only_for_a_run_that_kept_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("parts", "is_behind"),
+    [
+        ((), False),
+        (("appendonly.aof.1.incr.aof",), False),
+        # A base that is done, and not in the manifest yet, takes nothing from the file.
+        (("appendonly.aof.1.incr.aof", "appendonly.aof.2.base.rdb"), False),
+        (("appendonly.aof.1.incr.aof", "temp-appendonly.aof.incr"), True),
+        (("appendonly.aof.1.incr.aof", "appendonly.aof.2.incr.aof"), True),
+    ],
+)
+def test_a_file_is_behind_where_parts_of_it_are_not_named_yet(
+    tmp_path: Path, parts: tuple[str, ...], is_behind: bool
+) -> None:
+    place = tmp_path / append_only.FOLDER_NAME
+    place.mkdir()
+    manifest = "file appendonly.aof.1.base.rdb seq 1 type b\n"
+    manifest += "file appendonly.aof.1.incr.aof seq 1 type i\n"
+    (place / "appendonly.aof.manifest").write_text(manifest)
+    for name in parts:
+        (place / name).touch()
+    assert append_only.is_behind(tmp_path) is is_behind
+    (place / "appendonly.aof.manifest").unlink()
+    assert append_only.is_behind(tmp_path) is any("incr" in name for name in parts)
+
+
+@pytest.mark.parametrize(
     ("changes", "refused", "is_given_up"),
     [
         ({"appendonly": "no"}, (), True),

@@ -497,6 +497,21 @@ def test_the_last_primary_has_most_in_its_file() -> None:
     assert one.world.engines["demo-001"].data == {1}
 
 
+def test_a_last_primary_whose_file_is_behind_does_not_count() -> None:
+    """It took over and ended before what it had copied was in its file."""
+    one = keeping(replicas=1)
+    one.world.kill("demo-001")
+    one.settle()
+    one.world.write(1)
+    one.round()  # the other one has it as well
+    kill_all(one)
+    last = one.world.engines["demo-002"]
+    last.file, last.is_file_behind = frozenset(), True
+    one.settle()
+    assert one.world.engines["demo-001"].serves_writes()
+    assert [e.data for e in one.world.engines.values()] == [{1}, {1}]
+
+
 def test_a_file_that_cannot_be_loaded_is_left_for_another_copy() -> None:
     one = keeping(replicas=1)
     one.world.write(1)
