@@ -53,7 +53,7 @@ def lies_in(folder: Path, record: Record) -> bool:
 
 
 def is_behind(folder: Path) -> bool:
-    """Tell whether the engine was about to begin the file anew: what would be loaded is older."""
+    """Tell whether the engine is, or was, writing the file anew: what would be loaded is older."""
     place = folder / FOLDER_NAME
     parts = {part.name for part in place.glob("*.incr*")}
     if not parts:

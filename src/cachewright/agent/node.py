@@ -194,7 +194,7 @@ class Node:
             silence=self.silence if isinstance(engine, Unknown) else None,
             has_saved_data=self._has_saved_data(),
             has_append_only_file=self.has_append_only_file(),
-            is_file_behind=self.process is None and append_only.is_behind(self.folder.path),
+            is_file_behind=append_only.is_behind(self.folder.path),
             failed_starts=self.record.failed_starts,
             failure=self.record.failure,
             launched=self._launched(),

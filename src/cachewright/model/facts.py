@@ -208,7 +208,7 @@ class NodeFact(msgspec.Struct, frozen=True, kw_only=True):
     has_saved_data: bool = False
     #: An append-only file that its last run kept, as primary or replica, lies in the folder.
     has_append_only_file: bool = False
-    #: Of a process that has ended: it was about to write that file anew, and had more than it has.
+    #: That file is being written anew, or was when the process ended, which had more than it has.
     is_file_behind: bool = False
     #: While the process lives and `engine` is `Unknown`.
     silence: Silence | None = None

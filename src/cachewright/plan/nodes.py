@@ -49,6 +49,10 @@ from cachewright.plan.shard import (
     reshards,
 )
 
+#: So long a file is kept for a shard whose primary does not get its own written: a disk that takes
+#: nothing must not keep the shard from having a replica.
+_FILE_KEPT = datetime.timedelta(minutes=5)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class World:
@@ -185,7 +189,7 @@ def _step_for_node(world: World, view: ShardView, node_id: str, common: _Round) 
     if _leaves(world, view, node_id) and not is_chosen:
         return joining.step_for(world.group, world.placement, view, node_id, world.observed)
     if is_down(fact):
-        if view.phase is Phase.HELD:
+        if view.phase is Phase.HELD or _may_have_the_only_file(world, view, node_id):
             return None
         return _start(world, view, node_id, f"shard {view.shard.shard_id} lacks this replica")
     there = newcomers.without_failed(view, world.status)
@@ -258,6 +262,20 @@ def _follow(world: World, view: ShardView, node_id: str) -> Step | None:
         reason=f"copy from {source_id} first" if is_copy else f"replicate from {source_id}",
         node_id=node_id,
     )
+
+
+def _may_have_the_only_file(world: World, view: ShardView, node_id: str) -> bool:
+    """Tell whether the file of a node that crashed may be the only one with what its shard had.
+
+    A replica starts without its file. While its primary, which has just copied everything, writes
+    its own file anew, it could not be copied from anyhow: an engine has one child at a time.
+    """
+    known, observed = world.status.of(node_id), world.observed
+    if view.primary_id is None or known is None or not known.ends:
+        return False
+    is_behind = observed.of(view.primary_id).is_file_behind
+    is_recent = world.now < known.ends[-1] + _FILE_KEPT
+    return is_behind and is_recent and observed.of(node_id).has_append_only_file
 
 
 def _start(world: World, view: ShardView, node_id: str, reason: str) -> Step | None:

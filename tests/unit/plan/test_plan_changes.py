@@ -512,6 +512,27 @@ def test_a_last_primary_whose_file_is_behind_does_not_count() -> None:
     assert [e.data for e in one.world.engines.values()] == [{1}, {1}]
 
 
+@pytest.mark.parametrize("minutes", [0, 6])
+def test_who_may_have_the_only_file_is_not_started_for_a_while(minutes: int) -> None:
+    """As a replica it would start without it."""
+    one = keeping(replicas=1)
+    one.world.write(1)
+    one.round()
+    one.world.engines["demo-002"].is_file_behind = True
+    one.world.kill("demo-001")
+    for _ in range(3):
+        started = [s.node_id for s in one.round().steps if isinstance(s.command, StartNode)]
+        assert started == []
+    assert one.world.engines["demo-002"].serves_writes()
+    if minutes:
+        one.wait(60 * minutes)
+    else:
+        one.world.engines["demo-002"].is_file_behind = False
+    one.settle()
+    assert one.world.engines["demo-001"].role is Role.REPLICA
+    assert one.world.engines["demo-001"].data == {1}
+
+
 def test_a_file_that_cannot_be_loaded_is_left_for_another_copy() -> None:
     one = keeping(replicas=1)
     one.world.write(1)
